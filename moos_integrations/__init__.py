@@ -1,0 +1,83 @@
+"""Prune retrieved context before it reaches the LLM: MOOSComp and COMI for LangChain and LlamaIndex.
+
+Importing this package loads neither torch nor a framework. The adapters are imported on purpose:
+
+    from moos_integrations.langchain import MOOSCompressor
+    from moos_integrations.llama_index import MOOSNodePostprocessor
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moos_integrations.core.compressor import ContextCompressor
+    from moos_integrations.core.config import CompressorConfig
+    from moos_integrations.core.types import (
+        CompressedDocument,
+        CompressionResult,
+        Scorer,
+        SegmentedText,
+        WordScores,
+    )
+    from moos_integrations.errors import (
+        CompressionError,
+        ConfigError,
+        InputError,
+        MissingExtraError,
+        ModelError,
+        MoosError,
+        PassthroughWarning,
+        TokenizerError,
+    )
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CompressedDocument": "core.types",
+    "CompressionError": "errors",
+    "CompressionResult": "core.types",
+    "CompressorConfig": "core.config",
+    "ConfigError": "errors",
+    "ContextCompressor": "core.compressor",
+    "InputError": "errors",
+    "MissingExtraError": "errors",
+    "ModelError": "errors",
+    "MoosError": "errors",
+    "PassthroughWarning": "errors",
+    "Scorer": "core.types",
+    "SegmentedText": "core.types",
+    "TokenizerError": "errors",
+    "WordScores": "core.types",
+}
+
+__all__ = [
+    "CompressedDocument",
+    "CompressionError",
+    "CompressionResult",
+    "CompressorConfig",
+    "ConfigError",
+    "ContextCompressor",
+    "InputError",
+    "MissingExtraError",
+    "ModelError",
+    "MoosError",
+    "PassthroughWarning",
+    "Scorer",
+    "SegmentedText",
+    "TokenizerError",
+    "WordScores",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

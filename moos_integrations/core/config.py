@@ -1,0 +1,184 @@
+"""`CompressorConfig`: all settings in one checked, frozen value that goes to and from JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from moos_integrations.core.protection import Protect, check_protect, pattern_from_json, pattern_to_json
+from moos_integrations.errors import ConfigError
+
+OutlierStatistic = Literal["class_diag", "class_dist", "global_diag"]
+WordReduction = Literal["mean", "first", "max"]
+OnError = Literal["raise", "passthrough"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+BUNDLED_MODEL = "moos-minilm-en"
+DEFAULT_RATE = 0.5
+DEFAULT_TOKENIZER = "o200k_base"
+DEFAULT_SEPARATOR = "\n\n"
+DEFAULT_ALPHA = 0.9
+DEFAULT_STATISTIC: OutlierStatistic = "class_diag"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """How much to keep: exactly one of three.
+
+    Attributes:
+        rate: Share of the target LLM's tokens to keep over all documents together, in [0, 1]. A ceiling.
+        budget_tokens: Ceiling in the target LLM's tokens for all documents together, joined by the separator.
+        threshold: Keep words whose metric is at least this, in [0, 1]. Adaptive: no ceiling.
+    """
+
+    rate: float | None = None
+    budget_tokens: int | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: Unless exactly one target is given and lies in its range.
+        """
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        if len(given) != 1:
+            shown = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "none"
+            raise ConfigError(f"Give exactly one of `rate`, `budget_tokens` and `threshold`; got {shown}.")
+        for name in ("rate", "threshold"):
+            if name in given:
+                _check_share(name, given[name])
+        if self.budget_tokens is not None:
+            _check_whole_number("budget_tokens", self.budget_tokens, 0)
+
+    @classmethod
+    def of(
+        cls, rate: float | None = None, budget_tokens: int | None = None, threshold: float | None = None
+    ) -> Target | None:
+        """The target that was given, or None if none was.
+
+        Raises:
+            ConfigError: If two or more are given, or one is out of range.
+        """
+        if rate is None and budget_tokens is None and threshold is None:
+            return None
+        return cls(rate, budget_tokens, threshold)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressorConfig:
+    """Settings of a `ContextCompressor`, checked when built.
+
+    Attributes:
+        rate: See `Target`. If no target is set, `rate` is 0.5.
+        budget_tokens: See `Target`.
+        threshold: See `Target`.
+        alpha: Weight of the preserve probability in `m_k = alpha * p_k + (1 - alpha) * s_k^norm`, in [0, 1]. 1 is the
+            plain classifier; the default was chosen in `cookbook/benchmarks/results/alpha_sweep.json`.
+        outlier_statistic: Which outlier score `s_k` is used; see `core.outliers`.
+        word_reduction: How a word's score follows from its pieces'.
+        protect: What is never dropped while it fits the target: names of detectors ("numbers", "negations", "urls",
+            ...), compiled regular expressions, or literal strings.
+        tokenizer: The target LLM's tokenizer: tiktoken encoding or model name, Hugging Face tokenizer, or callable.
+        separator: What the prompt puts between documents; its tokens count.
+        on_error: "raise", or "passthrough": if the model fails, return the documents unchanged with one warning.
+        max_batch_pieces: Upper bound on word pieces, padding included, in one forward pass; bounds the memory.
+    """
+
+    rate: float | None = None
+    budget_tokens: int | None = None
+    threshold: float | None = None
+    alpha: float = DEFAULT_ALPHA
+    outlier_statistic: OutlierStatistic = DEFAULT_STATISTIC
+    word_reduction: WordReduction = "mean"
+    protect: Protect = ()
+    tokenizer: Any = DEFAULT_TOKENIZER
+    separator: str = DEFAULT_SEPARATOR
+    on_error: OnError = "raise"
+    max_batch_pieces: int = 4096
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: Naming the setting, what was expected and what came.
+        """
+        Target.of(self.rate, self.budget_tokens, self.threshold)
+        _check_share("alpha", self.alpha)
+        _check_choice("outlier_statistic", self.outlier_statistic, get_args(OutlierStatistic))
+        _check_choice("word_reduction", self.word_reduction, get_args(WordReduction))
+        _check_choice("on_error", self.on_error, get_args(OnError))
+        object.__setattr__(self, "protect", check_protect(self.protect))
+        if not isinstance(self.separator, str):
+            raise ConfigError(f"`separator` must be a string, got {type(self.separator).__name__}.")
+        if not (isinstance(self.tokenizer, str) or callable(self.tokenizer) or hasattr(self.tokenizer, "encode")):
+            raise ConfigError(
+                "`tokenizer` must be a tiktoken encoding or model name, a Hugging Face tokenizer or a callable, "
+                f"got {type(self.tokenizer).__name__}."
+            )
+        _check_whole_number("max_batch_pieces", self.max_batch_pieces, 1)
+
+    @property
+    def target(self) -> Target:
+        """The target in force."""
+        return Target.of(self.rate, self.budget_tokens, self.threshold) or Target(rate=DEFAULT_RATE)
+
+    def to_json(self) -> str:
+        """The settings as a JSON object.
+
+        Raises:
+            ConfigError: If `tokenizer` is an object, which JSON cannot hold.
+        """
+        if not isinstance(self.tokenizer, str):
+            raise ConfigError(
+                "A config is saved only with a `tokenizer` given by name; got "
+                f"{type(self.tokenizer).__name__}. Save it without, and pass the object again when loading."
+            )
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["protect"] = [pattern_to_json(item) for item in self.protect]
+        return json.dumps(values, ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> CompressorConfig:
+        """The settings that `to_json` wrote.
+
+        Raises:
+            ConfigError: If the text is no JSON object, or names an unknown setting.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"Expected a JSON object of settings: {error}.") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"Expected a JSON object of settings, got {type(values).__name__}.")
+        if isinstance(values.get("protect"), list):
+            values["protect"] = tuple(pattern_from_json(item) for item in values["protect"])
+        return cls.from_settings(values)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> CompressorConfig:
+        """A config from keyword settings, unknown names refused with the list of known ones."""
+        known = [f.name for f in dataclasses.fields(cls)]
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise ConfigError(f"Unknown setting {', '.join(map(repr, unknown))}; known are {', '.join(known)}.")
+        return cls(**settings)
+
+
+def _check_share(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or not 0 <= value <= 1:
+        raise ConfigError(f"`{name}` must be a number in [0, 1], got {value!r}.")
+
+
+def _check_whole_number(name: str, value: Any, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ConfigError(f"`{name}` must be a whole number from {minimum} on, got {value!r}.")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"`{name}` must be one of {', '.join(map(repr, choices))}; got {value!r}.")

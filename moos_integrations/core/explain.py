@@ -1,0 +1,153 @@
+"""Why each word was kept or dropped, as data, as HTML for notebooks and as rich text for terminals."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from moos_integrations.core.types import SegmentedText, Selection, WordScores
+from moos_integrations.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+Reason = Literal["metric", "protected", "whole input fits", "below the cut"]
+# Longest text shown in colour; data for longer texts are in `words`.
+_MAX_SHOWN = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class WordExplanation:
+    """One word and what was decided about it.
+
+    Attributes:
+        document: Index of its document.
+        start: Offset into the source.
+        end: Offset behind it.
+        text: The word.
+        preserve_probability: `p_k` in [0, 1].
+        outlier_score: `s_k^norm` in [0, 1]; None where it was not computed (`alpha = 1`).
+        metric: `m_k`.
+        kept: Whether it is in the output.
+        reason: "metric" or "protected" or "whole input fits" for kept words, "below the cut" for dropped ones.
+    """
+
+    document: int
+    start: int
+    end: int
+    text: str
+    preserve_probability: float
+    outlier_score: float | None
+    metric: float
+    kept: bool
+    reason: Reason
+
+
+class Explanation:
+    """The words of all documents with their scores; iterate over it, or show it in a notebook or a rich terminal."""
+
+    def __init__(self, documents: Sequence[SegmentedText], scores: Sequence[WordScores], selection: Selection) -> None:
+        """Keep references; words are made on demand."""
+        self._documents, self._scores, self._selection = documents, scores, selection
+
+    def __iter__(self) -> Iterator[WordExplanation]:
+        """Every word of every document, in source order."""
+        for index in range(len(self._documents)):
+            yield from self._of_document(index)
+
+    def __len__(self) -> int:
+        """Number of words."""
+        return sum(map(len, self._documents))
+
+    @property
+    def words(self) -> list[WordExplanation]:
+        """Every word of every document, in source order."""
+        return list(self)
+
+    @property
+    def cutoff(self) -> float:
+        """Metric of the worst word that was kept by its metric."""
+        return self._selection.cutoff
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """The words as plain dictionaries, ready for JSON or a data frame."""
+        return [asdict(word) for word in self]
+
+    def _of_document(self, index: int) -> Iterator[WordExplanation]:
+        document, scores = self._documents[index], self._scores[index]
+        kept, protected = self._selection.kept[index].tolist(), self._selection.protected[index].tolist()
+        columns = (document.word_starts, document.word_ends, scores.preserve, scores.outlier, scores.metric)
+        rows = zip(*(column.tolist() for column in columns), kept, protected, strict=True)
+        for start, end, preserve, outlier, metric, is_kept, is_protected in rows:
+            yield WordExplanation(
+                index, start, end, document.text[start:end], preserve, None if math.isnan(outlier) else outlier, metric,
+                is_kept, self._reason(is_kept, is_protected, metric),
+            )  # fmt: skip
+
+    def _reason(self, kept: bool, protected: bool, metric: float) -> Reason:
+        if not kept:
+            return "below the cut"
+        if self._selection.whole:
+            return "whole input fits"
+        return "protected" if protected and metric < self._selection.cutoff else "metric"
+
+    def _segments(self, index: int) -> Iterator[tuple[str, WordExplanation | None]]:
+        """The source of a document cut into words and the white space between them."""
+        source, position = self._documents[index].text, 0
+        for word in self._of_document(index):
+            yield source[position : word.start], None
+            yield word.text, word
+            position = word.end
+        yield source[position:], None
+
+    def _repr_html_(self) -> str:
+        """Kept words on a green ground (yellow if protected), dropped ones grey; scores on hover. Escaped."""
+        return "".join(self._document_html(index) for index in range(len(self._documents)))
+
+    def _document_html(self, index: int) -> str:
+        parts, shown = [], 0
+        for text, word in self._segments(index):
+            if shown > _MAX_SHOWN:
+                parts.append(" …")
+                break
+            shown += len(text)
+            parts.append(html.escape(text) if word is None else _word_html(word))
+        style = "white-space:pre-wrap;line-height:1.6;margin:0 0 1em 0"
+        return f'<div style="{style}"><b>[{index}]</b> {"".join(parts)}</div>'
+
+    def __rich__(self) -> Text:
+        """Kept words bold green (yellow if protected), dropped ones dim and struck through."""
+        try:
+            from rich.text import Text
+        except ImportError as error:
+            raise MissingExtraError("rich", extra="cli") from error
+        text = Text()
+        for index in range(len(self._documents)):
+            text.append(f"[{index}] ", style="bold")
+            for part, word in self._segments(index):
+                text.append(part, style=_rich_style(word))
+            text.append("\n")
+        return text
+
+
+def _word_html(word: WordExplanation) -> str:
+    outlier = "-" if word.outlier_score is None else f"{word.outlier_score:.3f}"
+    title = html.escape(
+        f"p={word.preserve_probability:.3f} outlier={outlier} m={word.metric:.3f}: {word.reason}", quote=True
+    )
+    colour = "color:#999;text-decoration:line-through"
+    if word.kept:
+        ground = "255,214,102" if word.reason == "protected" else "46,160,67"
+        colour = f"background:rgba({ground},{0.15 + 0.45 * min(max(word.metric, 0.0), 1.0):.2f})"
+    return f'<span style="{colour}" title="{title}">{html.escape(word.text)}</span>'
+
+
+def _rich_style(word: WordExplanation | None) -> str:
+    if word is None:
+        return ""
+    if not word.kept:
+        return "dim strike"
+    return "bold yellow" if word.reason == "protected" else "bold green"

@@ -1,0 +1,210 @@
+"""Load token classifiers: the bundled one by name, a local folder, or a Hugging Face hub id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+from moos_integrations.core.windows import SpecialTokens
+from moos_integrations.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+MODELS = Path(__file__).resolve().parent.parent / "models"
+_PRESERVE_NAMES = ("preserve", "keep", "LABEL_1")
+_NO_LIMIT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classifier:
+    """A loaded two-label token classifier.
+
+    Attributes:
+        name: What it was loaded by.
+        model: The network, in eval mode, on `device`.
+        tokenizer: The backend of its fast tokenizer, truncation and padding off.
+        special: The special tokens around a text.
+        pad_id: Id used for padding (masked out).
+        preserve_label: Index of the label "preserve".
+        max_pieces: Longest input, special tokens included.
+        device: Where the model runs.
+        dtype: The dtype of its matrix products.
+        fingerprint: Hash of weights and configuration.
+    """
+
+    name: str
+    model: torch.nn.Module
+    tokenizer: Tokenizer
+    special: SpecialTokens
+    pad_id: int
+    preserve_label: int
+    max_pieces: int
+    device: torch.device
+    dtype: torch.dtype
+    fingerprint: str
+
+
+@lru_cache(maxsize=4)
+def load_classifier(
+    name: str, *, device: str = "auto", dtype: str = "auto", preserve_label: str | int | None = None
+) -> Classifier:
+    """Load a token classifier; the same arguments give the same object.
+
+    Args:
+        name: "moos-minilm-en" (bundled), a folder in Hugging Face layout, or a hub id.
+        device: "auto" (cuda over mps over cpu) or a torch device.
+        dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 on GPUs and on CPUs with native bfloat16
+            instructions, else float32.
+        preserve_label: Name or index of the label that means "keep"; by default the label called `preserve`, `keep`
+            or `LABEL_1`.
+
+    Raises:
+        ModelError: If nothing can be loaded, the model has other than two labels, no label is known to mean
+            "preserve", or its tokenizer is not a fast one.
+        ConfigError: On an unknown device or dtype.
+    """
+    source = _resolve(name)
+    where, what = _device(device), _dtype(dtype, _device(device))
+    with _quiet():
+        model, tokenizer = _from_pretrained(name, source)
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            f"Model {name!r} has the slow tokenizer {type(tokenizer).__name__}, which gives no character offsets. "
+            "Save it with a fast one (a `tokenizer.json`)."
+        )
+    backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    return Classifier(
+        name=name,
+        model=model.eval().requires_grad_(False).to(device=where, dtype=what),
+        tokenizer=backend,
+        special=SpecialTokens.of(backend),
+        pad_id=tokenizer.pad_token_id or 0,
+        preserve_label=_preserve_label(name, model.config, preserve_label),
+        max_pieces=_max_pieces(model.config, tokenizer),
+        device=where,
+        dtype=what,
+        fingerprint=_fingerprint(model),
+    )
+
+
+def _resolve(name: str) -> str:
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"`model` must be a bundled name, a folder or a hub id, got {name!r}.")
+    bundled = MODELS / name
+    if "/" not in name and "\\" not in name and (bundled / "config.json").is_file():
+        return str(bundled)
+    return name
+
+
+def _from_pretrained(name: str, source: str) -> tuple[Any, Any]:
+    local = Path(source).is_dir()
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, local_files_only=local)
+        if config.num_labels != 2:
+            raise ModelError(
+                f"Model {name!r} has {config.num_labels} labels ({', '.join(map(str, config.id2label.values()))}); "
+                "a token classifier with two, preserve and discard, is needed."
+            )
+        model = AutoModelForTokenClassification.from_pretrained(
+            source, config=config, dtype=torch.float32, local_files_only=local
+        )
+        return model, AutoTokenizer.from_pretrained(source, local_files_only=local)
+    except ModelError:
+        raise
+    except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... by what is missing
+        bundled = ", ".join(sorted(folder.parent.name for folder in MODELS.glob("*/config.json")))
+        first_line = (str(error).splitlines() or [""])[0][:300]
+        what = "the folder holds no usable model" if local else "it is no folder, and the hub did not give it"
+        raise ModelError(
+            f"Model {name!r} could not be loaded: {what} ({type(error).__name__}: {first_line}). Expected a bundled "
+            f"name ({bundled}), a folder in Hugging Face layout with a fast tokenizer, or a hub id."
+        ) from error
+
+
+def _preserve_label(name: str, config: Any, wanted: str | int | None) -> int:
+    labels = {str(label): int(index) for index, label in config.id2label.items()}
+    if isinstance(wanted, int) and wanted in labels.values():
+        return wanted
+    names = _PRESERVE_NAMES if wanted is None else (str(wanted),)
+    for candidate in names:
+        for label, index in labels.items():
+            if label.lower() == candidate.lower():
+                return index
+    raise ModelError(
+        f"Model {name!r} has the labels {', '.join(map(repr, labels))}; none is {' or '.join(map(repr, names))}. "
+        "Say which one means keep with `preserve_label`."
+    )
+
+
+def _max_pieces(config: Any, tokenizer: Any) -> int:
+    """The smaller of what the positions and the tokenizer's settings allow."""
+    positions = getattr(config, "max_position_embeddings", None) or _NO_LIMIT
+    # RoBERTa-like models count positions from padding_idx + 1, so that many of the embeddings are never used.
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"):
+        positions -= (config.pad_token_id or 0) + 1
+    return int(min(positions, tokenizer.model_max_length or _NO_LIMIT, _NO_LIMIT))
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(
+            f"`device` must be 'auto' or a torch device such as 'cpu' or 'cuda:0', got {device!r}."
+        ) from error
+
+
+def _dtype(dtype: str, device: torch.device) -> torch.dtype:
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype in known:
+        return known[dtype]
+    if dtype != "auto":
+        raise ConfigError(f"`dtype` must be 'auto' or one of {', '.join(map(repr, known))}; got {dtype!r}.")
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    native |= device.type == "cpu" and _cpu_multiplies_bfloat16()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """True where bfloat16 products are instructions; elsewhere they are emulated and slower than float32."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def _fingerprint(model: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().contiguous().view(torch.uint8).numpy(force=True).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and load reports off the user's terminal."""
+    logging: Any = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,123 @@
+"""What is never dropped while it fits the target: built-in detectors, regular expressions and literal strings."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import regex
+
+from moos_integrations.core.types import BoolArray, SegmentedText
+from moos_integrations.errors import ConfigError
+
+Protect: TypeAlias = tuple[Any, ...]
+"""Detector names, literal strings and compiled patterns (`re` or `regex`)."""
+
+_UPPER_NAME = r"\p{Lu}[\p{L}\p{M}'’\-]+"
+
+DETECTORS: Mapping[str, regex.Pattern[str]] = {
+    "numbers": regex.compile(r"\d+"),
+    "dates": regex.compile(
+        r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b(?:19|20)\d\d\b|\b\d{1,2}(?:st|nd|rd|th)?\s+(?=\p{Lu})|"
+        r"\b(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
+        r"Nov(?:ember)?|Dec(?:ember)?)\b\.?(?:\s+\d{1,2}(?:st|nd|rd|th)?\b)?"
+    ),
+    "negations": regex.compile(
+        r"\b(?:no|not|never|none|nobody|nothing|nowhere|neither|nor|without|cannot|unless|except|\w+n['’]t|isnt|dont|cant)\b",
+        regex.IGNORECASE,
+    ),
+    "urls": regex.compile(r"\b(?:[a-zA-Z][a-zA-Z0-9+.\-]{1,15}://|www\.)[^\s<>\"'`]+"),
+    "emails": regex.compile(r"[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+"),
+    "identifiers": regex.compile(
+        r"\b(?=[\w.\-:]*\d)(?=[\w.\-:]*\p{L})\w[\w.\-:]*\w\b|\b\w+_\w+\b|\b\p{Ll}+\p{Lu}\w*\b|\b\w+(?:\.\w+)+\(\)|\b\w+\(\)"
+    ),
+    "paths": regex.compile(
+        r"(?<![\w/])(?:[A-Za-z]:|~|\.{1,2})?(?:[\\/][\w.\-@+]+)+[\\/]?|\b[\w\-]+\.(?:\p{Ll}{1,4}\d?)\b"
+    ),
+    "code": regex.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", regex.DOTALL),
+    "quotes": regex.compile(r"\"[^\"\n]{1,300}\"|“[^”\n]{1,300}”|«[^»\n]{1,300}»|「[^」\n]{1,300}」"),
+    "names": regex.compile(
+        rf"(?<![.!?:\n]\s)(?<!^){_UPPER_NAME}(?:\s+{_UPPER_NAME})*|{_UPPER_NAME}(?:\s+{_UPPER_NAME})+"
+    ),
+    "headings": regex.compile(r"^[ ]{0,3}#{1,6}[ ].*$", regex.MULTILINE),
+}
+"""Built-in detectors by name; each finds spans of text, and every word that a span touches is protected."""
+
+
+def check_protect(protect: Iterable[Any]) -> Protect:
+    """Check what the user passed as `protect`.
+
+    Args:
+        protect: Names of detectors, literal strings, and compiled patterns.
+
+    Returns:
+        The same items as a tuple.
+
+    Raises:
+        ConfigError: If it is a bare string, holds another type or an empty string, or a string that looks like a
+            misspelt detector name.
+    """
+    if isinstance(protect, (str, re.Pattern, regex.Pattern)) or not isinstance(protect, Iterable):
+        raise ConfigError(
+            f"`protect` must be a list of detector names ({', '.join(DETECTORS)}), literal strings or compiled "
+            f"patterns; got {protect!r}."
+        )
+    items = tuple(protect)
+    for item in items:
+        if not isinstance(item, (str, re.Pattern, regex.Pattern)) or item == "":
+            raise ConfigError(f"`protect` takes detector names, non-empty strings and compiled patterns; got {item!r}.")
+        if isinstance(item, str) and item not in DETECTORS:
+            near = difflib.get_close_matches(item, DETECTORS, n=1, cutoff=0.8)
+            if near:
+                raise ConfigError(
+                    f"`protect` got {item!r}, which is no detector; did you mean {near[0]!r}? To protect that text "
+                    f"itself, pass `re.compile(re.escape({item!r}))`."
+                )
+    return items
+
+
+def protected_words(document: SegmentedText, protect: Protect) -> BoolArray:
+    """True for each word that a protected span touches. Shape: `(words,)`."""
+    flags = np.zeros(len(document), bool)
+    for item in protect:
+        spans = [match.span() for match in _pattern(item).finditer(document.text)]
+        if spans:
+            table = np.array([span for span in spans if span[0] < span[1]], np.int64).reshape(-1, 2)
+            first = np.searchsorted(document.word_ends, table[:, 0], side="right")
+            last = np.searchsorted(document.word_starts, table[:, 1], side="left")
+            # Words [first, last) of each span: +1 at its first word, -1 behind its last.
+            change = np.zeros(len(document) + 1, np.int64)
+            np.add.at(change, first, 1)
+            np.add.at(change, np.maximum(last, first), -1)
+            flags |= np.cumsum(change[:-1]) > 0
+    return flags
+
+
+def _pattern(item: Any) -> Any:
+    if isinstance(item, str):
+        return DETECTORS.get(item) or regex.compile(regex.escape(item))
+    return item
+
+
+def pattern_to_json(item: Any) -> Any:
+    """A `protect` item as JSON: a string, or an object with the expression and its flags."""
+    if isinstance(item, str):
+        return item
+    if not isinstance(item.pattern, str):
+        raise ConfigError(f"`protect` patterns must be text patterns, got one over bytes: {item.pattern!r}.")
+    return {
+        "pattern": item.pattern,
+        "flags": int(item.flags),
+        "module": type(item).__module__.split(".")[0].lstrip("_"),
+    }
+
+
+def pattern_from_json(item: Any) -> Any:
+    """The `protect` item that `pattern_to_json` wrote."""
+    if isinstance(item, Mapping):
+        compile_ = regex.compile if item.get("module") == "regex" else re.compile
+        return compile_(item["pattern"], item.get("flags", 0))
+    return item

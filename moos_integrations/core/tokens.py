@@ -1,0 +1,212 @@
+"""Counting tokens as the target LLM will: by tiktoken name, Hugging Face tokenizer, or callable."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tiktoken
+
+from moos_integrations.core.text import well_formed
+from moos_integrations.core.types import IntArray
+from moos_integrations.errors import ConfigError, TokenizerError
+
+TokenizerLike = Any
+"""A tiktoken encoding or model name, a Hugging Face tokenizer, or a callable `text -> number of tokens`."""
+
+_BUNDLED_WITH_LLAMA_INDEX = ("cl100k_base", "o200k_base", "o200k_harmony")
+_CACHE_VARIABLE = "TIKTOKEN_CACHE_DIR"
+_ENVIRONMENT = threading.Lock()
+
+
+class TokenCounter(Protocol):
+    """Counts tokens, and says where they start."""
+
+    name: str
+    locates: bool  # whether `starts` comes from the tokenizer itself
+
+    def count(self, text: str) -> int:
+        """Tokens of `text`, without special tokens; 0 for an empty text."""
+        ...
+
+    def starts(self, text: str) -> IntArray:
+        """Offset in code points at which each token of `text` starts. Shape: `(tokens,)`."""
+        ...
+
+
+def token_counter(tokenizer: TokenizerLike) -> TokenCounter:
+    """The counter for what the user passed as `tokenizer`.
+
+    Raises:
+        ConfigError: If it is none of the kinds that are understood, or names no known encoding or model.
+        TokenizerError: If the encoding is known but cannot be loaded (no network).
+    """
+    if isinstance(tokenizer, str):
+        return _tiktoken_counter(tokenizer)
+    if hasattr(tokenizer, "encode") and hasattr(tokenizer, "get_vocab"):
+        return HuggingFaceCounter(tokenizer)
+    if isinstance(tokenizer, tiktoken.Encoding):
+        return TiktokenCounter(tokenizer)
+    if callable(tokenizer):
+        return CallableCounter(tokenizer)
+    raise ConfigError(
+        "`tokenizer` must be a tiktoken encoding or model name such as 'o200k_base' or 'gpt-4o', a Hugging Face "
+        f"tokenizer, or a callable that counts tokens; got {type(tokenizer).__name__}."
+    )
+
+
+class TiktokenCounter:
+    """Counts with a tiktoken encoding."""
+
+    def __init__(self, encoding: tiktoken.Encoding) -> None:
+        """Wrap a loaded encoding."""
+        self.locates = True
+        self.name = encoding.name
+        self._encoding = encoding
+        self._token_bytes: IntArray | None = None
+
+    def count(self, text: str) -> int:
+        """Tokens of `text`; text that looks like a special token counts as plain text."""
+        return len(self._encoding.encode_ordinary(text))
+
+    def starts(self, text: str) -> IntArray:
+        """Offsets at which tokens start; a token that starts inside a character counts for that character."""
+        if self._token_bytes is None:
+            self._token_bytes = _token_lengths(self._encoding)
+        text = well_formed(text)
+        lengths = self._token_bytes[self._encoding.encode_ordinary(text)]
+        byte_starts = np.cumsum(lengths) - lengths
+        if text.isascii():
+            return byte_starts
+        bytes_of_text = np.frombuffer(text.encode(), np.uint8)
+        character_of_byte = np.cumsum((bytes_of_text & 0xC0) != 0x80) - 1
+        return np.asarray(character_of_byte[byte_starts], np.int64)
+
+
+def _token_lengths(encoding: tiktoken.Encoding) -> IntArray:
+    lengths = np.zeros(encoding.n_vocab, np.int64)
+    for token in range(encoding.n_vocab):
+        try:
+            lengths[token] = len(encoding.decode_single_token_bytes(token))
+        except KeyError:  # encodings have holes between the ordinary and the special tokens
+            continue
+    return lengths
+
+
+class HuggingFaceCounter:
+    """Counts with a Hugging Face tokenizer (fast or slow), special tokens left out."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Wrap a `transformers` tokenizer."""
+        self.locates = bool(getattr(tokenizer, "is_fast", False))
+        self.name = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
+        self._tokenizer = tokenizer
+
+    def count(self, text: str) -> int:
+        """Tokens of `text`."""
+        return len(self._encode(text)["input_ids"])
+
+    def starts(self, text: str) -> IntArray:
+        """Offsets at which tokens start; spread evenly for slow tokenizers, which know no offsets."""
+        if not self.locates:
+            return _even_starts(text, self.count(text))
+        offsets = self._encode(text, return_offsets_mapping=True)["offset_mapping"]
+        return np.array([start for start, _ in offsets], np.int64)
+
+    def _encode(self, text: str, **options: bool) -> Any:
+        return self._tokenizer(well_formed(text), add_special_tokens=False, truncation=False, verbose=False, **options)
+
+
+class CallableCounter:
+    """Counts with the user's own function."""
+
+    def __init__(self, function: Callable[[str], int]) -> None:
+        """Wrap a callable that takes a text and returns its number of tokens."""
+        self.locates = False
+        self.name = getattr(function, "__qualname__", type(function).__name__)
+        self._function = function
+
+    def count(self, text: str) -> int:
+        """What the callable says, checked.
+
+        Raises:
+            TokenizerError: If it raises, or returns anything but a whole number from 0 on.
+        """
+        try:
+            value = self._function(text)
+        except Exception as error:
+            raise TokenizerError(f"The `tokenizer` callable {self.name!r} failed on a text: {error}") from error
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+            raise TokenizerError(
+                f"The `tokenizer` callable {self.name!r} must return a number of tokens (an int >= 0), got {value!r}."
+            )
+        return int(value)
+
+    def starts(self, text: str) -> IntArray:
+        """Offsets spread evenly over the text: the callable tells no more."""
+        return _even_starts(text, self.count(text))
+
+
+def _even_starts(text: str, tokens: int) -> IntArray:
+    return np.linspace(0, len(text), tokens, endpoint=False).astype(np.int64)
+
+
+# --- loading tiktoken ------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def _tiktoken_counter(name: str) -> TiktokenCounter:
+    encoding_name = name if name in tiktoken.list_encoding_names() else _encoding_of_model(name)
+    with _ENVIRONMENT, _cache_of_llama_index(encoding_name):
+        try:
+            return TiktokenCounter(tiktoken.get_encoding(encoding_name))
+        except Exception as error:  # requests' errors, a ValueError on a bad hash, OSError on the cache folder
+            raise TokenizerError(
+                f"The tiktoken encoding {encoding_name!r} could not be loaded ({type(error).__name__}). tiktoken "
+                "downloads it once. Without a network: install `llama-index-core`, which ships cl100k_base and "
+                f"o200k_base; or set {_CACHE_VARIABLE} to a folder that `tiktoken.get_encoding({encoding_name!r})` has "
+                "filled on a connected machine; or pass `tokenizer=` a Hugging Face tokenizer or a callable."
+            ) from error
+
+
+def _encoding_of_model(name: str) -> str:
+    try:
+        return tiktoken.encoding_name_for_model(name)
+    except KeyError:
+        raise ConfigError(
+            f"`tokenizer` must name a tiktoken encoding ({', '.join(tiktoken.list_encoding_names())}) or a model that "
+            f"tiktoken knows, got {name!r}. For another LLM pass its Hugging Face tokenizer or a callable."
+        ) from None
+
+
+@contextmanager
+def _cache_of_llama_index(encoding_name: str) -> Iterator[None]:
+    """Let tiktoken read the copy that llama-index-core ships, unless the user has set a cache of their own."""
+    folder = _llama_index_cache() if encoding_name in _BUNDLED_WITH_LLAMA_INDEX else None
+    if folder is None or _CACHE_VARIABLE in os.environ:
+        yield
+        return
+    os.environ[_CACHE_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[_CACHE_VARIABLE]
+
+
+def _llama_index_cache() -> Path | None:
+    try:
+        spec = importlib.util.find_spec("llama_index.core")
+    except ModuleNotFoundError:
+        return None
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        folder = Path(location) / "_static" / "tiktoken_cache"
+        if folder.is_dir():
+            return folder
+    return None

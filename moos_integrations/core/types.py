@@ -1,0 +1,194 @@
+"""The values that the stages hand to one another, and what the user gets back."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from moos_integrations.core.explain import Explanation
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+Span = tuple[int, int]
+"""Start and end in code points, end excluded."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentedText:
+    """A source text with the offsets of its words and units.
+
+    Attributes:
+        text: The source, never changed.
+        word_starts: Shape: `(words,)`.
+        word_ends: Shape: `(words,)`.
+        unit_starts: Shape: `(units,)`.
+        unit_ends: Shape: `(units,)`.
+    """
+
+    text: str
+    word_starts: IntArray
+    word_ends: IntArray
+    unit_starts: IntArray
+    unit_ends: IntArray
+
+    def __len__(self) -> int:
+        """Number of words."""
+        return len(self.word_starts)
+
+    @property
+    def unit_of_word(self) -> IntArray:
+        """Index of the unit in which each word starts. Shape: `(words,)`."""
+        return np.searchsorted(self.unit_starts, self.word_starts, side="right") - 1
+
+    def words(self) -> list[str]:
+        """The words as strings."""
+        text = self.text
+        return [text[start:end] for start, end in zip(self.word_starts.tolist(), self.word_ends.tolist(), strict=True)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WordScores:
+    """Scores of one document's words. Shape of each: `(words,)`.
+
+    Attributes:
+        preserve: Preserve probability `p_k` in [0, 1].
+        outlier: Normalised outlier score `s_k^norm` in [0, 1]; NaN where it was not computed (`alpha = 1`).
+        metric: The compression metric `m_k = alpha * p_k + (1 - alpha) * s_k^norm` (MOOSComp).
+    """
+
+    preserve: FloatArray
+    outlier: FloatArray
+    metric: FloatArray
+
+    @classmethod
+    def from_preserve(cls, preserve: npt.ArrayLike) -> WordScores:
+        """Scores of a plain classifier (`alpha = 1`); also the three-line way to write a `Scorer` of one's own."""
+        values = np.asarray(preserve, np.float64)
+        return cls(values, np.full(len(values), np.nan), values)
+
+
+class Scorer(Protocol):
+    """Anything that scores words. Everything behind it (selection, rendering, adapters) works without torch."""
+
+    def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
+        """Score the words of each document, in order, one score per word.
+
+        The scores of a document must not depend on the other documents.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """What selection decided.
+
+    Attributes:
+        kept: Per document, True for kept words. Shape of each: `(words,)`.
+        protected: Per document, True for words that `protect` names. Shape of each: `(words,)`.
+        whole: Every word of every document is kept, so the sources are returned as they are.
+        cutoff: Metric of the worst word kept by its metric; `-inf` if all are, `inf` if none is.
+        warnings: Why the target could not be met, in words.
+    """
+
+    kept: list[BoolArray]
+    protected: list[BoolArray]
+    whole: bool
+    cutoff: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompressedDocument:
+    """One compressed document: a character subsequence of its source.
+
+    Attributes:
+        index: Position of the source in the input.
+        text: The kept text; empty if the document was dropped.
+        spans: Source spans whose concatenation is `text`.
+        original_tokens: Tokens of the source in the target LLM's tokenizer.
+        kept_tokens: Tokens of `text`.
+        dropped_units: Source spans of the sentences or lines of which no word was kept.
+    """
+
+    index: int
+    text: str
+    spans: tuple[Span, ...]
+    original_tokens: int
+    kept_tokens: int
+    dropped_units: tuple[Span, ...]
+
+    @property
+    def dropped(self) -> bool:
+        """True if nothing of the document was kept."""
+        return not self.text
+
+    def to_source(self, position: int) -> int:
+        """Map a position of `text` to the source.
+
+        Args:
+            position: Offset into `text`, from 0 to `len(text)`; the latter gives the end of the last kept span.
+
+        Returns:
+            Offset into the source document, in code points.
+
+        Raises:
+            IndexError: If the position lies outside `text`.
+        """
+        if not 0 <= position <= len(self.text):
+            raise IndexError(f"Expected a position from 0 to {len(self.text)}, got {position}.")
+        if not self.spans:
+            return 0
+        lengths = list(accumulate((end - start for start, end in self.spans), initial=0))
+        span = min(bisect_right(lengths, position) - 1, len(self.spans) - 1)
+        return self.spans[span][0] + position - lengths[span]
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionResult:
+    """What `ContextCompressor.compress` returns.
+
+    Attributes:
+        documents: One per input document, in input order, the dropped ones included (with empty text).
+        text: The kept documents joined by the separator, as the prompt will join them.
+        original_tokens: Tokens of the joined input.
+        kept_tokens: Tokens of `text`: the number that the ceiling holds for.
+        protected_tokens: Tokens spent on protected words that their metric alone would not have kept.
+        seconds: Wall time of the call.
+        warnings: What could not be done as asked, in words.
+    """
+
+    documents: tuple[CompressedDocument, ...]
+    text: str
+    original_tokens: int
+    kept_tokens: int
+    protected_tokens: int
+    seconds: float
+    warnings: tuple[str, ...] = ()
+    _explanation: Explanation | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def rate(self) -> float:
+        """Achieved share of the tokens that was kept; 1.0 for empty input."""
+        return self.kept_tokens / self.original_tokens if self.original_tokens else 1.0
+
+    def explain(self) -> Explanation:
+        """Every word with its scores, whether it was kept and why; notebooks and rich terminals show it in colour."""
+        if self._explanation is None:
+            raise ValueError("There are no scores to explain: the documents were passed through unchanged.")
+        return self._explanation
+
+    def __iter__(self) -> Iterator[CompressedDocument]:
+        """Iterate over the documents."""
+        return iter(self.documents)
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        return len(self.documents)

@@ -1,0 +1,179 @@
+"""Words (and later a query) to model windows, and pieces back to words, by the tokenizer's own offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moos_integrations.core.text import well_formed
+from moos_integrations.core.types import FloatArray, IntArray, SegmentedText
+from moos_integrations.errors import ModelError
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+# Share of a window that the next one repeats where a single unit is longer than a window.
+_OVERLAP = 0.25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pieces:
+    """A document's word pieces, without special tokens.
+
+    Attributes:
+        ids: Shape: `(pieces,)`.
+        starts: Offsets into the source. Shape: `(pieces,)`.
+        ends: Shape: `(pieces,)`.
+    """
+
+    ids: IntArray
+    starts: IntArray
+    ends: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A run of a document's pieces that the model reads at once.
+
+    Attributes:
+        document: Index of the document.
+        start: First piece of the run.
+        end: Piece behind the last.
+        own_start: First piece whose score is taken from this window; earlier ones are context from the overlap.
+        own_end: Piece behind the last whose score is taken from this window.
+    """
+
+    document: int
+    start: int
+    end: int
+    own_start: int
+    own_end: int
+
+    def __len__(self) -> int:
+        """Number of pieces, special tokens not counted."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """What a tokenizer puts around a single text: `prefix + pieces + suffix`."""
+
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> SpecialTokens:
+        """Read them off the tokenizer by letting it encode a letter.
+
+        Raises:
+            ModelError: If the tokenizer cannot encode a letter.
+        """
+        encoding = tokenizer.encode("a")
+        real = [position for position, special in enumerate(encoding.special_tokens_mask) if not special]
+        if not real:
+            raise ModelError("The model's tokenizer makes no piece of the letter 'a'; it cannot be used.")
+        return cls(tuple(encoding.ids[: real[0]]), tuple(encoding.ids[real[-1] + 1 :]))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.prefix) + len(self.suffix)
+
+
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Pieces]:
+    """The pieces of each text, with offsets in code points.
+
+    Args:
+        tokenizer: A `tokenizers.Tokenizer` with truncation and padding off.
+        texts: The sources.
+    """
+    encodings = tokenizer.encode_batch([well_formed(text) for text in texts], add_special_tokens=False)
+    return [_pieces(encoding) for encoding in encodings]
+
+
+def _pieces(encoding: Encoding) -> Pieces:
+    offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
+    return Pieces(np.array(encoding.ids, np.int64), offsets[:, 0], offsets[:, 1])
+
+
+def windows_of(index: int, document: SegmentedText, pieces: Pieces, room: int) -> list[Window]:
+    """Cut a document into windows of at most `room` pieces, at unit ends.
+
+    A unit longer than a window is cut into overlapping windows, and each piece is scored where it stands further from
+    the window's edge.
+
+    Args:
+        index: The document's index, copied into the windows.
+        document: Its units.
+        pieces: Its pieces.
+        room: The model's length without special tokens.
+    """
+    count = len(pieces.ids)
+    if count == 0:
+        return []
+    # First piece behind each unit; a piece that straddles a border belongs to the unit in which it starts.
+    unit_ends = np.searchsorted(pieces.starts, document.unit_ends, side="left")
+    windows, start = [], 0
+    while start < count:
+        fitting = int(np.searchsorted(unit_ends, start + room, side="right")) - 1
+        end = int(unit_ends[fitting]) if fitting >= 0 else 0
+        if count - start <= room:
+            end = count
+        if end > start:
+            windows.append(Window(index, start, end, start, end))
+            start = end
+        else:
+            unit_end = min(int(unit_ends[fitting + 1]), count) if fitting + 1 < len(unit_ends) else count
+            windows += _overlapping(index, start, unit_end, room)
+            start = unit_end
+    return windows
+
+
+def _overlapping(index: int, start: int, end: int, room: int) -> list[Window]:
+    overlap = int(room * _OVERLAP)
+    begins = list(range(start, max(end - overlap, start + 1), room - overlap))
+    windows = []
+    for begin in begins:
+        stop = min(begin + room, end)
+        own_start = begin if begin == start else begin + overlap // 2
+        own_end = stop if begin == begins[-1] else stop - (overlap - overlap // 2)
+        windows.append(Window(index, begin, stop, own_start, own_end))
+    return windows
+
+
+def reduce_to_words(document: SegmentedText, pieces: Pieces, scores: FloatArray, reduction: str) -> FloatArray:
+    """One score per word from the scores of the pieces that touch it.
+
+    Args:
+        document: The words.
+        pieces: The pieces with their offsets.
+        scores: Shape: `(pieces,)`.
+        reduction: "mean", "first" or "max" over a word's pieces.
+
+    Returns:
+        Shape: `(words,)`; 0 for a word without pieces (characters that the tokenizer drops).
+    """
+    words, owners = _overlaps(document, pieces)
+    values = scores[owners]
+    result = np.zeros(len(document))
+    if reduction == "max":
+        np.maximum.at(result, words, values)
+    elif reduction == "first":
+        result[words[::-1]] = values[::-1]  # of several writes to a word the last one stays: its first piece
+    else:
+        counts = np.bincount(words, minlength=len(document))
+        totals = np.bincount(words, weights=values, minlength=len(document))
+        np.divide(totals, counts, out=result, where=counts > 0)
+    return result
+
+
+def _overlaps(document: SegmentedText, pieces: Pieces) -> tuple[IntArray, IntArray]:
+    """Pairs (word, piece) that share characters, in order; byte-level pieces may touch several words."""
+    first = np.searchsorted(document.word_ends, pieces.starts, side="right")
+    last = np.searchsorted(document.word_starts, pieces.ends, side="left")
+    counts = np.maximum(last - first, 0)
+    owners = np.repeat(np.arange(len(pieces.ids)), counts)
+    within = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return first[owners] + within, owners

@@ -1,0 +1,33 @@
+"""Fixtures that most tests need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from tiny import HashScorer, save_tiny_model
+
+from moos_integrations import ContextCompressor
+
+# A first example may load a tokenizer; what counts is that the laws hold, not how fast each draw is.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny WordPiece classifier."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def compressor() -> ContextCompressor:
+    """A compressor without a model."""
+    return ContextCompressor(HashScorer())
+
+
+@pytest.fixture(scope="session")
+def bundled() -> ContextCompressor:
+    """The compressor with the model that ships in the package, in float32."""
+    return ContextCompressor.from_pretrained(dtype="float32")

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_text import HARD
+
+from moos_integrations.core.rendering import Renderer
+from moos_integrations.core.text import segment
+
+
+def render(text: str, keep: str) -> str:
+    """Render with the words listed in `keep` (each names all its occurrences)."""
+    document = segment(text)
+    return Renderer(document).text(np.array([word in keep.split() for word in document.words()], bool))
+
+
+@pytest.mark.parametrize(
+    ("text", "keep", "expected"),
+    [
+        ("one two three", "one three", "one three"),
+        ("one  two\tthree", "one two three", "one  two\tthree"),  # neighbours keep their white space
+        ("one two.\nthree four", "one four", "one\nfour"),  # a line break is stronger than a space
+        ("one two.\n\nthree\nfour five", "one five", "one\n\nfive"),  # a paragraph break is stronger still
+        ("| a | b |\n| c | d |", "a d", "a\nd"),
+        ("dark red, blue", "dark , blue", "dark, blue"),  # a comma sticks to what is before it
+        ("see (the notes) now", "see ( notes ) now", "see (notes) now"),
+        ("if x:\n    do()\n    stop()", "if x : stop()", "if x:\n    stop()"),  # indentation survives
+        ("你好世界", "你 世", "你世"),
+        ("a\r\nb\r\nc", "a c", "a\r\nc"),
+    ],
+)
+def test_joints(text: str, keep: str, expected: str) -> None:
+    assert render(text, keep) == expected
+
+
+@given(text=HARD, data=st.data())
+def test_output_is_a_subsequence_that_holds_all_kept_words(text: str, data: st.DataObject) -> None:
+    document = segment(text)
+    kept = np.array(data.draw(st.lists(st.booleans(), min_size=len(document), max_size=len(document))), bool)
+    renderer = Renderer(document)
+    spans = renderer.spans(kept)
+    assert renderer.text(kept) == "".join(text[start:end] for start, end in spans)
+    assert all(start < end for start, end in spans)
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(spans))
+    inside = {position for start, end in spans for position in range(start, end)}
+    for start, end, is_kept in zip(document.word_starts, document.word_ends, kept, strict=True):
+        assert all((position in inside) == is_kept for position in range(start, end))
+
+
+@given(HARD)
+def test_everything_kept_is_the_source_without_its_outer_white_space(text: str) -> None:
+    document = segment(text)
+    if len(document):
+        start, end = document.word_starts[0], document.word_ends[-1]
+        assert Renderer(document).text(np.ones(len(document), bool)) == text[start:end]

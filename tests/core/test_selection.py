@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moos_integrations.core.config import Target
+from moos_integrations.core.selection import ceiling, longest_prefix, ranking, select
+from moos_integrations.core.types import WordScores
+
+
+@given(
+    counts=st.lists(st.integers(0, 40), min_size=1, max_size=60),
+    budgets=st.tuples(st.integers(0, 60), st.integers(0, 60)),
+)
+def test_search_is_monotone_in_the_budget_even_where_counts_are_not(
+    counts: list[int], budgets: tuple[int, int]
+) -> None:
+    def exact(count: int) -> int:
+        return counts[count - 1]
+
+    small, large = sorted(budgets)
+    kept_small, used_small = longest_prefix(len(counts), small, exact, None)
+    kept_large, used_large = longest_prefix(len(counts), large, exact, None)
+    assert kept_small <= kept_large
+    assert used_small <= small
+    assert used_large <= large
+    if kept_small < len(counts):  # filled: one word more does not fit
+        assert exact(kept_small + 1) > small
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=400), st.integers(0, 2500))
+def test_close_estimates_save_counting_and_change_nothing(costs: list[int], budget: int) -> None:
+    exact_totals = np.cumsum(costs)
+    tries: list[int] = []
+
+    def exact(count: int) -> int:
+        tries.append(count)
+        return int(exact_totals[count - 1])
+
+    plain = longest_prefix(len(costs), budget, exact, None)
+    without = len(tries)
+    assert longest_prefix(len(costs), budget, exact, exact_totals) == plain
+    assert len(tries) - without <= without + 1
+
+
+def test_a_wrong_estimate_cannot_break_the_ceiling() -> None:
+    assert longest_prefix(100, 50, lambda count: 10 * count, np.arange(1, 101)) == (5, 50)
+
+
+def test_ranking_puts_protected_words_first_and_oversized_ones_last() -> None:
+    metric = np.array([0.9, 0.1, 0.5, 0.95, 0.5])
+    protected = np.array([False, True, False, False, False])
+    cost = np.array([1, 1, 1, 1000, 1])
+    assert ranking(metric, protected, cost).tolist() == [1, 0, 2, 4, 3]
+
+
+@pytest.mark.parametrize(("rate", "tokens", "expected"), [(0.29, 100, 29), (0.5, 7, 3), (1.0, 9, 9), (0.0, 9, 0)])
+def test_rate_as_ceiling(rate: float, tokens: int, expected: int) -> None:
+    assert ceiling(Target(rate=rate), tokens) == expected
+
+
+def choose(metric: list[float], protected: list[bool], target: Target):
+    count = len(metric)
+    return select(
+        [WordScores.from_preserve(metric)],
+        [np.array(protected, bool)],
+        [np.ones(count, np.int64)],
+        target,
+        count,
+        lambda kept: int(sum(words.sum() for words in kept)),
+    )
+
+
+def test_threshold_keeps_protected_words_too() -> None:
+    selection = choose([0.2, 0.8, 0.5], [True, False, False], Target(threshold=0.5))
+    assert selection.kept[0].tolist() == [True, True, True]
+    assert selection.whole
+    selection = choose([0.2, 0.8, 0.4], [True, False, False], Target(threshold=0.5))
+    assert selection.kept[0].tolist() == [True, True, False]
+    assert selection.cutoff == 0.8
+
+
+def test_protected_text_that_does_not_fit_is_reported_and_the_ceiling_holds() -> None:
+    selection = choose([0.2, 0.8, 0.5], [True, True, False], Target(budget_tokens=1))
+    assert selection.kept[0].tolist() == [False, True, False]
+    assert "1 of 2 protected words were dropped" in selection.warnings[0]
+
+
+def test_unused_budget_is_reported_with_its_reason() -> None:
+    metric = [0.9, 0.8]
+    selection = select(
+        [WordScores.from_preserve(metric)],
+        [np.zeros(2, bool)],
+        [np.array([1, 60])],
+        Target(budget_tokens=40),
+        61,
+        lambda kept: int(np.array([1, 60]) @ kept[0]),
+    )
+    assert selection.kept[0].tolist() == [True, False]
+    assert "39 of 40 tokens are unused" in selection.warnings[0]
+
+
+def test_no_documents() -> None:
+    selection = select([], [], [], Target(rate=0.5), 0, lambda kept: 0)
+    assert selection.whole
+    assert selection.kept == []

@@ -1,0 +1,125 @@
+"""The house: imports run one way, the surface is small, and importing it is cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import moos_integrations
+
+PACKAGE = Path(moos_integrations.__file__).parent
+# A module may import only from modules that stand before it.
+ORDER = [
+    "errors",
+    "core.types",
+    "core.text",
+    "core.protection",
+    "core.config",
+    "core.windows",
+    "core.outliers",
+    "core.hub",
+    "core.encoder",
+    "core.tokens",
+    "core.selection",
+    "core.rendering",
+    "core.explain",
+    "core.compressor",
+    "",
+    "adapter",
+    "langchain",
+    "llama_index",
+    "training",
+    "cli",
+]
+# Heavy or optional packages, and the only modules that may import them outside of functions.
+DOORS = {
+    "torch": ("core.hub", "core.encoder", "training"),
+    "transformers": ("core.hub", "training"),
+    "pydantic": ("adapter", "langchain", "llama_index"),
+    "langchain_core": ("langchain",),
+    "llama_index": ("llama_index",),
+    "rich": ("cli",),
+    "typer": ("cli",),
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def place_of(module: str) -> str:
+    """The entry of `ORDER` that a module belongs to: its own, or its folder's."""
+    return module if module in ORDER else module.split(".")[0]
+
+
+def imports(path: Path, *, everywhere: bool) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    type_checking = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    nodes = ast.walk(tree) if everywhere else iter(module_level(tree))
+    found: set[str] = set()
+    for node in nodes:
+        if id(node) in type_checking:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def module_level(tree: ast.AST) -> list[ast.AST]:
+    """All nodes that run on import: function bodies left out."""
+    nodes: list[ast.AST] = []
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            nodes += [node, *module_level(node)]
+    return nodes
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: name_of(path) or "moos_integrations")
+def test_imports_run_one_way(path: Path) -> None:
+    own = place_of(name_of(path))
+    if name_of(path) == "core":
+        return
+    for target in imports(path, everywhere=True):
+        if target.startswith("moos_integrations.") and own != "":
+            other = place_of(target.removeprefix("moos_integrations."))
+            assert ORDER.index(other) <= ORDER.index(own), f"{own} must not import {other}"
+            assert {own, other} != {"langchain", "llama_index"}, "the adapters do not know each other"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: name_of(path) or "moos_integrations")
+def test_heavy_packages_come_in_by_their_doors_only(path: Path) -> None:
+    for target in imports(path, everywhere=False):
+        allowed = DOORS.get(target.split(".")[0])
+        assert allowed is None or place_of(name_of(path)) in allowed, f"{name_of(path)} imports {target}"
+
+
+def test_public_names_are_sorted_complete_and_importable() -> None:
+    assert moos_integrations.__all__ == sorted(moos_integrations.__all__, key=lambda name: (name == "__version__", name))
+    assert set(moos_integrations._HOMES) | {"__version__"} == set(moos_integrations.__all__)
+    for name in moos_integrations.__all__:
+        assert getattr(moos_integrations, name) is not None
+    assert dir(moos_integrations) == moos_integrations.__all__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        moos_integrations.nothing  # noqa: B018
+
+
+def test_importing_the_package_loads_no_torch_and_no_framework() -> None:
+    code = (
+        "import sys, moos_integrations, moos_integrations.core.compressor\n"
+        "heavy = {'torch', 'transformers', 'pydantic', 'langchain_core', 'llama_index'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

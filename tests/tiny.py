@@ -1,0 +1,102 @@
+"""Small stand-ins: a scorer without a model, and seeded one-layer classifiers of all three tokenizer families."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
+
+from moos_integrations import SegmentedText, WordScores
+
+CORPUS = (
+    "The quick brown fox jumps over the lazy dog. Numbers like 42 and 3.14 matter, names like Ada Lovelace too.",
+    "def add(a, b):\n    return a + b\n",
+    "Die Straße ist naß; l'été à Zürich. 你好，世界。 emoji 😀 and marks é.",
+)
+
+
+class HashScorer:
+    """Scores a word by its text and position alone: deterministic, without ties in practice, without torch."""
+
+    def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
+        return [
+            WordScores.from_preserve(
+                [
+                    hash_share(f"{word}|{start}")
+                    for word, start in zip(document.words(), document.word_starts, strict=True)
+                ]
+            )
+            for document in documents
+        ]
+
+
+def hash_share(text: str) -> float:
+    """A number in [0, 1) that depends on the text only (Python's own `hash` changes from run to run)."""
+    value = 2166136261
+    for character in text:
+        value = (value ^ ord(character)) * 16777619 % 2**32
+    return value % 10_007 / 10_007
+
+
+def wordpiece() -> PreTrainedTokenizerFast:
+    """BERT's family."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]",
+        special_tokens=[(t, tokenizer.token_to_id(t)) for t in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+
+
+def byte_bpe() -> PreTrainedTokenizerFast:
+    """RoBERTa's and GPT's family: byte-level, pieces may hold half a character."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<s>", "<pad>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>")
+
+
+def unigram() -> PreTrainedTokenizerFast:
+    """XLM-R's and T5's family: pieces carry the space before them; no special token in front."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=["<pad>", "<unk>", "</s>"], unk_token="<unk>")
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 2)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+
+
+TOKENIZERS = {"wordpiece": wordpiece, "byte_bpe": byte_bpe, "unigram": unigram}
+
+
+def save_tiny_model(folder: Path, family: str = "wordpiece", labels: Sequence[str] = ("discard", "preserve")) -> Path:
+    """A seeded one-layer BERT of 32 dimensions and 64 positions, saved in Hugging Face layout."""
+    tokenizer = TOKENIZERS[family]()
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.5,  # large enough that words get clearly different scores
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+    )
+    BertForTokenClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
