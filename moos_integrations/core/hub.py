@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MODELS = Path(__file__).resolve().parent.parent / "models"
 _PRESERVE_NAMES = ("preserve", "keep", "LABEL_1")
 _NO_LIMIT = 1_000_000
+_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,11 +56,10 @@ class Classifier:
     fingerprint: str
 
 
-@lru_cache(maxsize=4)
 def load_classifier(
     name: str, *, device: str = "auto", dtype: str = "auto", preserve_label: str | int | None = None
 ) -> Classifier:
-    """Load a token classifier; the same arguments give the same object.
+    """Load a token classifier; the same arguments give the same object, also to threads that ask at once.
 
     Args:
         name: "moos-minilm-en" (bundled), a folder in Hugging Face layout, or a hub id.
@@ -73,6 +74,12 @@ def load_classifier(
             "preserve", or its tokenizer is not a fast one.
         ConfigError: On an unknown device or dtype.
     """
+    with _LOADING:  # the cache alone would let concurrent first calls load the weights several times
+        return _load_classifier(name, device, dtype, preserve_label)
+
+
+@lru_cache(maxsize=4)
+def _load_classifier(name: str, device: str, dtype: str, preserve_label: str | int | None) -> Classifier:
     source = _resolve(name)
     where, what = _device(device), _dtype(dtype, _device(device))
     with _quiet():

@@ -67,8 +67,10 @@ def check_protect(protect: Iterable[Any]) -> Protect:
         )
     items = tuple(protect)
     for item in items:
-        if not isinstance(item, (str, re.Pattern, regex.Pattern)) or item == "":
-            raise ConfigError(f"`protect` takes detector names, non-empty strings and compiled patterns; got {item!r}.")
+        if not isinstance(getattr(item, "pattern", item), str) or item == "":
+            raise ConfigError(
+                f"`protect` takes detector names, non-empty strings and compiled text patterns; got {item!r}."
+            )
         if isinstance(item, str) and item not in DETECTORS:
             near = difflib.get_close_matches(item, DETECTORS, n=1, cutoff=0.8)
             if near:
@@ -106,8 +108,6 @@ def pattern_to_json(item: Any) -> Any:
     """A `protect` item as JSON: a string, or an object with the expression and its flags."""
     if isinstance(item, str):
         return item
-    if not isinstance(item.pattern, str):
-        raise ConfigError(f"`protect` patterns must be text patterns, got one over bytes: {item.pattern!r}.")
     return {
         "pattern": item.pattern,
         "flags": int(item.flags),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from moos_integrations.errors import CompressionError
+
 if TYPE_CHECKING:
     from moos_integrations.core.explain import Explanation
 
@@ -179,10 +181,19 @@ class CompressionResult:
         """Achieved share of the tokens that was kept; 1.0 for empty input."""
         return self.kept_tokens / self.original_tokens if self.original_tokens else 1.0
 
+    @property
+    def passed_through(self) -> bool:
+        """True if compression failed and the documents are unchanged (`on_error="passthrough"`)."""
+        return self._explanation is None
+
     def explain(self) -> Explanation:
-        """Every word with its scores, whether it was kept and why; notebooks and rich terminals show it in colour."""
+        """Every word with its scores, whether it was kept and why; notebooks and rich terminals show it in colour.
+
+        Raises:
+            CompressionError: If the documents were passed through unchanged, so that there are no scores.
+        """
         if self._explanation is None:
-            raise ValueError("There are no scores to explain: the documents were passed through unchanged.")
+            raise CompressionError("There are no scores to explain: the documents were passed through unchanged.")
         return self._explanation
 
     def __iter__(self) -> Iterator[CompressedDocument]:

@@ -342,7 +342,8 @@ def test_failures_pass_the_documents_through_if_asked() -> None:
     assert [document.text for document in result] == ["a b", "", "c"]
     assert result.text == "a b\n\nc"
     assert result.kept_tokens == result.original_tokens > 0
-    with pytest.raises(ValueError, match="no scores to explain"):
+    assert result.passed_through
+    with pytest.raises(CompressionError, match="no scores to explain"):
         result.explain()
 
 

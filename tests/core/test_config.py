@@ -34,6 +34,7 @@ from moos_integrations.core.config import Target
         ({"protect": ["number"]}, "did you mean 'numbers'"),
         ({"protect": [""]}, "non-empty"),
         ({"protect": [3]}, "got 3"),
+        ({"protect": [re.compile(b"x")]}, "compiled text patterns"),
     ],
 )  # fmt: skip
 def test_bad_settings_say_what_was_expected_and_what_came(settings: dict[str, Any], message: str) -> None:

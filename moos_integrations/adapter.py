@@ -1,0 +1,153 @@
+"""What the framework adapters share: the compressor's settings as pydantic fields, and the compressor built from them.
+
+Both LangChain and LlamaIndex bring pydantic; nothing else of the package needs it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from typing_extensions import Self
+
+from moos_integrations.core.compressor import ContextCompressor
+from moos_integrations.core.config import (
+    BUNDLED_MODEL,
+    DEFAULT_ALPHA,
+    DEFAULT_SEPARATOR,
+    DEFAULT_STATISTIC,
+    DEFAULT_TOKENIZER,
+    CompressorConfig,
+    DType,
+    OnError,
+    OutlierStatistic,
+    WordReduction,
+)
+from moos_integrations.core.protection import pattern_from_json
+from moos_integrations.core.types import CompressedDocument, CompressionResult
+from moos_integrations.errors import ConfigError
+
+METADATA_KEY = "moos"
+"""The one metadata key under which everything that we add to a document lives."""
+
+_LOADING = ("model", "device", "dtype", "preserve_label")
+_BUILDING = threading.Lock()
+
+
+class CompressorFields(BaseModel):
+    """Mixin: every setting is a field, so that it is serialised; the weights load on first use, never here.
+
+    Raises:
+        ConfigError: On building or assignment, if a setting is unknown or cannot be used.
+    """
+
+    model: str = Field(BUNDLED_MODEL, description="Bundled name, folder in Hugging Face layout, or hub id.")
+    rate: float | None = Field(None, description="Share of tokens to keep over all documents together, in [0, 1].")
+    budget_tokens: int | None = Field(None, description="Ceiling in target-LLM tokens over all documents, joined.")
+    threshold: float | None = Field(None, description="Keep words whose metric is at least this, in [0, 1].")
+    alpha: float = Field(DEFAULT_ALPHA, description="Weight of the preserve probability against the outlier score.")
+    outlier_statistic: OutlierStatistic = Field(DEFAULT_STATISTIC, description="Which outlier score is used.")
+    word_reduction: WordReduction = Field("mean", description="How a word's score follows from its pieces'.")
+    protect: tuple[Any, ...] = Field(
+        (), description="Detector names, literal strings, compiled patterns: never dropped."
+    )
+    tokenizer: Any = Field(DEFAULT_TOKENIZER, description="The target LLM's: tiktoken name, HF tokenizer or callable.")
+    separator: str = Field(DEFAULT_SEPARATOR, description="What the prompt puts between documents; its tokens count.")
+    on_error: OnError = Field("raise", description="'raise', or 'passthrough': unchanged documents and one warning.")
+    max_batch_pieces: int = Field(4096, description="Upper bound on word pieces in one forward pass.")
+    device: str = Field("auto", description="'auto' (cuda over mps over cpu) or a torch device.")
+    dtype: DType = Field("auto", description="'auto', 'float32', 'bfloat16' or 'float16'.")
+    preserve_label: str | int | None = Field(
+        None, description="The label that means keep, if its name does not say so."
+    )
+
+    _compressor: ContextCompressor | None = PrivateAttr(None)
+
+    def __init__(self, **data: Any) -> None:
+        """Check the settings, then let the framework's base class do its part."""
+        if isinstance(data.get("protect"), (list, tuple)):  # patterns as `pattern_to_json` stored them
+            data["protect"] = tuple(pattern_from_json(item) for item in data["protect"])
+        _config(data)  # before pydantic coerces anything: `rate=True` is a mistake, not 1.0
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise ConfigError(_readable(type(self).__name__, error)) from error
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Assign a field; a changed setting is checked, and the compressor is built anew on its next use."""
+        if name in CompressorFields.model_fields:
+            _config({**{key: getattr(self, key) for key in CompressorFields.model_fields}, name: value})
+            super().__setattr__("_compressor", None)
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            raise ConfigError(_readable(type(self).__name__, error)) from error
+        except ValueError as error:  # pydantic's answer to a name that is no field
+            raise ConfigError(str(error)) from error
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy; with `update`, its settings are checked and its compressor is built anew."""
+        copy = super().model_copy(update=update, deep=deep)
+        if update:
+            copy.config_of_compressor()
+            copy._compressor = None
+        return copy
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """State for pickling, without the loaded model: it is loaded again on first use."""
+        state = super().__getstate__()
+        if state.get("__pydantic_private__"):
+            state["__pydantic_private__"] = {**state["__pydantic_private__"], "_compressor": None}
+        return state
+
+    @property
+    def compressor(self) -> ContextCompressor:
+        """The core compressor with these settings; its weights load when it first compresses."""
+        with _BUILDING:  # threads that share this adapter must share the compressor too
+            if self._compressor is None:
+                loading = {name: getattr(self, name) for name in _LOADING}
+                self._compressor = ContextCompressor.from_pretrained(
+                    **loading, lazy=True, config=self.config_of_compressor()
+                )
+            return self._compressor
+
+    def config_of_compressor(self) -> CompressorConfig:
+        """These settings as a `CompressorConfig`."""
+        return _config({name: getattr(self, name) for name in CompressorFields.model_fields})
+
+
+def _config(settings: Mapping[str, Any]) -> CompressorConfig:
+    names = [name for name in CompressorFields.model_fields if name in settings and name not in _LOADING]
+    return CompressorConfig(**{name: settings[name] for name in names})
+
+
+def _readable(owner: str, error: ValidationError) -> str:
+    problems = [f"`{'.'.join(map(str, item['loc']))}`: {item['msg']}, got {item['input']!r}" for item in error.errors()]
+    if any(item["type"] == "extra_forbidden" for item in error.errors()):
+        problems.append(f"settings are {', '.join(CompressorFields.model_fields)}, and those of {owner}")
+    return f"{owner} cannot be built: " + "; ".join(problems)
+
+
+def document_metadata(document: CompressedDocument) -> dict[str, Any]:
+    """What the adapters write under `METADATA_KEY`: JSON-ready, enough to map the text back to its source."""
+    return {
+        "original_tokens": document.original_tokens,
+        "kept_tokens": document.kept_tokens,
+        "spans": [list(span) for span in document.spans],
+    }
+
+
+def result_summary(result: CompressionResult) -> dict[str, Any]:
+    """The counts of one call, for events and traces."""
+    return {
+        "documents": len(result.documents),
+        "dropped_documents": [document.index for document in result.documents if document.dropped],
+        "original_tokens": result.original_tokens,
+        "kept_tokens": result.kept_tokens,
+        "protected_tokens": result.protected_tokens,
+        "rate": result.rate,
+        "seconds": result.seconds,
+        "warnings": list(result.warnings),
+    }
