@@ -256,7 +256,7 @@ class MOOSCompressor(
         return _candidates(self.query_key, self.documents_key, QUERY_KEYS)
 
     def _output(self, documents: Sequence[Document], result: CompressionResult) -> list[Document]:
-        if result.passed_through:  # passed through: unchanged is unchanged, empty documents and metadata included
+        if result.passed_through:  # unchanged is unchanged, empty documents and metadata included
             return [document.model_copy(deep=True) for document in documents]
         pairs = zip(documents, result, strict=True)
         return [_pruned(*pair) for pair in pairs if self.keep_empty or not pair[1].dropped]

@@ -185,7 +185,9 @@ class ContextCompressor:
             raise
         except Exception as error:
             if self.config.on_error == "passthrough":
-                return [self._pass_through(request, error, start) for request in texts]
+                message = f"Compression failed, the documents are returned unchanged: {type(error).__name__}: {error}"
+                warnings.warn(message, PassthroughWarning, stacklevel=3)
+                return [self._pass_through(request, message, start) for request in texts]
             if isinstance(error, MoosError):
                 raise
             raise CompressionError(f"Compression failed: {type(error).__name__}: {error}") from error
@@ -247,10 +249,7 @@ class ContextCompressor:
             _explanation=Explanation(documents, scores, selection),
         )
 
-    def _pass_through(self, texts: list[str], error: Exception, start: float) -> CompressionResult:
-        message = f"Compression failed, the documents are returned unchanged: {type(error).__name__}: {error}"
-        warnings.warn(message, PassthroughWarning, stacklevel=4)
-
+    def _pass_through(self, texts: list[str], message: str, start: float) -> CompressionResult:
         def count(text: str) -> int:
             return self._counter.count(text) if self._counter else 0
 

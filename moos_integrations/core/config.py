@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from moos_integrations.core.protection import Protect, check_protect, pattern_from_json, pattern_to_json
@@ -18,6 +19,8 @@ OnError = Literal["raise", "passthrough"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 BUNDLED_MODEL = "moos-minilm-en"
+BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
+"""Folder with one sub-folder per model in the package."""
 DEFAULT_RATE = 0.5
 DEFAULT_TOKENIZER = "o200k_base"
 DEFAULT_SEPARATOR = "\n\n"

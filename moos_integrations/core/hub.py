@@ -15,13 +15,13 @@ import torch
 import transformers
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from moos_integrations.core.config import BUNDLED_MODELS
 from moos_integrations.core.windows import SpecialTokens
 from moos_integrations.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
 _PRESERVE_NAMES = ("preserve", "keep", "LABEL_1")
 _NO_LIMIT = 1_000_000
 _LOADING = threading.Lock()
@@ -109,7 +109,7 @@ def _load_classifier(name: str, device: str, dtype: str, preserve_label: str | i
 def _resolve(name: str) -> str:
     if not isinstance(name, str) or not name:
         raise ConfigError(f"`model` must be a bundled name, a folder or a hub id, got {name!r}.")
-    bundled = MODELS / name
+    bundled = BUNDLED_MODELS / name
     if "/" not in name and "\\" not in name and (bundled / "config.json").is_file():
         return str(bundled)
     return name
@@ -131,7 +131,7 @@ def _from_pretrained(name: str, source: str) -> tuple[Any, Any]:
     except ModelError:
         raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... by what is missing
-        bundled = ", ".join(sorted(folder.parent.name for folder in MODELS.glob("*/config.json")))
+        bundled = ", ".join(sorted(folder.parent.name for folder in BUNDLED_MODELS.glob("*/config.json")))
         first_line = (str(error).splitlines() or [""])[0][:300]
         what = "the folder holds no usable model" if local else "it is no folder, and the hub did not give it"
         raise ModelError(

@@ -1,0 +1,108 @@
+"""What the postprocessor and the transform share: settings that are saved whole, and the two ends of one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.schema import BaseComponent, BaseNode
+from pydantic import BaseModel, Field, field_serializer
+from typing_extensions import Self
+
+from moos_integrations.adapter import CompressorFields, result_summary
+from moos_integrations.core.protection import pattern_to_json
+from moos_integrations.core.tokens import token_counter
+from moos_integrations.core.types import CompressedDocument, CompressionResult
+from moos_integrations.errors import ConfigError
+from moos_integrations.llama_index.events import MOOSCompressionEndEvent, MOOSCompressionStartEvent
+from moos_integrations.llama_index.nodes import compressed_copy, copy_of, is_more_than_text, text_of
+
+dispatcher = get_dispatcher(__name__)
+
+_PROBES = ("The meeting ended at 17:30.", "unübersetzbar, 数据库, 🙂🙂", "def f(x):\n    return x[0] + 1_000\n")
+
+
+class NodeCompressor(CompressorFields, BaseComponent):
+    """Base of both components: compresses the texts of nodes."""
+
+    keep_empty: bool = Field(False, strict=True, description="Keep nodes of which no text is left, with empty text.")
+
+    # --- saving ------------------------------------------------------------------------------------------------------
+
+    @field_serializer("protect")
+    def _protect_to_json(self, protect: tuple[Any, ...]) -> list[Any]:
+        return [pattern_to_json(item) for item in protect]
+
+    @field_serializer("tokenizer")
+    def _tokenizer_to_json(self, tokenizer: Any) -> Any:
+        return tokenizer if isinstance(tokenizer, str) else {"object": _name(tokenizer), "counts": _counts(tokenizer)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """The component that `to_dict` described.
+
+        Args:
+            data: What `to_dict` gave; it is not changed.
+            **kwargs: Settings to replace. `tokenizer` must be among them if it was an object: only its name was saved.
+
+        Raises:
+            ConfigError: If a setting is unknown or cannot be used, or a tokenizer object is missing.
+        """
+        settings = {**data, **kwargs}
+        if isinstance(settings.get("tokenizer"), Mapping):
+            raise ConfigError(
+                f"The `tokenizer` was the object {settings['tokenizer'].get('object')!r}, which is not saved: expected "
+                f"a tokenizer given by name. Pass the object again: {cls.__name__}.from_dict(data, tokenizer=...)."
+            )
+        return super().from_dict(settings)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """State for pickling: the settings. The weights load anew; a callback manager belongs to its process."""
+        # Not BaseComponent's: that one pickles the weights to see whether it can, and what cannot be pickled (a lambda
+        # as tokenizer) it deletes, from the living object too. Here pickle itself says what it cannot do.
+        state = BaseModel.__getstate__(self)
+        settings = {name: value for name, value in state["__dict__"].items() if name != "callback_manager"}
+        return {**state, "__dict__": settings, "__pydantic_private__": {"_compressor": None}}
+
+    # --- one call ----------------------------------------------------------------------------------------------------
+
+    def _start(self, nodes: Sequence[BaseNode], query: str | None) -> list[str]:
+        """The texts to compress, announced; an empty list if there are none, so that no model is loaded for them."""
+        texts = [text_of(node) for node in nodes]
+        if not any(texts):
+            return []
+        dispatcher.event(MOOSCompressionStartEvent(query=query, documents=len(nodes), model=self.model))
+        return texts
+
+    def _end(
+        self, nodes: Sequence[BaseNode], result: CompressionResult | None, *, flat: bool = False
+    ) -> list[BaseNode | None]:
+        """A copy for each node, None for those to drop; `result` is None if there was no text."""
+        if result is not None:
+            dispatcher.event(MOOSCompressionEndEvent(**result_summary(result)))
+            if result.passed_through:  # unchanged is unchanged, metadata included
+                return [copy_of(node) for node in nodes]
+        documents = [None] * len(nodes) if result is None else result.documents
+        return [self._copy(node, document, flat) for node, document in zip(nodes, documents, strict=True)]
+
+    def _copy(self, node: BaseNode, document: CompressedDocument | None, flat: bool) -> BaseNode | None:
+        if not (document and document.text) and not self.keep_empty and not is_more_than_text(node):
+            return None
+        if document is None or not text_of(node):
+            return copy_of(node)  # there was no text to compress
+        return compressed_copy(node, document, flat=flat)
+
+
+def _name(tokenizer: Any) -> str:
+    named = tokenizer if hasattr(tokenizer, "__qualname__") else type(tokenizer)
+    return str(getattr(tokenizer, "name_or_path", "") or f"{named.__module__}.{named.__qualname__}")
+
+
+def _counts(tokenizer: Any) -> list[int] | None:
+    """Tokens of some short texts: tells apart two lambdas of one name, and is the same in every process."""
+    try:
+        counter = token_counter(tokenizer)
+        return [counter.count(text) for text in _PROBES]
+    except Exception:  # a tokenizer that cannot count is reported when it is used; here it is only described
+        return None

@@ -1,0 +1,104 @@
+"""Nodes in, copies of the nodes with less text out; the inputs are never changed."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, TextNode
+
+from moos_integrations.adapter import METADATA_KEY, document_metadata
+from moos_integrations.core.types import CompressedDocument
+
+_OFFSETS = ("start_char_idx", "end_char_idx")
+_MEDIA = ("image_resource", "audio_resource", "video_resource")
+
+
+def text_of(node: BaseNode) -> str:
+    """The text alone; any other mode would bake the metadata into the text."""
+    return node.get_content(metadata_mode=MetadataMode.NONE)
+
+
+def is_more_than_text(node: BaseNode) -> bool:
+    """True for images, audio, video, and classes of which nothing is known: without text they still say something."""
+    if isinstance(node, Node):
+        return any(getattr(node, name) is not None for name in _MEDIA)
+    return isinstance(node, ImageNode) or not isinstance(node, TextNode)
+
+
+def copy_of(node: BaseNode) -> BaseNode:
+    """A deep copy. What an index node points to (`obj`: an index, a query engine) is shared: much of it has no copy."""
+    obj = getattr(node, "obj", None)
+    return copy.deepcopy(node, {id(obj): obj})
+
+
+def compressed_copy(node: BaseNode, document: CompressedDocument, *, flat: bool) -> BaseNode:
+    """A copy of the node with the text that was kept.
+
+    Args:
+        node: The source.
+        document: What was kept of its text.
+        flat: Write our metadata as one JSON string: many vector stores take nothing nested.
+    """
+    pruned, entry = copy_of(node), _entry(node, document)
+    pruned.metadata[METADATA_KEY] = json.dumps(entry, separators=(",", ":")) if flat else entry
+    for hidden in (pruned.excluded_llm_metadata_keys, pruned.excluded_embed_metadata_keys):
+        if METADATA_KEY not in hidden:
+            hidden.append(METADATA_KEY)
+    if document.text != text_of(node):
+        _replace_text(pruned, document.text)
+    return pruned
+
+
+def _replace_text(node: BaseNode, text: str) -> None:
+    """Set the text, and clear what was true of the old one only."""
+    if isinstance(node, Node) and node.text_resource is not None:
+        # `set_content` would lose the resource's path, URL and MIME type.
+        node.text_resource = node.text_resource.model_copy(update={"text": text, "embeddings": None})
+    else:
+        node.set_content(text)
+    for name in ("embedding", "text_embedding", *_OFFSETS):
+        if getattr(node, name, None) is not None:
+            setattr(node, name, None)
+
+
+def _entry(node: BaseNode, document: CompressedDocument) -> dict[str, Any]:
+    """What is written under our key: counts, spans, and the offsets that the node had in its own source."""
+    entry = document_metadata(document)
+    for name in _OFFSETS:
+        if getattr(node, name, None) is not None:
+            entry[name] = getattr(node, name)
+    earlier = _earlier_entry(node)
+    if earlier is None:
+        return entry
+    spans = _chained(document.spans, earlier["spans"])
+    return {**earlier, **entry, "original_tokens": earlier["original_tokens"], "spans": spans}
+
+
+def _earlier_entry(node: BaseNode) -> dict[str, Any] | None:
+    """What a first pass (at ingestion, say) left; None if it does not describe the text that the node has now."""
+    stored: Any = node.metadata.get(METADATA_KEY)
+    try:
+        entry = json.loads(stored) if isinstance(stored, str) else stored
+        length = sum(end - start for start, end in entry["spans"])
+        return entry if length == len(text_of(node)) and isinstance(entry["original_tokens"], int) else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _chained(spans: Sequence[Sequence[int]], earlier: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Spans of the text that `earlier` made, as spans of the source that `earlier` was made from. Both ascend."""
+    chained: list[list[int]] = []
+    index = offset = 0
+    for start, end in earlier:
+        stop = offset + end - start  # this earlier span is [offset, stop) of the text in between
+        while index < len(spans) and spans[index][0] < stop:
+            first, last = max(spans[index][0], offset), min(spans[index][1], stop)
+            chained.append([start + first - offset, start + last - offset])
+            if spans[index][1] > stop:
+                break  # goes on in the next earlier span
+            index += 1
+        offset = stop
+    return chained

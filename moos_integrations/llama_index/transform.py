@@ -1,0 +1,158 @@
+"""`MOOSNodeTransform`: prunes nodes at ingestion, without a query."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.schema import BaseNode, TransformComponent
+from pydantic import ConfigDict
+from typing_extensions import Self
+
+import moos_integrations
+from moos_integrations.core.config import BUNDLED_MODELS
+from moos_integrations.core.types import CompressionResult
+from moos_integrations.errors import InputError
+from moos_integrations.llama_index.component import NodeCompressor, dispatcher
+
+_WEIGHTS_AND_SETTINGS = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
+
+
+class MOOSNodeTransform(NodeCompressor, TransformComponent):
+    """Prunes nodes or documents in an `IngestionPipeline`, before they are embedded and stored.
+
+    What `MOOSNodePostprocessor` says about ids, metadata, copies and dropped nodes holds here too, but for two things.
+    The target holds for each node alone, so that what is stored of a node does not depend on what is ingested beside
+    it. And what is written under `moos` is one JSON string, since many vector stores refuse nested metadata.
+
+    Put it behind the node parser: what a parser cuts from a compressed document has no spans of its own.
+
+    The pipeline's cache finds a run again by `to_dict`, which holds a fingerprint: this package's version and, for the
+    bundled model and local folders, a hash of the model's files. With `on_error="passthrough"` the cache also stores
+    what was passed through.
+
+    Raises:
+        ConfigError: On building or assignment, if a setting is unknown or cannot be used.
+
+    Example:
+        >>> from llama_index.core import Document
+        >>> from llama_index.core.ingestion import IngestionPipeline
+        >>> from llama_index.core.node_parser import SentenceSplitter
+        >>> from moos_integrations.llama_index import MOOSNodeTransform
+        >>> pipeline = IngestionPipeline(transformations=[SentenceSplitter(), MOOSNodeTransform(rate=0.7)])
+        >>> text = "The meeting, which was really very long, ended at 17:30 on 3 May."
+        >>> nodes = pipeline.run(documents=[Document(text=text)])
+        >>> 0 < len(nodes[0].text) < len(text)
+        True
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Name under which the transform is saved."""
+        return "MOOSNodeTransform"
+
+    def __call__(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:
+        """Compress each node.
+
+        Args:
+            nodes: Nodes or documents; they are not changed.
+            **kwargs: What the pipeline hands to all of its transformations; not used.
+
+        Returns:
+            Copies, in order, those of which nothing was kept left out.
+
+        Raises:
+            InputError: If the nodes are no nodes.
+            ModelError: If the model cannot be loaded (with `on_error="raise"`).
+            TokenizerError: If tokens cannot be counted (with `on_error="raise"`).
+            CompressionError: If the model fails on the input (with `on_error="raise"`).
+        """
+        texts = self._start(_checked(nodes), None)
+        return self._output(nodes, self._compress(texts) if texts else None)
+
+    @dispatcher.span  # LlamaIndex gives a span to what it declares abstract only
+    async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:
+        """`__call__` with the model in a worker thread, so that the event loop goes on."""
+        texts = self._start(_checked(nodes), None)
+        return self._output(nodes, await asyncio.to_thread(self._compress, texts) if texts else None)
+
+    def _compress(self, texts: list[str]) -> CompressionResult:
+        results = self.compressor.compress_many(texts)
+        return _together(results, self.separator)
+
+    def _output(self, nodes: Sequence[BaseNode], result: CompressionResult | None) -> list[BaseNode]:
+        return [node for node in self._end(nodes, result, flat=True) if node is not None]
+
+    # --- saving ------------------------------------------------------------------------------------------------------
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """The settings, JSON-ready, and a fingerprint of what else the output depends on."""
+        return {**super().to_dict(**kwargs), "fingerprint": _fingerprint(self.model)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """The transform that `to_dict` described; the fingerprint is not a setting.
+
+        Args:
+            data: What `to_dict` gave; it is not changed.
+            **kwargs: Settings to replace. `tokenizer` must be among them if it was an object: only its name was saved.
+
+        Raises:
+            ConfigError: If a setting is unknown or cannot be used, or a tokenizer object is missing.
+        """
+        return super().from_dict({name: value for name, value in data.items() if name != "fingerprint"}, **kwargs)
+
+
+def _checked(nodes: Any) -> Sequence[BaseNode]:
+    if isinstance(nodes, (str, bytes)) or not isinstance(nodes, Sequence):
+        raise InputError(f"`nodes` must be a list of nodes or documents, got {type(nodes).__name__}.")
+    for index, node in enumerate(nodes):
+        if not isinstance(node, BaseNode):
+            raise InputError(
+                f"`nodes` must hold nodes or documents; item {index} is a {type(node).__name__}. Wrap a text as "
+                "`Document(text=text)`; for retrieved nodes, which have scores, use `MOOSNodePostprocessor`."
+            )
+    return nodes
+
+
+def _together(results: Sequence[CompressionResult], separator: str) -> CompressionResult:
+    """The results of single texts as that of one call."""
+    return CompressionResult(
+        documents=tuple(replace(result.documents[0], index=index) for index, result in enumerate(results)),
+        text=separator.join([result.text for result in results if result.text]),
+        original_tokens=sum(result.original_tokens for result in results),
+        kept_tokens=sum(result.kept_tokens for result in results),
+        protected_tokens=sum(result.protected_tokens for result in results),
+        seconds=max(result.seconds for result in results),
+        warnings=tuple(dict.fromkeys(warning for result in results for warning in result.warnings)),
+        _explanation=results[0]._explanation,
+    )
+
+
+def _fingerprint(model: str) -> str:
+    """Version of the package, and a hash of the model's files; a hub id is known by its name only."""
+    folder = next((folder for folder in (BUNDLED_MODELS / model, Path(model)) if folder.is_dir()), None)
+    if folder is None:
+        return moos_integrations.__version__
+    files = sorted({path for pattern in _WEIGHTS_AND_SETTINGS for path in folder.glob(pattern)})
+    states = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return f"{moos_integrations.__version__}-{_hash_of(tuple(states))}"
+
+
+@lru_cache(maxsize=8)
+def _hash_of(states: tuple[tuple[Path, int, int], ...]) -> str:
+    """Hash of names and contents; sizes and times are there so that a changed file is read again."""
+    digest = hashlib.sha256()
+    for path, size, _ in states:
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()[:16]
