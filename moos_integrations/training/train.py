@@ -279,6 +279,7 @@ def train(data: Path, output: Path, recipe: Recipe) -> dict[str, Any]:
         ],
     }
     report["recipe"]["backbone"] = Path(recipe.backbone).name
+    tokenizer.backend_tokenizer.no_truncation()  # the training length is no property of the model
     model.half().save_pretrained(output / "model")
     tokenizer.save_pretrained(output / "model")
     (output / "recipe.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
