@@ -43,24 +43,36 @@ class CompressorFields(BaseModel):
         ConfigError: On building or assignment, if a setting is unknown or cannot be used.
     """
 
-    model: str = Field(BUNDLED_MODEL, description="Bundled name, folder in Hugging Face layout, or hub id.")
-    rate: float | None = Field(None, description="Share of tokens to keep over all documents together, in [0, 1].")
-    budget_tokens: int | None = Field(None, description="Ceiling in target-LLM tokens over all documents, joined.")
-    threshold: float | None = Field(None, description="Keep words whose metric is at least this, in [0, 1].")
-    alpha: float = Field(DEFAULT_ALPHA, description="Weight of the preserve probability against the outlier score.")
-    outlier_statistic: OutlierStatistic = Field(DEFAULT_STATISTIC, description="Which outlier score is used.")
-    word_reduction: WordReduction = Field("mean", description="How a word's score follows from its pieces'.")
-    protect: tuple[Any, ...] = Field(
-        (), description="Detector names, literal strings, compiled patterns: never dropped."
+    model: str = Field(default=BUNDLED_MODEL, description="Bundled name, folder in Hugging Face layout, or hub id.")
+    rate: float | None = Field(
+        default=None, description="Share of tokens to keep over all documents together, in [0, 1]."
     )
-    tokenizer: Any = Field(DEFAULT_TOKENIZER, description="The target LLM's: tiktoken name, HF tokenizer or callable.")
-    separator: str = Field(DEFAULT_SEPARATOR, description="What the prompt puts between documents; its tokens count.")
-    on_error: OnError = Field("raise", description="'raise', or 'passthrough': unchanged documents and one warning.")
-    max_batch_pieces: int = Field(4096, description="Upper bound on word pieces in one forward pass.")
-    device: str = Field("auto", description="'auto' (cuda over mps over cpu) or a torch device.")
-    dtype: DType = Field("auto", description="'auto', 'float32', 'bfloat16' or 'float16'.")
+    budget_tokens: int | None = Field(
+        default=None, description="Ceiling in target-LLM tokens over all documents, joined."
+    )
+    threshold: float | None = Field(default=None, description="Keep words whose metric is at least this, in [0, 1].")
+    alpha: float = Field(
+        default=DEFAULT_ALPHA, description="Weight of the preserve probability against the outlier score."
+    )
+    outlier_statistic: OutlierStatistic = Field(default=DEFAULT_STATISTIC, description="Which outlier score is used.")
+    word_reduction: WordReduction = Field(default="mean", description="How a word's score follows from its pieces'.")
+    protect: tuple[Any, ...] = Field(
+        default=(), description="Detector names, literal strings, compiled patterns: never dropped."
+    )
+    tokenizer: Any = Field(
+        default=DEFAULT_TOKENIZER, description="The target LLM's: tiktoken name, HF tokenizer or callable."
+    )
+    separator: str = Field(
+        default=DEFAULT_SEPARATOR, description="What the prompt puts between documents; its tokens count."
+    )
+    on_error: OnError = Field(
+        default="raise", description="'raise', or 'passthrough': unchanged documents and one warning."
+    )
+    max_batch_pieces: int = Field(default=4096, description="Upper bound on word pieces in one forward pass.")
+    device: str = Field(default="auto", description="'auto' (cuda over mps over cpu) or a torch device.")
+    dtype: DType = Field(default="auto", description="'auto', 'float32', 'bfloat16' or 'float16'.")
     preserve_label: str | int | None = Field(
-        None, description="The label that means keep, if its name does not say so."
+        default=None, description="The label that means keep, if its name does not say so."
     )
 
     _compressor: ContextCompressor | None = PrivateAttr(None)

@@ -80,15 +80,15 @@ class MOOSCompressor(
     model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
 
     documents_key: str | None = Field(
-        None,
+        default=None,
         description="Key of the documents in a dict; None: the first of `context`, `documents`, `input_documents`.",
     )
     query_key: str | None = Field(
-        None,
+        default=None,
         description="Key of the query in a dict; None: the first of `question`, `query`, `input`, if there is one.",
     )
     keep_empty: bool = Field(
-        False,
+        default=False,
         description="Keep documents of which nothing is left, with empty text. A prompt that joins them puts "
         "separators around them, which the budget does not count.",
     )

@@ -24,7 +24,7 @@ BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_RATE = 0.5
 DEFAULT_TOKENIZER = "o200k_base"
 DEFAULT_SEPARATOR = "\n\n"
-DEFAULT_ALPHA = 0.9
+DEFAULT_ALPHA = 0.95
 DEFAULT_STATISTIC: OutlierStatistic = "class_diag"
 
 
@@ -81,8 +81,9 @@ class CompressorConfig:
         budget_tokens: See `Target`.
         threshold: See `Target`.
         alpha: Weight of the preserve probability in `m_k = alpha * p_k + (1 - alpha) * s_k^norm`, in [0, 1]. 1 is the
-            plain classifier; the default was chosen in `cookbook/benchmarks/results/alpha_sweep.json`.
-        outlier_statistic: Which outlier score `s_k` is used; see `core.outliers`.
+            plain classifier. The default did best in `cookbook/benchmarks/results/alpha_sweep.json`, by a margin that
+            is within the noise; more outlier weight loses answers there.
+        outlier_statistic: Which outlier score `s_k` is used; see `core.outliers`. Default: as for `alpha`.
         word_reduction: How a word's score follows from its pieces'.
         protect: What is never dropped while it fits the target: names of detectors ("numbers", "negations", "urls",
             ...), compiled regular expressions, or literal strings.

@@ -37,7 +37,9 @@ DETECTORS: Mapping[str, regex.Pattern[str]] = {
     "paths": regex.compile(
         r"(?<![\w/])(?:[A-Za-z]:|~|\.{1,2})?(?:[\\/][\w.\-@+]+)+[\\/]?|\b[\w\-]+\.(?:\p{Ll}{1,4}\d?)\b"
     ),
-    "code": regex.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", regex.DOTALL),
+    "code": regex.compile(
+        r"```.*?(?:```|\Z)|`[^`\n]+`|^(?:[ ]{4}|\t|>>>[ ]|\.\.\.[ ])[^\n]*\S[^\n]*$", regex.DOTALL | regex.MULTILINE
+    ),
     "quotes": regex.compile(r"\"[^\"\n]{1,300}\"|“[^”\n]{1,300}”|«[^»\n]{1,300}»|「[^」\n]{1,300}」"),
     "names": regex.compile(
         rf"(?<![.!?:\n]\s)(?<!^){_UPPER_NAME}(?:\s+{_UPPER_NAME})*|{_UPPER_NAME}(?:\s+{_UPPER_NAME})+"

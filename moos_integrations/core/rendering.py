@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import regex
 
 from moos_integrations.core.types import BoolArray, IntArray, SegmentedText, Span
 
+_WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}_]")
 _LINE_BREAK = regex.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 # Longest white space taken over between two words that were not neighbours: a line break and its indentation.
 _MAX_JOINT = 32
@@ -24,9 +27,9 @@ class Renderer:
         """Look at the gaps between the document's words once."""
         self._text = document.text
         self._starts, self._ends = document.word_starts, document.word_ends
-        self._punctuation = np.array([not document.text[start].isalnum() for start in self._starts.tolist()], bool)
         self._joint_starts, self._joint_ends, self._strength = self._gaps()
         # Strongest gap first, then the earliest: one number, so that a running maximum finds it.
+        self._opens, self._closes = self._punctuation()
         gaps = len(self._strength)
         self._rank = self._strength * (gaps + 1) + np.arange(gaps, 0, -1)
 
@@ -37,6 +40,22 @@ class Renderer:
         for gap in np.flatnonzero(_may_break(self._text, before, after)).tolist():
             starts[gap], ends[gap], strength[gap] = _joint(self._text, int(before[gap]), int(after[gap]))
         return starts, ends, strength
+
+    def _punctuation(self) -> tuple[BoolArray, BoolArray]:
+        """Per word: does it stick to what follows (an opening bracket), or to what is before it (a comma)?
+
+        Brackets say so themselves; quotes, dashes and the like by the side on which the source has no space.
+        """
+        opens, closes = np.zeros(len(self._starts), bool), np.zeros(len(self._starts), bool)
+        gap_behind = np.append(self._strength, _SPACE)
+        for word, (start, end) in enumerate(zip(self._starts.tolist(), self._ends.tolist(), strict=True)):
+            if self._text[start].isalnum() or _WORD_CHARACTER.search(self._text, start, end):
+                continue
+            category = unicodedata.category(self._text[start])
+            attached = word > 0 and gap_behind[word - 1] == _NONE
+            opens[word] = gap_behind[word] == _NONE and (category in ("Ps", "Pi") or not attached)
+            closes[word] = attached and category not in ("Ps", "Pi")
+        return opens, closes
 
     def spans(self, kept: BoolArray) -> list[Span]:
         """Source spans of the kept words and of the white space between them, neighbours merged.
@@ -69,9 +88,7 @@ class Renderer:
         best = np.maximum.reduceat(self._rank[: right[-1]], left)
         gaps = len(self._strength)
         strength, gap = best // (gaps + 1), gaps - best % (gaps + 1)
-        closing = self._punctuation[right] & (self._strength[right - 1] == _NONE)
-        opening = self._punctuation[left] & (self._strength[left] == _NONE)
-        return np.where((closing | opening) & (strength < _LINE), -1, gap)
+        return np.where((self._closes[right] | self._opens[left]) & (strength < _LINE), -1, gap)
 
     def text(self, kept: BoolArray) -> str:
         """The kept text: the concatenation of `spans(kept)`."""

@@ -107,7 +107,7 @@ class Selection:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CompressedDocument:
     """One compressed document: a character subsequence of its source.
 
@@ -126,6 +126,11 @@ class CompressedDocument:
     original_tokens: int
     kept_tokens: int
     dropped_units: tuple[Span, ...]
+
+    def __repr__(self) -> str:
+        """Short: the spans of a long document would fill the screen."""
+        start = self.text if len(self.text) <= 60 else f"{self.text[:60]}..."
+        return f"CompressedDocument({self.index}: {self.original_tokens} -> {self.kept_tokens} tokens, {start!r})"
 
     @property
     def dropped(self) -> bool:
@@ -153,7 +158,7 @@ class CompressedDocument:
         return self.spans[span][0] + position - lengths[span]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CompressionResult:
     """What `ContextCompressor.compress` returns.
 
@@ -175,6 +180,14 @@ class CompressionResult:
     seconds: float
     warnings: tuple[str, ...] = ()
     _explanation: Explanation | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        """The counts, and how many warnings to look at."""
+        notes = f", {len(self.warnings)} warning(s)" if self.warnings else ""
+        return (
+            f"CompressionResult({len(self.documents)} documents, {self.original_tokens} -> {self.kept_tokens} tokens, "
+            f"{1000 * self.seconds:.0f} ms{notes})"
+        )
 
     @property
     def rate(self) -> float:

@@ -26,7 +26,9 @@ _PROBES = ("The meeting ended at 17:30.", "unübersetzbar, 数据库, 🙂🙂",
 class NodeCompressor(CompressorFields, BaseComponent):
     """Base of both components: compresses the texts of nodes."""
 
-    keep_empty: bool = Field(False, strict=True, description="Keep nodes of which no text is left, with empty text.")
+    keep_empty: bool = Field(
+        default=False, strict=True, description="Keep nodes of which no text is left, with empty text."
+    )
 
     # --- saving ------------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,14 @@ def test_literals_and_patterns() -> None:
     assert found(re.compile("")) == set()  # empty matches protect nothing
 
 
+def test_code_blocks() -> None:
+    text = "Prose here.\n\n    x = f(y)\n\n>>> print(1)\n```\na = b\n```\nMore prose."
+    document = segment(text)
+    flags = protected_words(document, ("code",))
+    lost = [word for word, flag in zip(document.words(), flags, strict=True) if not flag]
+    assert lost == ["Prose", "here", ".", "More", "prose", "."]
+
+
 def test_negations_with_apostrophes() -> None:
     document = segment("It isn't so, they don’t know.")
     flags = protected_words(document, ("negations",))

@@ -28,6 +28,11 @@ def render(text: str, keep: str) -> str:
         ("| a | b |\n| c | d |", "a d", "a\nd"),
         ("dark red, blue", "dark , blue", "dark, blue"),  # a comma sticks to what is before it
         ("see (the notes) now", "see ( notes ) now", "see (notes) now"),
+        ('set to "__debug__" is', "set __debug__ is", "set __debug__ is"),  # an underscore is no punctuation
+        ("length?) and so on", "length ? on", "length? on"),  # a mark before a dropped bracket does not open
+        ("((a) or (b))", "(( b ))", "((b))"),
+        ("he 'said' so", "he ' so", "he '' so"),
+        ("costs $5 or -3 now", "costs -3", "costs -3"),
         ("if x:\n    do()\n    stop()", "if x : stop()", "if x:\n    stop()"),  # indentation survives
         ("你好世界", "你 世", "你世"),
         ("a\r\nb\r\nc", "a c", "a\r\nc"),
