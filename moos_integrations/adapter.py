@@ -26,7 +26,7 @@ from moos_integrations.core.config import (
     WordReduction,
 )
 from moos_integrations.core.protection import pattern_from_json
-from moos_integrations.core.types import CompressedDocument, CompressionResult
+from moos_integrations.core.types import CompressedDocument
 from moos_integrations.errors import ConfigError
 
 METADATA_KEY = "moos"
@@ -148,18 +148,4 @@ def document_metadata(document: CompressedDocument) -> dict[str, Any]:
         "original_tokens": document.original_tokens,
         "kept_tokens": document.kept_tokens,
         "spans": [list(span) for span in document.spans],
-    }
-
-
-def result_summary(result: CompressionResult) -> dict[str, Any]:
-    """The counts of one call, for events and traces."""
-    return {
-        "documents": len(result.documents),
-        "dropped_documents": [document.index for document in result.documents if document.dropped],
-        "original_tokens": result.original_tokens,
-        "kept_tokens": result.kept_tokens,
-        "protected_tokens": result.protected_tokens,
-        "rate": result.rate,
-        "seconds": result.seconds,
-        "warnings": list(result.warnings),
     }

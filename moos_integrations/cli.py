@@ -193,13 +193,8 @@ def _read_one(name: str) -> str:
 
 def _as_dict(result: CompressionResult, names: list[str], *, words: bool) -> dict[str, Any]:
     values: dict[str, Any] = {
+        **result.summary(),
         "text": result.text,
-        "original_tokens": result.original_tokens,
-        "kept_tokens": result.kept_tokens,
-        "protected_tokens": result.protected_tokens,
-        "rate": result.rate,
-        "seconds": result.seconds,
-        "warnings": list(result.warnings),
         "documents": [
             {
                 "file": name,

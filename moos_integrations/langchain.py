@@ -24,7 +24,7 @@ from langchain_core.load.serializable import SerializedConstructor, SerializedNo
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, Field
 
-from moos_integrations.adapter import METADATA_KEY, CompressorFields, document_metadata, result_summary
+from moos_integrations.adapter import METADATA_KEY, CompressorFields, document_metadata
 from moos_integrations.core.protection import pattern_to_json
 from moos_integrations.core.types import CompressedDocument, CompressionResult
 
@@ -201,7 +201,7 @@ class MOOSCompressor(
         if not documents:
             return []  # nothing to load a model for
         result = self.compressor.compress(_texts(documents), query, **target)
-        dispatch_custom_event(COMPRESSION_EVENT, result_summary(result), config={"callbacks": run_manager.get_child()})
+        dispatch_custom_event(COMPRESSION_EVENT, result.summary(), config={"callbacks": run_manager.get_child()})
         return self._output(documents, result)
 
     async def _acompress(
@@ -211,9 +211,7 @@ class MOOSCompressor(
         if not documents:
             return []
         result = await self.compressor.acompress(_texts(documents), query, **target)
-        await adispatch_custom_event(
-            COMPRESSION_EVENT, result_summary(result), config={"callbacks": run_manager.get_child()}
-        )
+        await adispatch_custom_event(COMPRESSION_EVENT, result.summary(), config={"callbacks": run_manager.get_child()})
         return self._output(documents, result)
 
     def _as_input(self, documents: Sequence[Document], query: str | None) -> dict[str, Any]:

@@ -53,8 +53,10 @@ class Renderer:
                 continue
             category = unicodedata.category(self._text[start])
             attached = word > 0 and gap_behind[word - 1] == _NONE
-            opens[word] = gap_behind[word] == _NONE and (category in ("Ps", "Pi") or not attached)
-            closes[word] = attached and category not in ("Ps", "Pi")
+            bracket = category in ("Ps", "Pi")
+            # A mark behind an opening one opens as well: the star in "*args".
+            opens[word] = gap_behind[word] == _NONE and (bracket or not attached or opens[word - 1])
+            closes[word] = attached and not bracket and not opens[word]
         return opens, closes
 
     def spans(self, kept: BoolArray) -> list[Span]:

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -193,6 +193,19 @@ class CompressionResult:
     def rate(self) -> float:
         """Achieved share of the tokens that was kept; 1.0 for empty input."""
         return self.kept_tokens / self.original_tokens if self.original_tokens else 1.0
+
+    def summary(self) -> dict[str, Any]:
+        """The counts of the call, JSON-ready: what events and traces carry."""
+        return {
+            "documents": len(self.documents),
+            "dropped_documents": [document.index for document in self.documents if document.dropped],
+            "original_tokens": self.original_tokens,
+            "kept_tokens": self.kept_tokens,
+            "protected_tokens": self.protected_tokens,
+            "rate": self.rate,
+            "seconds": self.seconds,
+            "warnings": list(self.warnings),
+        }
 
     @property
     def passed_through(self) -> bool:

@@ -10,7 +10,7 @@ from llama_index.core.schema import BaseComponent, BaseNode
 from pydantic import BaseModel, Field, field_serializer
 from typing_extensions import Self
 
-from moos_integrations.adapter import CompressorFields, result_summary
+from moos_integrations.adapter import CompressorFields
 from moos_integrations.core.protection import pattern_to_json
 from moos_integrations.core.tokens import token_counter
 from moos_integrations.core.types import CompressedDocument, CompressionResult
@@ -82,7 +82,7 @@ class NodeCompressor(CompressorFields, BaseComponent):
     ) -> list[BaseNode | None]:
         """A copy for each node, None for those to drop; `result` is None if there was no text."""
         if result is not None:
-            dispatcher.event(MOOSCompressionEndEvent(**result_summary(result)))
+            dispatcher.event(MOOSCompressionEndEvent(**result.summary()))
             if result.passed_through:  # unchanged is unchanged, metadata included
                 return [copy_of(node) for node in nodes]
         documents = [None] * len(nodes) if result is None else result.documents

@@ -223,6 +223,30 @@ def validate(model: torch.nn.Module, examples: Sequence[Json], pad_id: int, batc
     }
 
 
+def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
+    """The recipe as `transformers` wants it; bf16 autocast, a checkpoint every 200 steps."""
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=0.06,  # a share of all steps
+        lr_scheduler_type="linear",
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        train_sampling_strategy="group_by_length",
+        logging_steps=25,
+        save_steps=200,
+        save_total_limit=1,
+        seed=recipe.seed,
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )
+
+
 def train(data: Path, output: Path, recipe: Recipe) -> dict[str, Any]:
     """Train, save an fp16 model folder in Hugging Face layout, and return what was measured.
 
@@ -245,26 +269,7 @@ def train(data: Path, output: Path, recipe: Recipe) -> dict[str, Any]:
     checkpoints = output / "checkpoints"
     trainer = MOOSTrainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=str(checkpoints),
-            num_train_epochs=recipe.epochs,
-            per_device_train_batch_size=recipe.batch_size,
-            learning_rate=recipe.learning_rate,
-            warmup_steps=0.06,
-            lr_scheduler_type="linear",
-            weight_decay=0.01,
-            max_grad_norm=1.0,
-            bf16=True,
-            use_cpu=not torch.cuda.is_available(),
-            train_sampling_strategy="group_by_length",
-            logging_steps=25,
-            save_steps=200,
-            save_total_limit=1,
-            seed=recipe.seed,
-            report_to=[],
-            remove_unused_columns=False,
-            dataloader_pin_memory=False,
-        ),
+        args=training_arguments(recipe, checkpoints),
         train_dataset=training,
         data_collator=DataCollatorForTokenClassification(tokenizer),
         beta=recipe.beta,

@@ -32,6 +32,7 @@ def render(text: str, keep: str) -> str:
         ("length?) and so on", "length ? on", "length? on"),  # a mark before a dropped bracket does not open
         ("((a) or (b))", "(( b ))", "((b))"),
         ("he 'said' so", "he ' so", "he '' so"),
+        ('the form "*args" is', "form * args", "form *args"),  # a mark behind an opening one opens too
         ("costs $5 or -3 now", "costs -3", "costs -3"),
         ("if x:\n    do()\n    stop()", "if x : stop()", "if x:\n    stop()"),  # indentation survives
         ("你好世界", "你 世", "你世"),
