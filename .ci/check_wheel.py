@@ -7,7 +7,8 @@ import moos_integrations
 from moos_integrations import ContextCompressor, MissingExtraError
 
 assert "torch" not in sys.modules, "importing the package must not load torch"
-for module, extra in (("langchain", "langchain"), ("llama_index", "llama-index"), ("cli", "cli")):
+# Not the command line: transformers may bring typer and rich along.
+for module, extra in (("langchain", "langchain"), ("llama_index", "llama-index")):
     try:
         __import__(f"moos_integrations.{module}")
     except MissingExtraError as error:
