@@ -61,7 +61,7 @@ def test_numbers_hidden_by_the_source_become_numbers(tmp_path: Path) -> None:
     assert sentence.keep[:4].all()
 
 
-def test_a_whole_run_learns_resumes_and_loads(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_whole_run_learns_and_loads(tmp_path: Path, tiny_model: Path) -> None:
     """Eight passages with one rule (words after `brown` matter): after some steps the saved model has learnt it."""
     context = "The quick brown fox jumps over the lazy dog. Names like Ada matter."
     qas = [{"question": "Which fox?", "answers": [{"text": "quick brown fox", "answer_start": 4}]}]
