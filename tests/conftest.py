@@ -22,6 +22,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def aware_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny WordPiece classifier that is query-aware."""
+    return save_tiny_model(tmp_path_factory.mktemp("aware"), query_aware=True)
+
+
+@pytest.fixture(scope="session")
 def compressor() -> ContextCompressor:
     """A compressor without a model."""
     return ContextCompressor(HashScorer())

@@ -41,20 +41,21 @@ def hash_share(text: str) -> float:
     return value % 10_007 / 10_007
 
 
-def wordpiece() -> PreTrainedTokenizerFast:
-    """BERT's family."""
+def wordpiece(pair: str | None = None) -> PreTrainedTokenizerFast:
+    """BERT's family; `pair` is the template for pairs, if there is one."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
     tokenizer.train_from_iterator(CORPUS, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         "[CLS] $A [SEP]",
+        pair=pair,
         special_tokens=[(t, tokenizer.token_to_id(t)) for t in ("[CLS]", "[SEP]")],
     )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
 
 
-def byte_bpe() -> PreTrainedTokenizerFast:
+def byte_bpe(pair: str | None = None) -> PreTrainedTokenizerFast:
     """RoBERTa's and GPT's family: byte-level, pieces may hold half a character."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -65,26 +66,42 @@ def byte_bpe() -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "<s> $A </s>", pair=pair, special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>")
 
 
-def unigram() -> PreTrainedTokenizerFast:
+def unigram(pair: str | None = None) -> PreTrainedTokenizerFast:
     """XLM-R's and T5's family: pieces carry the space before them; no special token in front."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=["<pad>", "<unk>", "</s>"], unk_token="<unk>")
     tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 2)])
+    tokenizer.post_processor = processors.TemplateProcessing("$A </s>", pair=pair, special_tokens=[("</s>", 2)])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
 
 
 TOKENIZERS = {"wordpiece": wordpiece, "byte_bpe": byte_bpe, "unigram": unigram}
+PAIR_TEMPLATES = {
+    "wordpiece": "[CLS] $A [SEP] $B:1 [SEP]:1",
+    "byte_bpe": "<s> $A </s> </s> $B </s>",
+    "unigram": "$A </s> $B </s>",
+}
 
 
-def save_tiny_model(folder: Path, family: str = "wordpiece", labels: Sequence[str] = ("discard", "preserve")) -> Path:
-    """A seeded one-layer BERT of 32 dimensions and 64 positions, saved in Hugging Face layout."""
-    tokenizer = TOKENIZERS[family]()
+def save_tiny_model(
+    folder: Path,
+    family: str = "wordpiece",
+    labels: Sequence[str] = ("discard", "preserve"),
+    *,
+    query_aware: bool = False,
+) -> Path:
+    """A seeded one-layer BERT of 32 dimensions and 64 positions, saved in Hugging Face layout.
+
+    With `query_aware` its config.json says so, and its tokenizer has a template for pairs.
+    """
+    tokenizer = TOKENIZERS[family](PAIR_TEMPLATES[family] if query_aware else None)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -96,6 +113,7 @@ def save_tiny_model(folder: Path, family: str = "wordpiece", labels: Sequence[st
         initializer_range=0.5,  # large enough that words get clearly different scores
         id2label=dict(enumerate(labels)),
         label2id={label: index for index, label in enumerate(labels)},
+        **({"moos": {"query_aware": True}} if query_aware else {}),
     )
     BertForTokenClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

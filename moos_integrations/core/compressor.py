@@ -134,7 +134,8 @@ class ContextCompressor:
 
         Args:
             documents: One text or several; they are not changed.
-            query: The question, if there is one. The bundled model scores without it so far.
+            query: The question, if there is one. A query-aware model (`"moos": {"query_aware": true}` in its
+                config.json) scores the words for it; any other model scores as without it.
             rate: Overrides the configured target for this call; likewise
             budget_tokens: (a hard ceiling over the joined output) and
             threshold: (adaptive). See `Target`.
@@ -309,10 +310,12 @@ def _word_costs(document: SegmentedText, token_starts: IntArray) -> IntArray:
 
 
 def _dropped_units(document: SegmentedText, kept: BoolArray) -> tuple[Span, ...]:
-    unit = document.unit_of_word
-    words = np.bincount(unit, minlength=len(document.unit_starts))
-    left = np.bincount(unit[kept], minlength=len(document.unit_starts))
-    dropped = np.flatnonzero((words > 0) & (left == 0))
+    first = document.unit_of_word
+    # A word may straddle the end of a unit; kept, it saves the unit in which it ends as well.
+    last = np.searchsorted(document.unit_starts, document.word_ends - 1, side="right") - 1
+    empty = np.bincount(first, minlength=len(document.unit_starts)) > 0
+    empty[first[kept]] = empty[last[kept]] = False
+    dropped = np.flatnonzero(empty)
     return tuple(zip(document.unit_starts[dropped].tolist(), document.unit_ends[dropped].tolist(), strict=True))
 
 

@@ -33,6 +33,7 @@ class WordExplanation:
         metric: `m_k`.
         kept: Whether it is in the output.
         reason: "metric" or "protected" or "whole input fits" for kept words, "below the cut" for dropped ones.
+        relevance: How likely its document answers the query, in [0, 1]; None where nothing tells.
     """
 
     document: int
@@ -44,6 +45,7 @@ class WordExplanation:
     metric: float
     kept: bool
     reason: Reason
+    relevance: float | None = None
 
 
 class Explanation:
@@ -83,8 +85,8 @@ class Explanation:
         rows = zip(*(column.tolist() for column in columns), kept, protected, strict=True)
         for start, end, preserve, outlier, metric, is_kept, is_protected in rows:
             yield WordExplanation(
-                index, start, end, document.text[start:end], preserve, None if math.isnan(outlier) else outlier, metric,
-                is_kept, self._reason(is_kept, is_protected, metric),
+                index, start, end, document.text[start:end], preserve, _known(outlier), metric,
+                is_kept, self._reason(is_kept, is_protected, metric), _known(scores.relevance),
             )  # fmt: skip
 
     def _reason(self, kept: bool, protected: bool, metric: float) -> Reason:
@@ -93,6 +95,10 @@ class Explanation:
         if self._selection.whole:
             return "whole input fits"
         return "protected" if protected and metric < self._selection.cutoff else "metric"
+
+    def _heading(self, index: int) -> str:
+        relevance = self._scores[index].relevance
+        return f"[{index}]" if math.isnan(relevance) else f"[{index}] relevance {relevance:.2f}"
 
     def _segments(self, index: int) -> Iterator[tuple[str, WordExplanation | None]]:
         """The source of a document cut into words and the white space between them."""
@@ -116,7 +122,7 @@ class Explanation:
             shown += len(text)
             parts.append(html.escape(text) if word is None else _word_html(word))
         style = "white-space:pre-wrap;line-height:1.6;margin:0 0 1em 0"
-        return f'<div style="{style}"><b>[{index}]</b> {"".join(parts)}</div>'
+        return f'<div style="{style}"><b>{self._heading(index)}</b> {"".join(parts)}</div>'
 
     def __rich__(self) -> Text:
         """Kept words bold green (yellow if protected), dropped ones dim and struck through."""
@@ -126,11 +132,15 @@ class Explanation:
             raise MissingExtraError("rich", extra="cli") from error
         text = Text()
         for index in range(len(self._documents)):
-            text.append(f"[{index}] ", style="bold")
+            text.append(f"{self._heading(index)} ", style="bold")
             for part, word in self._segments(index):
                 text.append(part, style=_rich_style(word))
             text.append("\n")
         return text
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _word_html(word: WordExplanation) -> str:

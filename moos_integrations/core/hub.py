@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,9 +36,12 @@ class Classifier:
         name: What it was loaded by.
         model: The network, in eval mode, on `device`.
         tokenizer: The backend of its fast tokenizer, truncation and padding off.
-        special: The special tokens around a text.
+        special: The special tokens around a text, and around a question and a text.
         pad_id: Id used for padding (masked out).
         preserve_label: Index of the label "preserve".
+        query_aware: It was trained to read a question before the passage, and says so in its config.json:
+            `"moos": {"query_aware": true}`.
+        takes_types: It tells question and passage apart by token types.
         max_pieces: Longest input, special tokens included.
         device: Where the model runs.
         dtype: The dtype of its matrix products.
@@ -50,6 +54,8 @@ class Classifier:
     special: SpecialTokens
     pad_id: int
     preserve_label: int
+    query_aware: bool
+    takes_types: bool
     max_pieces: int
     device: torch.device
     dtype: torch.dtype
@@ -71,7 +77,8 @@ def load_classifier(
 
     Raises:
         ModelError: If nothing can be loaded, the model has other than two labels, no label is known to mean
-            "preserve", or its tokenizer is not a fast one.
+            "preserve", its tokenizer is not a fast one, or the model is query-aware and its tokenizer has no template
+            for pairs.
         ConfigError: On an unknown device or dtype.
     """
     with _LOADING:  # the cache alone would let concurrent first calls load the weights several times
@@ -84,6 +91,17 @@ def _load_classifier(name: str, device: str, dtype: str, preserve_label: str | i
     where, what = _device(device), _dtype(dtype, _device(device))
     with _quiet():
         model, tokenizer = _from_pretrained(name, source)
+    return classifier_of(name, model.requires_grad_(False).to(device=where, dtype=what), tokenizer, preserve_label)
+
+
+def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | int | None = None) -> Classifier:
+    """A classifier from a network and its tokenizer, where they are: for one that is not on disk yet.
+
+    The network is put in eval mode and shared, not copied; the tokenizer is copied.
+
+    Raises:
+        ModelError: As for `load_classifier`.
+    """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"Model {name!r} has the slow tokenizer {type(tokenizer).__name__}, which gives no character offsets. "
@@ -92,16 +110,19 @@ def _load_classifier(name: str, device: str, dtype: str, preserve_label: str | i
     backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_truncation()
     backend.no_padding()
+    special = SpecialTokens.of(backend)
     return Classifier(
         name=name,
-        model=model.eval().requires_grad_(False).to(device=where, dtype=what),
+        model=model.eval(),
         tokenizer=backend,
-        special=SpecialTokens.of(backend),
+        special=special,
         pad_id=tokenizer.pad_token_id or 0,
         preserve_label=_preserve_label(name, model.config, preserve_label),
+        query_aware=_query_aware(name, model.config, special),
+        takes_types=takes_types(model),
         max_pieces=_max_pieces(model.config, tokenizer),
-        device=where,
-        dtype=what,
+        device=model.device,
+        dtype=model.dtype,
         fingerprint=_fingerprint(model),
     )
 
@@ -153,6 +174,30 @@ def _preserve_label(name: str, config: Any, wanted: str | int | None) -> int:
         f"Model {name!r} has the labels {', '.join(map(repr, labels))}; none is {' or '.join(map(repr, names))}. "
         "Say which one means keep with `preserve_label`."
     )
+
+
+def _query_aware(name: str, config: Any, special: SpecialTokens) -> bool:
+    """What the model says of itself; most models say nothing."""
+    settings = getattr(config, "moos", {})
+    value = settings.get("query_aware", False) if isinstance(settings, dict) else None
+    if not isinstance(value, bool):
+        raise ModelError(
+            f"Model {name!r}: `moos` in its config.json must be an object whose `query_aware` is true or false, got "
+            f"{settings!r}."
+        )
+    if value and special.pair is None:
+        raise ModelError(
+            f"Model {name!r} is query-aware by its config.json, but its tokenizer has no template for pairs: it puts "
+            "nothing between question and passage. Save it with the template that the model was trained with, such as "
+            "`[CLS] $A [SEP] $B:1 [SEP]:1`."
+        )
+    return value
+
+
+def takes_types(model: torch.nn.Module) -> bool:
+    """Whether the network tells a question from a passage by token types."""
+    known: Any = getattr(model.config, "type_vocab_size", None)
+    return (known or 0) > 1 and "token_type_ids" in inspect.signature(model.forward).parameters
 
 
 def _max_pieces(config: Any, tokenizer: Any) -> int:

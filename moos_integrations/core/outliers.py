@@ -7,8 +7,8 @@ uses is not public, so it is a named option here:
 * `class_dist`: Z-score of `||h_k - mu_c||_2` among the pieces of its class;
 * `global_diag`: as the first, with all pieces as one class.
 
-Statistics are taken per window, special tokens and padding left out, and normalised to [0, 1] by min-max after
-clipping at the 99th percentile (a few huge activations would flatten everything else).
+Statistics are taken per window, special tokens, question and padding left out, and normalised to [0, 1] by min-max
+after clipping at the 99th percentile (a few huge activations would flatten everything else).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def outlier_scores(hidden: Tensor, preserve: Tensor, mask: Tensor, statistic: st
     Args:
         hidden: Last-layer states, fp32. Shape: `(batch, pieces, width)`.
         preserve: Preserve probability. Shape: `(batch, pieces)`.
-        mask: True for real pieces, False for special tokens and padding. Shape: `(batch, pieces)`.
+        mask: True for the passage's pieces, False for all others. Shape: `(batch, pieces)`.
         statistic: "class_diag", "class_dist" or "global_diag".
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -58,17 +59,19 @@ class SegmentedText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WordScores:
-    """Scores of one document's words. Shape of each: `(words,)`.
+    """Scores of one document's words, and of the document. Shape of each array: `(words,)`.
 
     Attributes:
         preserve: Preserve probability `p_k` in [0, 1].
         outlier: Normalised outlier score `s_k^norm` in [0, 1]; NaN where it was not computed (`alpha = 1`).
         metric: The compression metric `m_k = alpha * p_k + (1 - alpha) * s_k^norm` (MOOSComp).
+        relevance: How likely the document answers the query, in [0, 1]; NaN where nothing tells, as without a query.
     """
 
     preserve: FloatArray
     outlier: FloatArray
     metric: FloatArray
+    relevance: float = math.nan
 
     @classmethod
     def from_preserve(cls, preserve: npt.ArrayLike) -> WordScores:

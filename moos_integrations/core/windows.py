@@ -1,10 +1,10 @@
-"""Words (and later a query) to model windows, and pieces back to words, by the tokenizer's own offsets."""
+"""Words and a question to model windows, and pieces back to words, by the tokenizer's own offsets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Share of a window that the next one repeats where a single unit is longer than a window.
 _OVERLAP = 0.25
+# A question gets at most one of this many parts of a window; the passage, which has to be scored whole, gets the rest.
+_QUESTION_PART = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,16 +59,97 @@ class Window:
         return self.end - self.start
 
 
+class Run(NamedTuple):
+    """Neighbouring pieces: their ids and their token types."""
+
+    ids: tuple[int, ...]
+    types: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around a passage in the model's input, the question included: `front + pieces + back`.
+
+    Attributes:
+        front: What stands before the passage.
+        passage_type: Token type of the passage's pieces.
+        back: What stands after the passage.
+        tells_relevance: The first piece of `front` is a special token that read the question with the passage.
+    """
+
+    front: Run
+    passage_type: int
+    back: Run
+    tells_relevance: bool
+
+    def __len__(self) -> int:
+        """Number of pieces, the passage's not counted."""
+        return len(self.front.ids) + len(self.back.ids)
+
+    def around(self, pieces: Sequence[int]) -> Run:
+        """The model's input for these pieces of a passage."""
+        ids = (*self.front.ids, *pieces, *self.back.ids)
+        return Run(ids, (*self.front.types, *(len(pieces) * [self.passage_type]), *self.back.types))
+
+
+@dataclass(frozen=True, slots=True)
+class PairTokens:
+    """What a tokenizer puts around a question and a passage: `before + question + between + passage + after`.
+
+    Attributes:
+        before: Special tokens, possibly none.
+        question_type: Token type of the question's pieces.
+        between: Special tokens, at least one.
+        passage_type: Token type of the passage's pieces.
+        after: Special tokens, possibly none.
+    """
+
+    before: Run
+    question_type: int
+    between: Run
+    passage_type: int
+    after: Run
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> PairTokens | None:
+        """Read them off the tokenizer by letting it encode two letters; None if it does not set the two apart."""
+        encoding = tokenizer.encode("a", "a")
+        question, passage = (
+            [position for position, owner in enumerate(encoding.sequence_ids) if owner == sequence]
+            for sequence in (0, 1)
+        )
+        if not question or not passage or passage[0] - question[-1] < 2:
+            return None
+
+        def run(start: int, end: int | None) -> Run:
+            return Run(tuple(encoding.ids[start:end]), tuple(encoding.type_ids[start:end]))
+
+        return cls(
+            before=run(0, question[0]),
+            question_type=encoding.type_ids[question[0]],
+            between=run(question[-1] + 1, passage[0]),
+            passage_type=encoding.type_ids[passage[0]],
+            after=run(passage[-1] + 1, None),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """What a tokenizer puts around a single text: `prefix + pieces + suffix`."""
+    """What a tokenizer puts around texts.
+
+    Attributes:
+        prefix: Ids before a single text.
+        suffix: Ids after a single text.
+        pair: What it puts around a question and a passage; None if it has no template for pairs.
+    """
 
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
+    pair: PairTokens | None = None
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> SpecialTokens:
-        """Read them off the tokenizer by letting it encode a letter.
+        """Read them off the tokenizer by letting it encode letters.
 
         Raises:
             ModelError: If the tokenizer cannot encode a letter.
@@ -75,11 +158,27 @@ class SpecialTokens:
         real = [position for position, special in enumerate(encoding.special_tokens_mask) if not special]
         if not real:
             raise ModelError("The model's tokenizer makes no piece of the letter 'a'; it cannot be used.")
-        return cls(tuple(encoding.ids[: real[0]]), tuple(encoding.ids[real[-1] + 1 :]))
+        prefix, suffix = tuple(encoding.ids[: real[0]]), tuple(encoding.ids[real[-1] + 1 :])
+        return cls(prefix, suffix, PairTokens.of(tokenizer))
 
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self.prefix) + len(self.suffix)
+    def frame(self, question: Sequence[int] = ()) -> Frame:
+        """What stands around a passage that is read with this question, or alone if the question has no pieces.
+
+        Raises:
+            ModelError: If there is a question, and the tokenizer has no template for pairs.
+        """
+        if not question:
+            prefix, suffix = (Run(ids, len(ids) * (0,)) for ids in (self.prefix, self.suffix))
+            return Frame(prefix, 0, suffix, tells_relevance=False)
+        if self.pair is None:
+            raise ModelError(
+                "A question cannot be read with a passage: the model's tokenizer has no template for pairs. Score "
+                "without the question, or save the tokenizer with one, such as `[CLS] $A [SEP] $B:1 [SEP]:1`."
+            )
+        before, between = self.pair.before, self.pair.between
+        types = (*before.types, *(len(question) * [self.pair.question_type]), *between.types)
+        front = Run((*before.ids, *question, *between.ids), types)
+        return Frame(front, self.pair.passage_type, self.pair.after, tells_relevance=bool(before.ids))
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Pieces]:
@@ -91,6 +190,21 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Pieces]:
     """
     encodings = tokenizer.encode_batch([well_formed(text) for text in texts], add_special_tokens=False)
     return [_pieces(encoding) for encoding in encodings]
+
+
+def question_pieces(tokenizer: Tokenizer, question: str | None, max_pieces: int) -> list[int]:
+    """Ids of the question's pieces: the first ones, as many as fill a quarter of a window.
+
+    Args:
+        tokenizer: As for `tokenize`.
+        question: None and white space give no pieces.
+        max_pieces: The model's length.
+    """
+    if question is None or not question.strip():
+        return []
+    (pieces,) = tokenize(tokenizer, [question])
+    ids: list[int] = pieces.ids[: max_pieces // _QUESTION_PART].tolist()
+    return ids
 
 
 def _pieces(encoding: Encoding) -> Pieces:
@@ -108,7 +222,7 @@ def windows_of(index: int, document: SegmentedText, pieces: Pieces, room: int) -
         index: The document's index, copied into the windows.
         document: Its units.
         pieces: Its pieces.
-        room: The model's length without special tokens.
+        room: The model's length without special tokens and question.
     """
     count = len(pieces.ids)
     if count == 0:

@@ -7,6 +7,7 @@ import copy
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -271,6 +272,21 @@ def test_explanation_as_data_html_and_terminal_text() -> None:
     assert "bold" in explanation.__rich__().plain
     whole = COMPRESSOR.compress("a b", rate=1.0).explain()
     assert {word.reason for word in whole} == {"whole input fits"}
+
+
+def test_explanation_shows_the_relevance_of_each_document(aware_model: Path) -> None:
+    compressor = ContextCompressor.from_pretrained(str(aware_model), device="cpu", dtype="float32")
+    explanation = compressor.compress(["Numbers like 42", "", "matter"], "What?", rate=0.5).explain()
+    first, last = explanation.words[0].relevance, explanation.words[-1].relevance
+    assert first is not None
+    assert last is not None
+    for shown in (explanation._repr_html_(), explanation.__rich__().plain):
+        assert f"[0] relevance {first:.2f}" in shown
+        assert f"[2] relevance {last:.2f}" in shown
+        assert "[1] relevance" not in shown  # nothing to read in it
+    free = compressor.compress(["Numbers like 42"], rate=0.5).explain()
+    assert free.to_dicts()[0]["relevance"] is None
+    assert "relevance" not in free._repr_html_() + free.__rich__().plain
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

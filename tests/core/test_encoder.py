@@ -1,23 +1,30 @@
 from __future__ import annotations
 
+import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tiny import CORPUS, save_tiny_model
+from tiny import CORPUS, TOKENIZERS, save_tiny_model
+from tokenizers import normalizers
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from moos_integrations import ConfigError, ContextCompressor, ModelError
 from moos_integrations.core import hub
 from moos_integrations.core.encoder import TokenClassifierScorer
 from moos_integrations.core.hub import load_classifier
+from moos_integrations.core.outliers import normalise, outlier_scores
 from moos_integrations.core.text import segment
 from moos_integrations.core.types import WordScores
+from moos_integrations.core.windows import tokenize, windows_of
 
 TEXTS = [*CORPUS, "Short.", "", "   ", "A longer text. " * 30, "\x00\x01 \u200b"]
+QUESTION = "Which names and numbers matter?"
 
 
 def scorer(folder: Path, **settings: object) -> TokenClassifierScorer:
@@ -31,8 +38,14 @@ ROUNDING = 1e-5
 
 
 def assert_same(left: WordScores, right: WordScores) -> None:
-    for name in ("preserve", "outlier", "metric"):
+    for name in ("preserve", "outlier", "metric", "relevance"):
         np.testing.assert_allclose(getattr(left, name), getattr(right, name), atol=ROUNDING)
+
+
+def assert_identical(left: list[WordScores], right: list[WordScores]) -> None:
+    for one, other in zip(left, right, strict=True):
+        for name in ("preserve", "outlier", "metric", "relevance"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 @pytest.mark.parametrize("statistic", ["class_diag", "class_dist", "global_diag"])
@@ -96,6 +109,137 @@ def test_long_text_agrees_with_short_windows_where_they_see_the_same(tiny_model:
         np.testing.assert_allclose(getattr(whole, name)[: len(alone.metric)], getattr(alone, name), atol=ROUNDING)
 
 
+# --- with a question ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", list(TOKENIZERS))
+def test_a_question_is_read_as_transformers_reads_a_pair(tmp_path: Path, family: str) -> None:
+    """Unpadded: the tokenizer's own pair, softmax, outliers among the passage's pieces, mean over a word's pieces."""
+    text, question = CORPUS[1], "Which sum?"
+    folder = save_tiny_model(tmp_path / "m", family, query_aware=True)
+    batch = AutoTokenizer.from_pretrained(folder)(
+        question, text, return_tensors="pt", return_offsets_mapping=True, return_token_type_ids=True
+    )
+    offsets = batch.pop("offset_mapping")[0].numpy()
+    passage = np.array([owner == 1 for owner in batch.sequence_ids(0)])
+    with torch.inference_mode():
+        outputs = AutoModelForTokenClassification.from_pretrained(folder).eval()(**batch, output_hidden_states=True)
+        p = outputs.logits.softmax(-1)[..., 1]
+        s = outlier_scores(outputs.hidden_states[-1], p, torch.from_numpy(passage)[None], "class_diag")
+    preserve, outlier = p[0].double().numpy(), np.zeros(len(passage))
+    outlier[passage] = normalise(s[0].double().numpy()[passage])
+    document = segment(text)
+    (scores,) = scorer(folder).score([document], question)
+    for word, (start, end) in enumerate(zip(document.word_starts, document.word_ends, strict=True)):
+        own = passage & (offsets[:, 0] < end) & (offsets[:, 1] > start)
+        assert scores.preserve[word] == pytest.approx(preserve[own].mean(), abs=ROUNDING)
+        assert scores.outlier[word] == pytest.approx(outlier[own].mean(), abs=10 * ROUNDING)
+    np.testing.assert_array_equal(scores.metric, 0.9 * scores.preserve + (1 - 0.9) * scores.outlier)
+    expected = np.nan if family == "unigram" else preserve[0]  # no special token opens the input of a unigram model
+    assert scores.relevance == pytest.approx(expected, abs=ROUNDING, nan_ok=True)
+    (plain,) = scorer(folder, alpha=1.0).score([document], question)
+    np.testing.assert_array_equal(plain.metric, scores.preserve)
+    assert plain.relevance == pytest.approx(scores.relevance, nan_ok=True)
+
+
+@pytest.mark.parametrize("family", list(TOKENIZERS))
+def test_with_a_question_batch_and_order_change_nothing(tmp_path: Path, family: str) -> None:
+    folder = save_tiny_model(tmp_path / "m", family, query_aware=True)
+    documents = [segment(text) for text in TEXTS]
+    together = scorer(folder).score(documents, QUESTION)
+    others = [
+        [scorer(folder).score([document], QUESTION)[0] for document in documents],
+        scorer(folder, max_batch_pieces=1).score(documents, QUESTION),
+        scorer(folder, max_batch_pieces=100).score(documents, QUESTION),
+        scorer(folder).score(documents[::-1], QUESTION)[::-1],
+    ]
+    for other in others:
+        for left, right in zip(together, other, strict=True):
+            assert_same(left, right)
+
+
+def test_a_question_changes_the_scores_of_a_query_aware_model(aware_model: Path) -> None:
+    document = segment(CORPUS[0])
+    which, who, free = (scorer(aware_model).score([document], query)[0] for query in (QUESTION, "Who?", None))
+    assert np.abs(which.preserve - free.preserve).max() > 0.01
+    assert np.abs(which.preserve - who.preserve).max() > 0.01
+    assert which.relevance != who.relevance
+
+
+@pytest.mark.parametrize("query", ["", " \n\t", "\u200b\x01"], ids=["empty", "white space", "no pieces"])
+def test_a_question_that_says_nothing_is_none(tmp_path: Path, query: str) -> None:
+    folder = save_tiny_model(tmp_path / "m", query_aware=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)  # drops control characters
+    tokenizer.save_pretrained(folder)
+    documents = [segment(text) for text in TEXTS]
+    free = scorer(folder).score(documents, None)
+    assert_identical(scorer(folder).score(documents, query), free)
+    assert all(np.isnan(score.relevance) for score in free)
+
+
+def test_other_models_ignore_the_question(aware_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(aware_model, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    del config["moos"]
+    (folder / "config.json").write_text(json.dumps(config))
+    documents = [segment(text) for text in TEXTS]
+    free = scorer(folder).score(documents, None)
+    assert_identical(scorer(folder).score(documents, QUESTION), free)
+    assert_identical(scorer(aware_model).score(documents, None), free)
+
+
+def test_token_types_are_zero_without_a_question(aware_model: Path) -> None:
+    documents = [segment(text) for text in TEXTS]
+    typed, untyped = scorer(aware_model), scorer(aware_model)
+    untyped.classifier = replace(typed.classifier, takes_types=False)
+    assert typed.classifier.takes_types
+    assert_identical(typed.score(documents, None), untyped.score(documents, None))
+    assert typed.score(documents, QUESTION)[0].relevance != untyped.score(documents, QUESTION)[0].relevance
+
+
+def test_a_long_question_is_cut_and_every_word_is_scored(aware_model: Path) -> None:
+    question, document = "Which names and numbers matter? " * 200, segment(" ".join(CORPUS * 5))
+    (pieces,) = tokenize(scorer(aware_model).classifier.tokenizer, [question])
+    (scores,) = scorer(aware_model).score([document], question)
+    assert (scores.preserve > 0).all()  # a word that no window owns would have 0
+    quarter = question[: pieces.ends[64 // 4 - 1]]
+    assert_identical([scores], scorer(aware_model).score([document], quarter))
+
+
+def test_relevance_is_that_of_the_best_window(aware_model: Path) -> None:
+    text = "The quick brown fox jumps. Numbers like 42 matter. Ada Lovelace too! " * 8
+    document, scoring = segment(text), scorer(aware_model)
+    classifier = scoring.classifier
+    question, passage = tokenize(classifier.tokenizer, ["Who?", text])
+    room = classifier.max_pieces - len(classifier.special.frame(question.ids.tolist()))
+    windows = windows_of(0, document, passage, room)
+    assert len(windows) > 2
+    model = AutoModelForTokenClassification.from_pretrained(aware_model).eval()
+    tokenizer = AutoTokenizer.from_pretrained(aware_model)
+    told = []
+    for window in windows:
+        run = text[passage.starts[window.start] : passage.ends[window.end - 1]]
+        batch = tokenizer("Who?", run, return_tensors="pt", return_token_type_ids=True)
+        with torch.inference_mode():
+            told.append(model(**batch).logits[0, 0].softmax(-1)[1].item())
+    assert max(told) - min(told) > 10 * ROUNDING
+    (scores,) = scoring.score([document], "Who?")
+    assert scores.relevance == pytest.approx(max(told), abs=ROUNDING)
+
+
+def test_relevance_is_a_share_or_unknown(aware_model: Path) -> None:
+    for text, scores in zip(TEXTS, scorer(aware_model).score([segment(text) for text in TEXTS], QUESTION), strict=True):
+        assert isinstance(scores.relevance, float)
+        assert 0 <= scores.relevance <= 1 or (not text.strip("\x00\x01 \u200b") and np.isnan(scores.relevance))
+
+
+def test_lone_surrogates_in_a_question(aware_model: Path) -> None:
+    documents = [segment(text) for text in TEXTS]
+    replaced = scorer(aware_model).score(documents, "who \ufffd?")
+    assert_identical(scorer(aware_model).score(documents, "who \ud800?"), replaced)
+
+
 # --- loading -------------------------------------------------------------------------------------------------------
 
 
@@ -112,6 +256,31 @@ def test_saved_and_reloaded_scores_the_same(tiny_model: Path, tmp_path: Path) ->
         scorer(tmp_path).score(documents, None), scorer(tiny_model).score(documents, None), strict=True
     ):
         assert_same(left, right)
+
+
+def test_a_query_aware_model_says_so_and_stays_so(tiny_model: Path, aware_model: Path, tmp_path: Path) -> None:
+    assert not load_classifier(str(tiny_model)).query_aware
+    assert load_classifier(str(aware_model)).query_aware
+    AutoModelForTokenClassification.from_pretrained(aware_model).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(aware_model).save_pretrained(tmp_path)
+    documents = [segment(text) for text in TEXTS]
+    assert_identical(scorer(tmp_path).score(documents, QUESTION), scorer(aware_model).score(documents, QUESTION))
+
+
+def test_a_query_aware_model_needs_a_template_for_pairs(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "m", query_aware=True)
+    TOKENIZERS["wordpiece"]().save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"is query-aware by its config.json, but its tokenizer has no template"):
+        load_classifier(str(folder))
+
+
+@pytest.mark.parametrize("moos", [True, {"query_aware": "yes"}])
+def test_what_a_model_says_of_itself_is_checked(tmp_path: Path, moos: object) -> None:
+    folder = save_tiny_model(tmp_path / "m", query_aware=True)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "moos": moos}))
+    with pytest.raises(ModelError, match=r"`query_aware` is true or false, got"):
+        load_classifier(str(folder))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_text import HARD
-from tiny import CORPUS, TOKENIZERS
+from tiny import CORPUS, PAIR_TEMPLATES, TOKENIZERS
+from tokenizers import processors
 
 from moos_integrations.core.text import segment
-from moos_integrations.core.windows import SpecialTokens, reduce_to_words, tokenize, windows_of
+from moos_integrations.core.windows import (
+    PairTokens,
+    Run,
+    SpecialTokens,
+    question_pieces,
+    reduce_to_words,
+    tokenize,
+    windows_of,
+)
+from moos_integrations.errors import ModelError
 
 BACKENDS = {family: make().backend_tokenizer for family, make in TOKENIZERS.items()}
+PAIR_BACKENDS = {family: make(PAIR_TEMPLATES[family]).backend_tokenizer for family, make in TOKENIZERS.items()}
 FAMILIES = pytest.mark.parametrize("family", list(TOKENIZERS))
 
 
@@ -20,6 +31,49 @@ def test_special_tokens_come_from_the_tokenizer() -> None:
     assert SpecialTokens.of(BACKENDS["wordpiece"]) == SpecialTokens((2,), (3,))
     assert SpecialTokens.of(BACKENDS["byte_bpe"]) == SpecialTokens((0,), (2,))
     assert SpecialTokens.of(BACKENDS["unigram"]) == SpecialTokens((), (2,))
+
+
+def test_what_stands_around_a_pair_comes_from_the_tokenizer() -> None:
+    assert SpecialTokens.of(PAIR_BACKENDS["wordpiece"]).pair == PairTokens(
+        before=Run((2,), (0,)), question_type=0, between=Run((3,), (0,)), passage_type=1, after=Run((3,), (1,))
+    )
+    roberta = PairTokens(
+        before=Run((0,), (0,)), question_type=0, between=Run((2, 2), (0, 0)), passage_type=0, after=Run((2,), (0,))
+    )
+    assert SpecialTokens.of(PAIR_BACKENDS["byte_bpe"]).pair == roberta
+    backend = TOKENIZERS["byte_bpe"]().backend_tokenizer
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    assert SpecialTokens.of(backend).pair == roberta
+    assert SpecialTokens.of(PAIR_BACKENDS["unigram"]).pair == PairTokens(
+        before=Run((), ()), question_type=0, between=Run((2,), (0,)), passage_type=0, after=Run((2,), (0,))
+    )
+
+
+@FAMILIES
+def test_without_a_template_for_pairs_a_question_is_refused(family: str) -> None:
+    special = SpecialTokens.of(BACKENDS[family])
+    assert special.pair is None
+    assert special.frame().front.ids == special.prefix
+    with pytest.raises(ModelError, match="no template for pairs"):
+        special.frame([7])
+
+
+@FAMILIES
+@given(text=HARD, question=HARD)
+def test_a_framed_passage_is_what_the_tokenizer_makes_of_the_pair(family: str, text: str, question: str) -> None:
+    text, question = (string.encode("utf-8", "replace").decode() for string in (text, question))
+    backend = PAIR_BACKENDS[family]
+    (pieces,) = tokenize(backend, [text])
+    ids = question_pieces(backend, question, 10_000)
+    expected = backend.encode(question, text) if ids else backend.encode(text)
+    run = SpecialTokens.of(backend).frame(ids).around(pieces.ids.tolist())
+    assert list(run.ids) == expected.ids
+    assert list(run.types) == expected.type_ids
+
+
+@pytest.mark.parametrize("question", [None, "", " \n\t\u3000"])
+def test_a_blank_question_has_no_pieces(question: str | None) -> None:
+    assert all(question_pieces(backend, question, 64) == [] for backend in PAIR_BACKENDS.values())
 
 
 @FAMILIES
@@ -53,6 +107,26 @@ def test_windows_own_every_piece_exactly_once_and_fit(family: str, text: str, ro
         assert window.document == 7
         assert len(window) <= room
         assert window.start <= window.own_start <= window.own_end <= window.end
+
+
+@FAMILIES
+@given(text=HARD.map(lambda text: text * 3), question=HARD, max_pieces=st.integers(16, 80))
+def test_a_question_leaves_most_of_each_window_to_the_passage(
+    family: str, text: str, question: str, max_pieces: int
+) -> None:
+    backend, document = PAIR_BACKENDS[family], segment(text)
+    ids = question_pieces(backend, question, max_pieces)
+    assert len(ids) <= max_pieces // 4
+    (whole,) = tokenize(backend, [question])
+    assert ids == whole.ids[: len(ids)].tolist()
+    frame = SpecialTokens.of(backend).frame(ids)
+    assert frame.tells_relevance == (bool(ids) and family != "unigram")
+    (pieces,) = tokenize(backend, [text])
+    windows = windows_of(0, document, pieces, max_pieces - len(frame))
+    assert [p for window in windows for p in range(window.own_start, window.own_end)] == list(range(len(pieces.ids)))
+    for window in windows:
+        run = frame.around(pieces.ids[window.start : window.end].tolist())
+        assert len(run.ids) == len(run.types) == len(window) + len(frame) <= max_pieces
 
 
 def test_windows_end_at_unit_ends() -> None:
