@@ -7,13 +7,13 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "cookbook" / "benchmarks"))
 
 import common  # noqa: E402
+import plots  # noqa: E402
 import report  # noqa: E402
 import run_answer_recall  # noqa: E402
 import run_speed  # noqa: E402
@@ -23,51 +23,31 @@ CONTEXT = "The council of Gilmer met on 3 May. It did not raise the fee of $1,49
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    qas = [{"question": "When?", "answers": [{"text": "3 May", "answer_start": 29}]}]
-    squad = {"context": CONTEXT, "qas": qas}
-    pages = {"question": "How much?", "answers": ["$1,499.00"], "documents": [{"title": "t", "text": CONTEXT}] * 2}
-    long = {"question": "Who?", "answers": ["council of Gilmer"], "text": CONTEXT}
-    for name in run_answer_recall.PROSE:
-        write(tmp_path / f"{name}.jsonl.gz", [squad] * 3)
-    for name in run_answer_recall.OTHER:
-        write(tmp_path / f"{name}.jsonl.gz", [pages if name in ("tatqa_tables", "code_functions") else long] * 3)
-    write(tmp_path / "nq_20docs.jsonl.gz", [pages] * 3)
+    pages = {"question": "How much?", "answers": ["$1,499.00"]}
+    documents = [{"title": "t", "text": CONTEXT, "is_gold": True}] * 2
+    with gzip.open(tmp_path / "nq_20docs.jsonl.gz", "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps({"id": str(index), **pages, "documents": documents}) + "\n" for index in range(3))
     return tmp_path
 
 
-def write(path: Path, records: list[dict[str, object]]) -> None:
-    with gzip.open(path, "wt", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(record) + "\n" for record in records)
+def test_the_scripts_read_and_count_as_the_package_does(data: Path) -> None:
+    (first, *others) = common.read_passages(data, "nq_20docs")
+    assert first == common.Passage(f"{CONTEXT}\n\n{CONTEXT}", (("$1,499.00",),))
+    assert (len(others), len(common.read_passages(data, "nq_20docs", 2))) == (2, 2)
+    assert common.survives(["1,499"], common.normalise(CONTEXT))
+    environment = common.environment()
+    assert environment["packages"]["torch"]
+    assert {"git_revision", "processor", "torch_threads", "date"} < set(environment)
 
 
-@pytest.mark.parametrize(
-    ("answers", "text", "expected"),
-    [
-        (["3 May"], "met on 3 May.", True),
-        (["the Council"], "COUNCIL met", True),  # articles and case do not count
-        (["3 May"], "13 Maybe", False),  # whole words only
-        (["1,499"], "$1,499.00", True),
-        (["x", "met"], "they met", True),
-        (["!"], "anything", False),  # nothing is left of it
-    ],
-)
-def test_survives(answers: list[str], text: str, expected: bool) -> None:
-    assert common.survives(answers, common.normalise(text)) is expected
-
-
-def test_recall_counts_only_answers_that_were_there(data: Path) -> None:
-    (passage, *_) = common.read_passages(data, "xquad_en")
-    passages = [common.Passage(passage.text, (("3 May",), ("not in the text",)))]
-    survived, present, rate = run_answer_recall.recall(passages, lambda document: np.ones(len(document)), 1.0)
-    assert (survived.tolist(), present.tolist(), rate) == ([1], [1], 1.0)
-    survived, _, _ = run_answer_recall.recall(passages, lambda document: np.ones(len(document)), 0.0)
-    assert survived.tolist() == [0]
-
-
-def test_intervals_hold_the_mean() -> None:
-    values = np.random.default_rng(1).random(200)
-    low, high = common.bootstrap_interval(values)
-    assert low < values.mean() < high
+def test_the_recall_script_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(run_answer_recall, "evaluate", lambda *given, parts: calls.append((*given, parts)) or [])
+    monkeypatch.setattr(sys, "argv", ["run_answer_recall.py", "--data", str(data), "--limit", "2"])
+    run_answer_recall.main()
+    ((model, output, options, parts),) = calls
+    assert (model, output, parts) == ("moos-minilm-en", common.RESULTS, ("recall", "sweep"))
+    assert (options.data, options.limit) == (data, 2)
 
 
 def test_texts_have_the_asked_length(data: Path) -> None:
@@ -84,13 +64,74 @@ def test_report_fills_blocks_and_leaves_the_rest() -> None:
     assert report.rendered(once) == once
 
 
-@pytest.mark.slow
-def test_answer_recall_runs(data: Path) -> None:
-    table, sweep = run_answer_recall.run(data, 2, 1)
-    assert set(table) == set(sweep) == {*run_answer_recall.PROSE, *run_answer_recall.OTHER}
-    assert all(entry["passages"] == 2 for entry in table.values())
-    for method in report.METHODS:
-        assert 0 <= table["xquad_en"]["0.5"][method]["answer_recall"] <= 1
+MEASURED = ("rare_words", "sweep", "ranking", "ranking_reductions", "pairs")
+
+
+def share(value: float) -> dict[str, object]:
+    return {"value": value, "interval": [value - 0.1, value + 0.1], "relative": value}
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Result files as `moos evaluate` writes them, in a folder that report and plots take for theirs."""
+    monkeypatch.setattr(report, "HERE", tmp_path)
+    monkeypatch.setattr(plots, "PLOTS", tmp_path / "plots")
+    (tmp_path / "results").mkdir()
+    return tmp_path / "results"
+
+
+def fill(results: Path) -> None:
+    def method(value: float | None) -> dict[str, object]:
+        return {"answer_recall": value, "interval": None, "kept": 0.5, "rare_words": {"all": value}}
+
+    none = {"difference": None, "interval": None}
+    recall = {name: method(0.5) for name in ("moos", "classifier", "idf", "lead")} | {"random": method(None)}
+    cell = {**recall, "moos - classifier": none}
+    write(results, "answer_recall", {"questions": 3, **dict.fromkeys(report.RATES, cell)}, "xquad_en")
+    alphas = {"classifier": 0.4, **{statistic: {"0.95": 0.5, "0.5": 0.3} for statistic in report.STATISTICS}}
+    sweep = {"domain": "in", **{rate: {**alphas, "rare_words": alphas} for rate in report.RATES}}
+    write(results, "alpha_sweep", sweep, "xquad_en")
+    shares = {"max": share(0.7), "bm25": share(0.6), "embeddings": share(0.65), "random": share(0.2)}
+    rankers = {name: {"0.25": own, "0.125": own} for name, own in shares.items()}
+    difference = {budget: {"difference": 0.1, "interval": [-0.05, 0.2]} for budget in ("0.25", "0.125")}
+    differences = {"max - bm25": difference, "max - embeddings": difference}
+    table = {"questions": 10, "full": share(0.9), "rankers": rankers, "differences": differences}
+    write(results, "ranking", {**table, "model": "max", "sources": {"litm20": table}}, "nq_20docs")
+    f1 = {"f1": share(0.7), "precision": 0.8, "recall": 0.6, "keep_rate": 0.4, "f1_at_matched_keep_rate": share(0.75)}
+    write(results, "pairs", {"sentences": 2, "keep_rate_of_people": 0.5, "methods": {"model": f1}}, "google")
+
+
+def write(results: Path, name: str, entry: dict[str, object], data_set: str) -> None:
+    (results / f"{name}.json").write_text(json.dumps({"sets": {data_set: entry}}), encoding="utf-8")
+
+
+def test_blocks_show_what_was_measured(results: Path) -> None:
+    assert {report.BLOCKS[name]() for name in MEASURED} == {report.NOT_MEASURED}
+    fill(results)
+    assert "| xquad_en | 0.5 | 3 | **50.0%** | **50.0%** | **50.0%** | **50.0%** | - | - |" in report.BLOCKS["recall"]()
+    assert "| Wikipedia | rare words | 0.33 | class_dist | 40.0% | **50.0%** | 30.0% |" in report.BLOCKS["sweep"]()
+    row = "| 10 | 90.0% | 12.5% | **70.0%** | 60.0% | 65.0% | 20.0% | +10.0 [-5.0, +20.0] | +10.0 [-5.0, +20.0] |"
+    assert f"| nq_20docs {row}" in report.BLOCKS["ranking"]()
+    assert f"| nq_20docs, litm20 {row}" in report.BLOCKS["ranking"]()
+    assert "| max | **70.0%** | **70.0%** |" in report.BLOCKS["ranking_reductions"]()
+    assert "| google | 2 | model | 70.0% | 80.0% | 60.0% | 75.0% | 40.0% | 50.0% |" in report.BLOCKS["pairs"]()
+    assert "| xquad_en | 0.5 | **50.0%**" in report.BLOCKS["rare_words"]()
+
+
+def test_plots_show_what_was_measured(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plots.main()
+    assert capsys.readouterr().out == ""
+    fill(results)
+    runs = [
+        {"beta": beta, "seed": seed, "cosine_per_layer": [0.9, 0.5, beta]} for beta in (0.0, 0.1) for seed in (0, 1)
+    ]
+    (results / "beta_sweep.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
+    plots.main()
+    assert capsys.readouterr().out.split() == ["ranking_nq_20docs.svg", "recall.svg", "layers.svg"]
+    first = {path.name: path.read_bytes() for path in plots.PLOTS.iterdir()}
+    assert b"beta 0.1" in first["layers.svg"]
+    plots.main()
+    assert {path.name: path.read_bytes() for path in plots.PLOTS.iterdir()} == first  # no date, no random ids
 
 
 @pytest.mark.slow

@@ -32,6 +32,8 @@ ORDER = [
     "adapter",
     "langchain",
     "llama_index",
+    "evaluation",
+    "training.annotate",
     "training",
     "cli",
 ]
@@ -39,6 +41,8 @@ ORDER = [
 DOORS = {
     "torch": ("core.hub", "core.encoder", "training"),
     "transformers": ("core.hub", "training"),
+    "bm25s": ("training",),
+    "matplotlib": (),
     "pydantic": ("adapter", "langchain", "llama_index"),
     "langchain_core": ("langchain",),
     "llama_index": ("llama_index",),

