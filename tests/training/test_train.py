@@ -1,84 +1,270 @@
 from __future__ import annotations
 
-import gzip
+import dataclasses
 import json
-import random
+import shutil
+import warnings
 from pathlib import Path
 
+import llama_index.core
 import numpy as np
 import pytest
-from tiny import wordpiece
+import torch
+from test_mix import MIX, data, labelled, retriever  # noqa: F401 - fixtures
+from tiny import PAIR_TEMPLATES, wordpiece
+from transformers import AutoModelForTokenClassification, AutoTokenizer, TrainerState
 
-from moos_integrations import ContextCompressor
-from moos_integrations.core.text import segment
+from moos_integrations import ConfigError, ContextCompressor, InputError
+from moos_integrations.core.hub import load_classifier
+from moos_integrations.training.card import model_card
 from moos_integrations.training.labels import LabelledText
 from moos_integrations.training.loss import IGNORED
-from moos_integrations.training.train import Recipe, compression_pairs, encode, join_passages, train
+from moos_integrations.training.mix import Example, Mix
+from moos_integrations.training.tiny import train_tiny
+from moos_integrations.training.train import Collator, OverSmoothing, Recipe, cosine_per_layer, encode, train
+
+PAIRED = wordpiece(PAIR_TEMPLATES["wordpiece"])
 
 
-def labelled(text: str, keep: str) -> LabelledText:
-    return LabelledText(text, np.array([word in keep.split() for word in segment(text).words()]))
+# --- inputs --------------------------------------------------------------------------------------------------------
 
 
 def test_every_piece_has_the_label_of_its_word() -> None:
     tokenizer = wordpiece()
     passage = labelled("The quick brown fox jumps, 42 times.", "quick jumps 42")
-    (example,) = encode([passage], tokenizer, 64)
-    pieces = tokenizer.convert_ids_to_tokens(example["input_ids"])
-    assert len(pieces) > len(passage.keep)  # some words have several pieces
+    (row,) = encode([Example(passage)], tokenizer, 64)
+    pieces = tokenizer.convert_ids_to_tokens(row["input_ids"])
+    assert len(pieces) > len(passage.targets)  # some words have several pieces
     words = {True: "", False: ""}
-    for piece, label in zip(pieces, example["labels"], strict=True):
+    for piece, label in zip(pieces, row["labels"], strict=True):
         assert (label == IGNORED) == (piece in ("[CLS]", "[SEP]"))
         if label != IGNORED:
             words[bool(label)] += piece.removeprefix("##")
     assert words == {True: "quickjumps42", False: "Thebrownfox,times."}
 
 
+def test_a_question_stands_before_the_passage_and_has_no_labels() -> None:
+    passage = labelled("The quick brown fox.", "fox")
+    (row,) = encode([Example(passage, "lazy dog.", 1.0)], PAIRED, 64)
+    pieces = PAIRED.convert_ids_to_tokens(row["input_ids"])
+    first, last = pieces.index("[SEP]"), len(pieces) - 1
+    assert pieces[0] == "[CLS]"
+    assert "".join(piece.removeprefix("##") for piece in pieces[1:first]) == "lazydog."
+    assert row["labels"][0] == 1.0
+    assert set(row["labels"][1 : first + 1]) == {IGNORED}
+    assert row["labels"][last] == IGNORED
+    own = [(piece, label) for piece, label in zip(pieces, row["labels"], strict=True) if label != IGNORED][1:]
+    assert "".join(piece.removeprefix("##") for piece, label in own if label == 1.0) == "fox"
+    assert row["token_type_ids"] == [0] * (first + 1) + [1] * (last - first)
+
+
+def test_a_long_question_gets_a_quarter_and_a_long_passage_is_cut() -> None:
+    passage = labelled("The quick brown fox. " * 40, "fox")
+    (row,) = encode([Example(passage, "lazy dog " * 200, 0.0)], PAIRED, 64)
+    assert len(row["input_ids"]) == 64
+    assert row["input_ids"].index(PAIRED.convert_tokens_to_ids("[SEP]")) <= 1 + 64 // 4
+
+
+def test_training_and_scoring_read_the_same_input(aware_model: Path) -> None:
+    """What the model is trained on, piece for piece, is what the scorer shows it."""
+    from moos_integrations.core.windows import question_pieces, tokenize
+
+    classifier = load_classifier(str(aware_model), device="cpu", dtype="float32")
+    text, question = "The quick brown fox.", "lazy dog?"
+    (row,) = encode([Example(labelled(text, ""), question, 0.0)], AutoTokenizer.from_pretrained(aware_model), 64)
+    asked = question_pieces(classifier.tokenizer, question, 64)
+    frame = classifier.special.frame(tuple(int(piece) for piece in asked))
+    (pieces,) = tokenize(classifier.tokenizer, [text])
+    ids, types = frame.around(pieces.ids.tolist())[:2]
+    assert list(ids) == row["input_ids"]
+    assert list(types) == row["token_type_ids"]
+
+
 def test_labels_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="Expected 2 labels, one per word, got 1"):
-        encode([LabelledText("a b", np.array([True]))], wordpiece(), 64)
+    with pytest.raises(InputError, match="Expected 2 labels, one per word, got 1"):
+        encode([Example(LabelledText("a b", np.array([1.0])))], wordpiece(), 64)
 
 
-def test_joining_keeps_all_words_in_order() -> None:
-    parts = [labelled(f"word{index} end.", f"word{index}") for index in range(10)]
-    joined = join_passages(parts, (1, 2, 3), random.Random(0))
-    assert " ".join(passage.text for passage in joined) == " ".join(part.text for part in parts)
-    assert np.concatenate([passage.keep for passage in joined]).tolist() == [True, False, False] * 10
-    assert all(len(segment(passage.text)) == len(passage.keep) for passage in joined)
+def test_batches_are_padded_outside_the_loss() -> None:
+    rows = encode([Example(labelled(text, "fox")) for text in ("The fox.", "The quick brown fox jumps.")], PAIRED, 64)
+    batch = Collator(PAIRED.pad_token_id)(rows)
+    short = len(rows[0]["input_ids"])
+    assert (batch["labels"][0, short:] == IGNORED).all()
+    assert batch["attention_mask"].sum(1).tolist() == [len(row["input_ids"]) for row in rows]
 
 
-def write(path: Path, records: list[dict[str, object]]) -> None:
-    with gzip.open(path, "wt", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(record) + "\n" for record in records)
+# --- recipes -------------------------------------------------------------------------------------------------------
 
 
-def test_numbers_hidden_by_the_source_become_numbers(tmp_path: Path) -> None:
-    write(tmp_path / "lc.jsonl.gz", [{"source": "it cost ## dollars , he said .", "keep": "11110001"}, {"source": "x"}])
-    (sentence,) = compression_pairs(tmp_path / "lc.jsonl.gz", random.Random(0))
-    assert "#" not in sentence.text
-    assert sentence.text.startswith("it cost ")
-    assert sentence.text.endswith("dollars, he said.")
-    assert sentence.keep[:4].all()
+def test_a_recipe_goes_to_json_and_back() -> None:
+    recipe = Recipe(beta=0.3, mix=Mix(questions=7))
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert Recipe.from_json("{}") == Recipe()
+    assert recipe.query_aware
+    assert not Recipe().query_aware
 
 
-def test_a_whole_run_learns_and_loads(tmp_path: Path, tiny_model: Path) -> None:
-    """Eight passages with one rule (words after `brown` matter): after some steps the saved model has learnt it."""
-    context = "The quick brown fox jumps over the lazy dog. Names like Ada matter."
-    qas = [{"question": "Which fox?", "answers": [{"text": "quick brown fox", "answer_start": 4}]}]
-    write(
-        tmp_path / "squad_train.jsonl.gz",
-        [{"title": f"t{index % 4}", "context": context, "qas": qas} for index in range(8)],
-    )
-    pair = {"source": "The quick brown fox .", "source_text": "The quick brown fox.", "keep": "01110"}
-    write(tmp_path / "google_compression_cased.jsonl.gz", [pair] * 8)
-    write(tmp_path / "google_compression_train_lc.jsonl.gz", [{"source": "the dog .", "keep": "000"}] * 8)
-    recipe = Recipe(str(tiny_model), "tiny", learning_rate=5e-3, epochs=40, max_pieces=60, batch_size=4)
-    report = train(tmp_path, tmp_path / "run", recipe)
-    losses = [loss for _, loss in report["loss_curve"]]
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "Expected a JSON object of training settings, got list"),
+        ("{", "Expected a JSON object of training settings: "),
+        ('{"betta": 1}', "Unknown setting 'betta'; known are backbone, "),
+        ('{"mix": {"question": 1}}', "Unknown setting in `mix` 'question'; known are query_free_share, "),
+    ],
+)
+def test_a_wrong_recipe_is_a_clear_error(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
+        Recipe.from_json(text)
+
+
+# --- whole runs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    output = tmp_path_factory.mktemp("tiny_run")
+    return output / "model", train_tiny(output)
+
+
+def test_eight_examples_are_learnt_by_heart(tiny_run: tuple[Path, dict[str, object]]) -> None:
+    folder, report = tiny_run
+    assert report["accuracy"] >= 0.95  # words that no label tells apart stay wrong
+    losses = [loss for _, loss in report["loss_curve"]]  # type: ignore[attr-defined]
     assert losses[-1] < losses[0] / 2
-    assert report["validation"]["f1"] > 0.9
-    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["backbone_name"] == "tiny"
-    result = ContextCompressor.from_pretrained(str(tmp_path / "run" / "model"), alpha=1.0).compress(
-        context, threshold=0.5
+    compressor = ContextCompressor.from_pretrained(str(folder), alpha=1.0)
+    passage = "The ferry leaves the north pier at 7:45. Dogs travel free."
+    asked = compressor.compress(passage, "When does the ferry leave?", threshold=0.5)
+    assert "7:45" in asked.text
+    assert "Dogs" not in asked.text
+
+
+def test_the_question_decides_after_training(tiny_run: tuple[Path, dict[str, object]]) -> None:
+    """The same passage, its own question and another's: relevance tells them apart."""
+    from moos_integrations.core.encoder import TokenClassifierScorer
+    from moos_integrations.core.text import segment
+
+    scorer = TokenClassifierScorer(
+        load_classifier(str(tiny_run[0]), dtype="float32"),
+        alpha=1.0,
+        outlier_statistic="class_diag",
+        word_reduction="mean",
+        max_batch_pieces=4096,
     )
-    assert result.text == "quick brown fox"
+    document = segment("The ferry leaves the north pier at 7:45. Dogs travel free.")
+    own, other = (
+        scorer.score([document], q)[0] for q in ("When does the ferry leave?", "Who wrote notes on the engine?")
+    )
+    assert own.relevance > 0.5 > other.relevance
+
+
+def test_the_saved_folder_loads_everywhere(tiny_run: tuple[Path, dict[str, object]]) -> None:
+    folder, _ = tiny_run
+    model = AutoModelForTokenClassification.from_pretrained(folder)
+    assert model.config.id2label == {0: "discard", 1: "preserve"}
+    classifier = load_classifier(str(folder))
+    assert classifier.query_aware
+    assert classifier.max_pieces == 512  # the length of training is no property of the model
+
+
+def test_llmlingua_loads_the_saved_folder(
+    tiny_run: tuple[Path, dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Path(llama_index.core.__file__).parent / "_static" / "tiktoken_cache"
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(cache))  # it counts with a tokenizer that would be downloaded
+    llmlingua = pytest.importorskip("llmlingua")
+    # It tells the family of a model by its name, and knows three names.
+    folder = shutil.copytree(tiny_run[0], tmp_path / "bert-base-multilingual-cased")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compressor = llmlingua.PromptCompressor(
+            str(folder), use_llmlingua2=True, device_map="cpu", llmlingua2_config={"max_force_token": 0}
+        )
+        result = compressor.compress_prompt(["The ferry leaves the north pier at 7:45. Dogs travel free."], rate=0.5)
+    assert result["compressed_prompt"]
+
+
+def test_the_card_tells_what_was_done(tiny_run: tuple[Path, dict[str, object]]) -> None:
+    card = (tiny_run[0] / "README.md").read_text(encoding="utf-8")
+    for expected in ("query-aware", "license: apache-2.0", "arXiv 2504.16786", "2602.01719", "| seed | 0 |"):
+        assert expected in card
+    hashes = {"squad_train.jsonl.gz": "ab" * 32}
+    report = {**json.loads((tiny_run[0] / "training.json").read_text()), "data_sha256": hashes}
+    assert "| CC BY-SA 4.0 | `abababababababab` |" in model_card(report)
+
+
+def recipe_for(backbone: str, **changes: object) -> Recipe:
+    settings: dict[str, object] = {
+        "backbone": backbone,
+        "retriever": backbone,
+        "mix": MIX,
+        "learning_rate": 5e-3,
+        "warmup_steps": 2,
+        "decay_steps": 4,
+        "max_steps": 8,
+        "batch_size": 8,
+        "max_pieces": 60,
+        "save_steps": 4,
+    }
+    return Recipe(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def test_a_whole_run(data: Path, aware_model: Path, tmp_path: Path) -> None:  # noqa: F811
+    lines: list[str] = []
+    report = train(data, tmp_path, recipe_for(str(aware_model)), log=lines.append)
+    assert report["steps"] == 8
+    assert len(report["data_sha256"]) == 4
+    assert [step for step, _ in report["over_smoothing"]] == [4, 8]
+    assert all(len(curve) == 2 for _, curve in report["over_smoothing"])  # embeddings and one layer
+    assert set(report["downstream"]) == {"recall", "recall_query_free", "recall_query_aware"}
+    assert json.loads((tmp_path / "model" / "training.json").read_text()) == report
+    assert any("examples" in line for line in lines)
+
+
+def test_a_killed_run_goes_on_and_ends_alike(
+    data: Path,  # noqa: F811
+    aware_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = recipe_for(str(aware_model))
+    train(data, tmp_path / "whole", recipe)
+
+    def kill(self: OverSmoothing, args: object, state: TrainerState, *rest: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt(f"at step {state.global_step}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OverSmoothing, "on_save", kill)
+        with pytest.raises(KeyboardInterrupt, match="at step 4"):
+            train(data, tmp_path / "parts", recipe)
+    assert train(data, tmp_path / "parts", recipe)["steps"] == 8
+    whole, parts = (
+        AutoModelForTokenClassification.from_pretrained(tmp_path / name / "model").state_dict()
+        for name in ("whole", "parts")
+    )
+    for name, tensor in whole.items():
+        torch.testing.assert_close(tensor, parts[name], atol=1e-3, rtol=0)
+
+
+def test_checkpoints_of_another_recipe_are_refused(data: Path, aware_model: Path, tmp_path: Path) -> None:  # noqa: F811
+    recipe = recipe_for(str(aware_model), max_steps=4)
+    train(data, tmp_path, recipe)
+    with pytest.raises(ConfigError, match="another `beta`"):
+        train(data, tmp_path, dataclasses.replace(recipe, beta=0.5))
+
+
+def test_early_stopping_watches_answers(data: Path, aware_model: Path, tmp_path: Path) -> None:  # noqa: F811
+    """A learning rate of 0 gains nothing, so that patience runs out at the third checkpoint."""
+    recipe = recipe_for(str(aware_model), learning_rate=0.0, patience=2, save_steps=1, max_steps=8)
+    report = train(data, tmp_path, recipe)
+    assert report["steps"] == 3
+    assert len(report["downstream_curve"]) == 3
+
+
+def test_the_cosine_of_every_layer(aware_model: Path) -> None:
+    model = AutoModelForTokenClassification.from_pretrained(aware_model)
+    rows = encode([Example(labelled("The quick brown fox.", "fox"))] * 3, PAIRED, 64)
+    curve = cosine_per_layer(model, rows, Collator(PAIRED.pad_token_id), size=2)
+    assert len(curve) == 2
+    assert all(-1 <= value <= 1 for value in curve)
+    assert curve == cosine_per_layer(model, rows[:1], Collator(PAIRED.pad_token_id))

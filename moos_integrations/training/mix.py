@@ -1,0 +1,345 @@
+"""The training mix: data sets to examples, query-free and query-aware, with hard negatives.
+
+Reads JSON lines: `squad_train`, `hotpotqa`, `google_compression_cased`, `google_compression_train_lc`. Held out from
+training are one in fifty SQuAD articles, 300 HotpotQA questions and the last 500 cased Google pairs
+(`evaluation.data`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import regex
+
+from moos_integrations.core.text import unit_spans, word_spans
+from moos_integrations.core.types import IntArray, Span
+from moos_integrations.evaluation.data import (
+    Pair,
+    Question,
+    SquadPassage,
+    articles_held_out,
+    data_file,
+    hotpotqa_held_out,
+    pairs_held_out,
+    read_pairs,
+    read_questions,
+    read_squad,
+)
+from moos_integrations.training.labels import (
+    LabelledText,
+    content_words,
+    labels_for_question,
+    labels_from_questions,
+    labels_from_token_mask,
+)
+from moos_integrations.training.negatives import nearest_by_embedding, nearest_by_words
+
+SETS = ("squad_train", "hotpotqa", "google_compression_cased", "google_compression_train_lc")
+_NEAREST = 20  # candidates per retriever; an answer may stand in most of them
+_CROP_WORDS = 90  # query-aware passages are cut to about this, as retrievers cut their chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What the model reads at once.
+
+    Attributes:
+        passage: The text with its targets.
+        question: The question, or None for query-free reading.
+        relevance: Whether the passage holds what the question asks for, as the target of the first piece; None
+            without a question.
+    """
+
+    passage: LabelledText
+    question: str | None = None
+    relevance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question about a SQuAD paragraph: `paragraph` is its index, `answers` are character spans in it."""
+
+    question: str
+    paragraph: int
+    answers: tuple[Span, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A SQuAD paragraph with the questions whose answer has a sure place in it."""
+
+    title: str
+    text: str
+    asked: tuple[Asked, ...]
+
+
+# --- SQuAD ---------------------------------------------------------------------------------------------------------
+
+
+def squad_paragraphs(records: Iterable[SquadPassage]) -> list[Paragraph]:
+    """Paragraphs with their questions; answers whose position is ambiguous are left out."""
+    paragraphs = []
+    for index, record in enumerate(records):
+        asked = [
+            Asked(
+                item.question,
+                index,
+                tuple((answer.start, answer.start + len(answer.text)) for answer in sure),
+                tuple(answer.text for answer in sure),
+            )
+            for item in record.questions
+            if (sure := [answer for answer in item.answers if answer.occurrences == 1])
+        ]
+        paragraphs.append(Paragraph(record.title, record.context, tuple(asked)))
+    return paragraphs
+
+
+def query_free(paragraphs: Sequence[Paragraph]) -> list[LabelledText]:
+    """Each paragraph once, labelled with all its questions; those without a question are left out."""
+    return [
+        labels_from_questions(
+            paragraph.text,
+            [asked.question for asked in paragraph.asked],
+            [span for asked in paragraph.asked for span in asked.answers],
+        )
+        for paragraph in paragraphs
+        if paragraph.asked
+    ]
+
+
+def query_aware(
+    paragraphs: Sequence[Paragraph], asked: Sequence[Asked], nearest: IntArray, rng: random.Random
+) -> list[Example]:
+    """Two examples per question: its own paragraph, and one that a retriever takes for it.
+
+    Args:
+        paragraphs: All paragraphs that may serve as negatives.
+        asked: The questions.
+        nearest: Indices into `paragraphs`, best first. Shape: `(retrievers, questions, candidates)`.
+        rng: Chooses among the negatives, and the style of the question.
+    """
+    examples = []
+    for row, item in enumerate(asked):
+        question = restyled(item.question, rng)
+        own = labels_for_question(paragraphs[item.paragraph].text, item.question, item.answers)
+        examples.append(Example(crop(own, rng), question, 1.0))
+        negative = _hard_negative(paragraphs, item, nearest[rng.randrange(len(nearest)), row].tolist(), rng)
+        if negative is not None:
+            passage = LabelledText(negative, np.zeros(len(word_spans(negative)[0])))
+            examples.append(Example(crop(passage, rng), question, 0.0))
+    return examples
+
+
+def _hard_negative(
+    paragraphs: Sequence[Paragraph], asked: Asked, candidates: Sequence[int], rng: random.Random
+) -> str | None:
+    """One of the five best candidates without the answer; sometimes one of the same article."""
+    if rng.random() < 0.2:  # neighbours share the topic, and retrievers do not always find them
+        near = range(max(asked.paragraph - 8, 0), min(asked.paragraph + 9, len(paragraphs)))
+        title = paragraphs[asked.paragraph].title
+        candidates = [index for index in near if paragraphs[index].title == title]
+        rng.shuffle(candidates)
+    answers = [text.lower() for text in asked.texts]
+    wrong = [
+        paragraphs[index].text
+        for index in candidates
+        if index != asked.paragraph and not any(answer in paragraphs[index].text.lower() for answer in answers)
+    ]
+    return rng.choice(wrong[:5]) if wrong else None
+
+
+# --- HotpotQA ------------------------------------------------------------------------------------------------------
+
+
+def hotpot_examples(records: Sequence[Question], rng: random.Random, gold_copies: int = 2) -> list[Example]:
+    """Every document of every question: supporting ones `gold_copies` times, cropped anew, and distractors."""
+    examples = []
+    for record in records:
+        for document in record.documents:
+            answers = _occurrences(document.text, record.answers) if document.evidence else []
+            inside = [span for span in answers if any(a <= span[0] and span[1] <= b for a, b in document.evidence)]
+            passage = labels_for_question(document.text, record.question, inside, document.evidence)
+            for _ in range(gold_copies if document.is_gold else 1):
+                question = restyled(record.question, rng)
+                examples.append(Example(crop(passage, rng), question, float(document.is_gold)))
+    return examples
+
+
+def _occurrences(text: str, answers: Sequence[str]) -> list[Span]:
+    return [
+        match.span()
+        for answer in answers
+        for match in regex.finditer(rf"\b{regex.escape(answer)}\b", text, regex.IGNORECASE)
+    ]
+
+
+# --- sentence compression ------------------------------------------------------------------------------------------
+
+
+def compression_pairs(pairs: Iterable[Pair], rng: random.Random) -> list[LabelledText]:
+    """Labelled sentences; where a sentence is given as tokens alone, it is put together, and `##` becomes a number.
+
+    Args:
+        pairs: The pairs; those without a mask, and those whose tokens do not spell the sentence, are left out.
+        rng: Draws the numbers that stand in for `##` (any number, in the lower-cased Google pairs).
+    """
+    labelled = []
+    for pair in pairs:
+        if pair.keep is None:
+            continue
+        tokens, text = list(pair.tokens), pair.text
+        if text == " ".join(tokens):
+            tokens = [str(rng.randrange(10 ** rng.randint(1, 4))) if token == "##" else token for token in tokens]
+            text = _detokenise(tokens)
+        labels = labels_from_token_mask(text, tokens, pair.keep)
+        if labels is not None:
+            labelled.append(labels)
+    return labelled
+
+
+def _detokenise(tokens: Sequence[str]) -> str:
+    return regex.sub(r" ([,.;:!?%)]|'s\b|n't\b)", r"\1", " ".join(tokens)).replace("( ", "(").replace("$ ", "$")
+
+
+# --- shaping -------------------------------------------------------------------------------------------------------
+
+
+def join_passages(parts: Sequence[LabelledText], sizes: Sequence[int], rng: random.Random) -> list[LabelledText]:
+    """Join runs of neighbours into longer passages, run lengths drawn from `sizes`, as retrieved chunks are joined."""
+    joined, position = [], 0
+    while position < len(parts):
+        run = parts[position : position + rng.choice(sizes)]
+        joined.append(LabelledText(" ".join(part.text for part in run), np.concatenate([part.targets for part in run])))
+        position += len(run)
+    return joined
+
+
+def crop(passage: LabelledText, rng: random.Random, words: int = _CROP_WORDS) -> LabelledText:
+    """A run of whole sentences of about `words` words that holds all words to preserve, if there are any.
+
+    One in four passages stays whole, so that all lengths are seen.
+    """
+    unit_starts, unit_ends = unit_spans(passage.text)
+    word_starts, _ = word_spans(passage.text)
+    if len(word_starts) <= words or len(unit_starts) < 2 or rng.random() < 0.25:
+        return passage
+    unit_of_word = np.searchsorted(unit_starts, word_starts, side="right") - 1
+    wanted = unit_of_word[passage.targets > 0]
+    first, last = (int(wanted.min()), int(wanted.max())) if len(wanted) else (rng.randrange(len(unit_starts)),) * 2
+    sizes = np.bincount(unit_of_word, minlength=len(unit_starts))
+    while sizes[first : last + 1].sum() < words and (first > 0 or last < len(unit_starts) - 1):
+        if last == len(unit_starts) - 1 or (first > 0 and rng.random() < 0.5):
+            first -= 1
+        else:
+            last += 1
+    inside = (unit_of_word >= first) & (unit_of_word <= last)
+    text = passage.text[unit_starts[first] : unit_ends[last]]
+    # Rarely a sentence ends inside a word ("U.S."): the cut would change the words, so the passage stays whole.
+    return LabelledText(text, passage.targets[inside]) if len(word_spans(text)[0]) == inside.sum() else passage
+
+
+def restyled(question: str, rng: random.Random) -> str:
+    """The question as users write it: half stay, a third lose question mark and capitals, some are keywords."""
+    draw = rng.random()
+    if draw < 0.55:
+        return question
+    if draw < 0.88:
+        return question.rstrip(" ?").lower()
+    return " ".join(content_words(question)) or question
+
+
+# --- the mix -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How much of what; see `load`.
+
+    Attributes:
+        query_free_share: Share of the SQuAD paragraphs read without a question.
+        questions: SQuAD questions, each with its paragraph and a hard negative.
+        hotpot_copies: How often a supporting HotpotQA document is seen; 0 leaves the set out.
+        cased_pairs: Use at most so many cased Google pairs.
+        lower_case_pairs: Use at most so many of the lower-cased ones.
+        limit: Use only this many records of each set (trials and tests); 0 means all.
+    """
+
+    query_free_share: float = 1.0
+    questions: int = 0
+    hotpot_copies: int = 0
+    cased_pairs: int = 8_992
+    lower_case_pairs: int = 15_000
+    limit: int = 0
+
+
+def load(
+    data: Path, mix: Mix, retriever: str, seed: int, *, skip_bad: bool = False, found: Path | None = None
+) -> tuple[list[Example], list[SquadPassage], int]:
+    """Training examples, shuffled, and the passages of the held-out articles.
+
+    Args:
+        data: Folder with the sets that `SETS` names.
+        mix: How much of each.
+        retriever: Sentence encoder that finds hard negatives (beside BM25).
+        seed: Of every choice.
+        skip_bad: Leave malformed records out and count them.
+        found: Folder that keeps the negatives found (`negatives-HASH.npy`), so that a run that goes on need not search
+            again; None keeps nothing.
+
+    Returns:
+        Examples, held-out passages, and how many malformed records were skipped.
+
+    Raises:
+        InputError: If a file is missing, or a record is malformed and `skip_bad` is False.
+    """
+    rng = random.Random(seed)
+    squad = read_squad(data_file(data, "squad_train"), limit=mix.limit or None, skip_bad=skip_bad)
+    held_out = articles_held_out(record.title for record in squad)
+    paragraphs = squad_paragraphs(record for record in squad if record.title not in held_out)
+    chosen = [paragraph for paragraph in paragraphs if rng.random() < mix.query_free_share]
+    texts, skipped = join_passages(query_free(chosen), (1, 1, 2), rng), squad.skipped
+    for name, count in (
+        ("google_compression_cased", mix.cased_pairs),
+        ("google_compression_train_lc", mix.lower_case_pairs),
+    ):
+        if count:
+            read = read_pairs(data_file(data, name), skip_bad=skip_bad)
+            kept_back = len(pairs_held_out(read.items)) if name == "google_compression_cased" else 0
+            pairs = compression_pairs(read.items[: len(read) - kept_back][: mix.limit or None], rng)
+            rng.shuffle(pairs)
+            texts += join_passages(pairs[:count], (1, 2, 4, 6), rng)
+            skipped += read.skipped
+    examples = [Example(text) for text in texts]
+    if mix.questions:
+        examples += _asked_of_squad(paragraphs, mix.questions, retriever, rng, found)
+    if mix.hotpot_copies:
+        questions = read_questions(data_file(data, "hotpotqa"), skip_bad=skip_bad)
+        unseen = hotpotqa_held_out(record.id for record in questions)
+        seen = [record for record in questions if record.id not in unseen][: mix.limit or None]
+        examples += hotpot_examples(seen, rng, mix.hotpot_copies)
+        skipped += questions.skipped
+    rng.shuffle(examples)
+    return examples, [record for record in squad if record.title in held_out], skipped
+
+
+def _asked_of_squad(
+    paragraphs: Sequence[Paragraph], count: int, retriever: str, rng: random.Random, found: Path | None
+) -> list[Example]:
+    asked = [item for paragraph in paragraphs for item in paragraph.asked]
+    asked = rng.sample(asked, min(count, len(asked)))
+    questions, passages = [item.question for item in asked], [paragraph.text for paragraph in paragraphs]
+    searched = hashlib.sha256("\0".join([Path(retriever).name, *questions, *passages]).encode()).hexdigest()
+    kept = found / f"negatives-{searched[:16]}.npy" if found else None
+    if kept and kept.exists():
+        return query_aware(paragraphs, asked, np.load(kept), rng)
+    by_words = nearest_by_words(questions, passages, _NEAREST)
+    nearest = np.stack([by_words, nearest_by_embedding(retriever, questions, passages, _NEAREST)])
+    if kept:
+        np.save(kept, nearest)
+    return query_aware(paragraphs, asked, nearest, rng)
