@@ -308,6 +308,77 @@ def training() -> str:
     return table(["setting or result", "value"], rows)
 
 
+def beta_layers() -> str:
+    """Inter-class cosine per layer, mean over the seeds."""
+    runs = beta_runs()
+    if not runs:
+        return NOT_MEASURED
+    rows = []
+    for beta, own in runs.items():
+        curves = zip(*[run["cosine_per_layer"] for run in own], strict=True)
+        rows.append([f"{beta:g}", *[f"{mean(list(values)):.2f}" for values in curves]])
+    layers = [f"layer {layer}" for layer in range(1, len(rows[0]) - 1)]
+    return table(["beta", "embeddings", *layers], rows)
+
+
+def beta_recall() -> str:
+    """Answer recall in and out of domain, and the difference to the plain classifier, for each seed."""
+    runs = beta_runs()
+    if not runs:
+        return NOT_MEASURED
+    rows = []
+    for beta, own in runs.items():
+        for alpha in ("1.0", "0.95"):
+            for run in own:
+                cells = [
+                    difference(run["difference"][alpha][where][rate])
+                    for where in ("in_domain", "out_of_domain")
+                    for rate in RATES
+                ]
+                shares = [known_mean([cell[rate] for cell in run["recall"][alpha].values()]) for rate in RATES]
+                rows.append(
+                    [f"{beta:g}", alpha, str(run["seed"]), *[percent(value or 0.0) for value in shares], *cells]
+                )
+    header = ["beta", "alpha", "seed", "recall at 50 %", "at 33 %"]
+    return table([*header, "in domain, 50 %", "33 %", "out of domain, 50 %", "33 %"], rows)
+
+
+def beta_runs() -> dict[float, list[dict[str, Any]]]:
+    """The runs of the sweep by beta; none if it was not run."""
+    try:
+        runs = load("beta_sweep")["runs"]
+    except FileNotFoundError:
+        return {}
+    return {beta: [run for run in runs if run["beta"] == beta] for beta in sorted({run["beta"] for run in runs})}
+
+
+def alignment() -> str:
+    """Word error rates of the aligners."""
+    sets = {name: entry for name, entry in load("alignment").items() if name != "environment"}
+    names = list(next(iter(sets.values()))["aligners"])
+    rows = []
+    for name, entry in sets.items():
+        rates = [entry["aligners"][aligner]["word_error_rate"] for aligner in names]
+        shown = [f"**{rate:.2%}**" if rate == min(rates) else f"{rate:.2%}" for rate in rates]
+        rows.append([name.replace("_", " "), f"{entry['cases']:,}", f"{entry['words']:,}", *shown])
+    return table(["set", "texts", "words", *[name.replace("_", " ") for name in names]], rows)
+
+
+def annotation() -> str:
+    """The run of `moos annotate` with a small model."""
+    result = load("annotation_smollm2")
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(result["verdicts"].items()))
+    rows = [
+        ["model", result["model"]],
+        ["chunks", f"{result['chunks']}: {verdicts}"],
+        ["mean share of added words", f"{result['mean_added_share']:.1%}"],
+        ["tokens estimated, used", f"{sum(result['estimate'].values()):,}, {sum(result['used'].values()):,}"],
+        ["seconds", f"{result['seconds']:.0f}"],
+        ["second run", f"{result['second_run']['sent']} sent, {result['second_run']['done']} done before"],
+    ]
+    return table(["annotation", "value"], rows)
+
+
 BLOCKS = {
     "speed": speed_short,
     "speed_full": speed_full,
@@ -320,6 +391,10 @@ BLOCKS = {
     "ranking_reductions": ranking_reductions,
     "pairs": pairs,
     "training": training,
+    "beta_layers": beta_layers,
+    "beta_recall": beta_recall,
+    "alignment": alignment,
+    "annotation": annotation,
 }
 
 
