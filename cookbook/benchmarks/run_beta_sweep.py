@@ -3,9 +3,9 @@
     python cookbook/benchmarks/run_beta_sweep.py --data DIR --models DIR
 
 Each run reads the same examples (query-free, `Mix()`), for `--steps` steps. Of each trained model: the inter-class
-cosine of every layer on passages of held-out articles (the over-smoothing curve, embeddings first), and query-free answer
-recall in and out of domain, with the plain classifier (`alpha = 1`) and with the outlier term (`alpha = 0.95`), beside
-the paired difference to `beta = 0` with the same seed and `alpha = 1`: that is LLMLingua-2's method on the same data.
+cosine of every layer on passages of held-out articles (the over-smoothing curve, embeddings first), and query-free
+answer recall in and out of domain, with the plain classifier (`alpha = 1`) and with the outlier term (`alpha = 0.95`),
+beside the paired difference to `beta = 0` with the same seed and `alpha = 1`: LLMLingua-2's method on the same data.
 
 Model folders found under `--models` (`bBETA-sSEED/model`) are measured, the others trained first.
 """
