@@ -99,7 +99,7 @@ def save_tiny_model(
 ) -> Path:
     """A seeded one-layer BERT of 32 dimensions and 64 positions, saved in Hugging Face layout.
 
-    With `query_aware` its config.json says so, and its tokenizer has a template for pairs.
+    With `query_aware` its config.json says so as trained models do, and its tokenizer has a template for pairs.
     """
     tokenizer = TOKENIZERS[family](PAIR_TEMPLATES[family] if query_aware else None)
     torch.manual_seed(0)
@@ -113,7 +113,7 @@ def save_tiny_model(
         initializer_range=0.5,  # large enough that words get clearly different scores
         id2label=dict(enumerate(labels)),
         label2id={label: index for index, label in enumerate(labels)},
-        **({"moos": {"query_aware": True}} if query_aware else {}),
+        **({"moos": {"query_aware": True, "similarity_scale": 10.0}} if query_aware else {}),
     )
     BertForTokenClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

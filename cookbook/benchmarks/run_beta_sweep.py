@@ -58,13 +58,13 @@ def train_missing(data: Path, models: Path, steps: int) -> None:
     if not missing:
         return
     first = recipe_of(0.0, 0, steps)
-    examples, held_out, _ = load(data, first.mix, folder_of(first.retriever), seed=0)
+    groups, held_out, _ = load(data, first.mix, folder_of(first.retriever), seed=0)
     probe = [Example(labels) for labels in query_free(squad_paragraphs(held_out))]
     for beta, seed in missing:
         recipe = recipe_of(beta, seed, steps)
         model, tokenizer = start(recipe)
         output = folder(models, beta, seed)
-        report = fit(model, tokenizer, examples, probe, recipe, output.parent, lambda _: {})
+        report = fit(model, tokenizer, groups, probe, recipe, output.parent, lambda _: {})
         save(model, tokenizer, output, report)
 
 

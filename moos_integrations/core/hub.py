@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ class Classifier:
         preserve_label: Index of the label "preserve".
         query_aware: It was trained to read a question before the passage, and says so in its config.json:
             `"moos": {"query_aware": true}`.
+        similarity_scale: Weight, in log-odds, of the cosine between the states of the question and of a unit; 0 for
+            models whose states do not tell. Its config.json has it as `"moos": {"similarity_scale": 10.0}`.
         takes_types: It tells question and passage apart by token types.
         max_pieces: Longest input, special tokens included.
         device: Where the model runs.
@@ -55,6 +58,7 @@ class Classifier:
     pad_id: int
     preserve_label: int
     query_aware: bool
+    similarity_scale: float
     takes_types: bool
     max_pieces: int
     device: torch.device
@@ -119,6 +123,7 @@ def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | i
         pad_id=tokenizer.pad_token_id or 0,
         preserve_label=_preserve_label(name, model.config, preserve_label),
         query_aware=_query_aware(name, model.config, special),
+        similarity_scale=_similarity_scale(name, model.config),
         takes_types=takes_types(model),
         max_pieces=_max_pieces(model.config, tokenizer),
         device=model.device,
@@ -192,6 +197,17 @@ def _query_aware(name: str, config: Any, special: SpecialTokens) -> bool:
             "`[CLS] $A [SEP] $B:1 [SEP]:1`."
         )
     return value
+
+
+def _similarity_scale(name: str, config: Any) -> float:
+    """What the model says of itself, after `_query_aware` has checked that it says so in an object."""
+    value = getattr(config, "moos", {}).get("similarity_scale", 0.0)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise ModelError(
+            f"Model {name!r}: `similarity_scale` in `moos` of its config.json must be a number from 0 on, got "
+            f"{value!r}."
+        )
+    return float(value)
 
 
 def takes_types(model: torch.nn.Module) -> bool:

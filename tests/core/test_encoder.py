@@ -228,6 +228,59 @@ def test_relevance_is_that_of_the_best_window(aware_model: Path) -> None:
     assert scores.relevance == pytest.approx(max(told), abs=ROUNDING)
 
 
+def with_similarity(folder: Path, target: Path, scale: object) -> Path:
+    """The model, weighing the cosine between question and unit differently."""
+    shutil.copytree(folder, target)
+    config = json.loads((target / "config.json").read_text())
+    config["moos"]["similarity_scale"] = scale
+    (target / "config.json").write_text(json.dumps(config))
+    return target
+
+
+def test_similarity_is_the_cosine_of_question_and_unit(aware_model: Path, tmp_path: Path) -> None:
+    text, question = "The quick brown fox jumps. Numbers like 42 matter.", "Who jumps?"
+    batch = AutoTokenizer.from_pretrained(aware_model)(
+        question, text, return_tensors="pt", return_offsets_mapping=True, return_token_type_ids=True
+    )
+    starts, owner = batch.pop("offset_mapping")[0, :, 0].numpy(), np.array(batch.sequence_ids(0))
+    model = AutoModelForTokenClassification.from_pretrained(aware_model).eval()
+    with torch.inference_mode():
+        hidden = model(**batch, output_hidden_states=True).hidden_states[-1][0]
+    document = segment(text)
+    border = document.unit_starts[1]
+    asked, first, second = owner == 0, (owner == 1) & (starts < border), (owner == 1) & (starts >= border)
+    expected = [
+        10 * torch.nn.functional.cosine_similarity(hidden[asked].mean(0), hidden[unit].mean(0), dim=0).item()
+        for unit in (first, second)
+    ]
+    (scores,) = scorer(aware_model).score([document], question)
+    assert scores.unit_similarity is not None
+    assert scores.unit_similarity.tolist() == pytest.approx(expected, abs=100 * ROUNDING)
+    assert scorer(aware_model).score([document], None)[0].unit_similarity is None
+    (plain,) = scorer(with_similarity(aware_model, tmp_path / "p", 0)).score([document], question)
+    assert plain.unit_similarity is None  # it says that its states tell nothing
+    np.testing.assert_array_equal(plain.metric, scores.metric)
+
+
+def test_every_unit_has_a_similarity_in_any_batch(aware_model: Path) -> None:
+    documents = [segment(text) for text in [*TEXTS, " ".join(CORPUS * 5), "word " * 300]]
+    together = scorer(aware_model).score(documents, QUESTION)
+    for document, scores in zip(documents, together, strict=True):
+        assert scores.unit_similarity is not None
+        assert scores.unit_similarity.shape == document.unit_starts.shape
+        assert np.isfinite(scores.unit_similarity).all()
+        (alone,) = scorer(aware_model, max_batch_pieces=1).score([document], QUESTION)
+        np.testing.assert_allclose(alone.unit_similarity, scores.unit_similarity, atol=100 * ROUNDING)
+    assert (np.abs(together[-1].unit_similarity) > 0).all()
+
+
+@pytest.mark.parametrize("scale", ["ten", True, -1, float("inf")])
+def test_a_wrong_similarity_scale_is_a_clear_error(aware_model: Path, tmp_path: Path, scale: object) -> None:
+    folder = with_similarity(aware_model, tmp_path / "m", scale)
+    with pytest.raises(ModelError, match=r"`similarity_scale` in `moos` of its config\.json must be a number"):
+        scorer(folder)
+
+
 def test_relevance_is_a_share_or_unknown(aware_model: Path) -> None:
     for text, scores in zip(TEXTS, scorer(aware_model).score([segment(text) for text in TEXTS], QUESTION), strict=True):
         assert isinstance(scores.relevance, float)

@@ -36,7 +36,7 @@ POOL = Pool.of(question())
 class Sight:
     """A query-aware scorer without a model: words of a document with `Ada` matter, and so does it."""
 
-    relevance = True
+    relevance, similarity = True, True
 
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
         assert query == "Who built the bridge?"
@@ -46,13 +46,21 @@ class Sight:
         words = document.words()
         scores = WordScores.from_preserve([0.9 if word in ("Ada", "Byron", "baker") else 0.1 for word in words])
         told = (0.8 if "Ada" in words else 0.2) if words else math.nan
+        near = np.linspace(0.0, 1.0, len(document.unit_starts))
+        scores = replace(scores, unit_similarity=near) if self.similarity else scores
         return replace(scores, relevance=told) if self.relevance else scores
 
 
 class Blind(Sight):
-    """A scorer that tells no relevance."""
+    """A scorer that tells neither relevance nor similarity."""
 
-    relevance = False
+    relevance, similarity = False, False
+
+
+class Passages(Sight):
+    """A scorer that tells the relevance of passages only."""
+
+    similarity = False
 
 
 def test_pools_hold_every_word_once() -> None:
@@ -114,17 +122,19 @@ def test_reductions_by_hand() -> None:
 def test_sentence_scores_of_a_model() -> None:
     found = ranking.model_sentence_scores(Sight(), [POOL])
     combined = {name + suffix for name in ranking.REDUCTIONS for suffix in ranking.COMBINATIONS}
-    assert set(found) == {"relevance", *combined}
-    (
-        (relevance,),
-        (best),
-    ) = found["relevance"], found["max"]
+    assert set(found) == {"relevance", "similarity", *combined}
+    assert ranking.DEFAULT_REDUCTION in found
+    (relevance,), best, (near,) = found["relevance"], found["max"], found["similarity"]
     assert relevance.tolist() == [0.8, 0.8, 0.8, 0.2, 0.2]
     assert best[0].tolist() == [0.9, 0.1, 0.1, 0.1, 0.9]
     assert found["max * relevance"][0].tolist() == pytest.approx([0.72, 0.08, 0.08, 0.02, 0.18])
     nine, quarter = math.log(9), math.log(4)
     expected = [nine + quarter, quarter - nine, quarter - nine, -nine - quarter, nine - quarter]
     assert found["max + relevance"][0].tolist() == pytest.approx(expected)
+    expected = [score + more for score, more in zip(expected, near.tolist(), strict=True)]
+    assert found["max + relevance + similarity"][0].tolist() == pytest.approx(expected)
+    alone = ranking.model_sentence_scores(Passages(), [POOL])
+    assert set(alone) == {name for name in found if "similarity" not in name}
 
 
 def test_without_relevance_only_the_words_count() -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from moos_integrations.training.loss import IGNORED, MOOSLoss, inter_class_cosine
+from moos_integrations.core.relevance import OUTSIDE, QUESTION, question_similarity, unit_means
+from moos_integrations.training.loss import IGNORED, MOOSLoss, inter_class_cosine, ranking_loss, unit_relevance
 
 
 def naive_cosine(hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -123,3 +124,70 @@ def test_loss_is_computed_in_fp32_inside_autocast(batch: tuple[torch.Tensor, ...
 def test_a_batch_without_any_label_costs_nothing() -> None:
     loss = MOOSLoss(0.1, passage_weight=1.0)
     assert loss(torch.randn(2, 3, 2), torch.randn(2, 3, 4), torch.full((2, 3), IGNORED)) == 0
+
+
+# --- ranking -------------------------------------------------------------------------------------------------------
+
+
+def naive_ranking(relevance: torch.Tensor, needed: torch.Tensor, question: torch.Tensor) -> torch.Tensor:
+    """The definition: per needed unit, the softmax over itself and all units of its question that are not needed."""
+    questions = []
+    for asked in question.unique():
+        own = question == asked
+        others = relevance[own & ~needed]
+        losses = [-functional.log_softmax(torch.cat([score[None], others]), 0)[0] for score in relevance[own & needed]]
+        if losses and len(others):
+            questions.append(torch.stack(losses).mean())
+    return torch.stack(questions).mean() if questions else relevance.sum() * 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ranking_loss_and_gradient_are_those_of_the_definition(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    relevance = 30 * torch.randn(40, generator=generator)
+    question = torch.randint(0, 6, (40,), generator=generator)
+    needed = (torch.rand(40, generator=generator) < 0.3) & (question != 0)  # one question needs nothing
+    needed |= question == 1  # and one everything
+    fast, slow = relevance.clone().requires_grad_(), relevance.clone().requires_grad_()
+    found, expected = ranking_loss(fast, needed, question), naive_ranking(slow, needed, question)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+    found.backward()
+    expected.backward()
+    torch.testing.assert_close(fast.grad, slow.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_nothing_to_rank_gives_zero() -> None:
+    empty = torch.zeros(0, requires_grad=True)
+    assert ranking_loss(empty, torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.long)) == 0
+    units = torch.full((4, 9), OUTSIDE)
+    hidden = torch.randn(4, 9, 6)
+    loss = MOOSLoss(0.0, ranking_weight=1.0)(torch.randn(4, 9, 2), hidden, torch.zeros(4, 9), units, torch.arange(4))
+    assert torch.isfinite(loss)
+
+
+def test_a_units_relevance_is_words_and_passage_and_nearness() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, hidden = torch.randn(2, 7, 2, generator=generator), torch.randn(2, 7, 5, generator=generator)
+    units = torch.tensor([[OUTSIDE, QUESTION, QUESTION, OUTSIDE, 0, 0, 1], [OUTSIDE, OUTSIDE, 0, 1, 1, 2, OUTSIDE]])
+    relevance, sizes = unit_relevance(logits, hidden, units, 10.0)
+    assert sizes.tolist() == [[2, 1, 0], [1, 2, 1]]
+    odds = logits[..., 1] - logits[..., 0]
+    near = functional.cosine_similarity(hidden[0, 1:3].mean(0), hidden[0, 4:6].mean(0), dim=0)
+    assert relevance[0, 0].item() == pytest.approx((odds[0, 4:6].mean() + odds[0, 0] + 10 * near).item(), abs=1e-5)
+    assert relevance[1, 1].item() == pytest.approx((odds[1, 3:5].mean() + odds[1, 0]).item(), abs=1e-5)  # no question
+    assert question_similarity(hidden, units, 3)[1].tolist() == [0, 0, 0]
+    assert unit_means(odds, units, 3)[0][0, 2] == 0
+
+
+def test_only_units_of_the_same_question_are_ranked() -> None:
+    """A needed unit of one question does not compete with the units of another."""
+    torch.manual_seed(0)
+    logits, hidden = torch.randn(2, 4, 2), torch.randn(2, 4, 5)
+    labels = torch.tensor([[1.0, IGNORED, 1.0, 0.0], [0.0, IGNORED, 0.0, 0.0]])
+    units = torch.tensor([[OUTSIDE, QUESTION, 0, 1], [OUTSIDE, QUESTION, 0, 1]])
+    loss = MOOSLoss(0.0, ranking_weight=1.0)
+    apart, together = (loss(logits, hidden, labels, units, torch.tensor(groups)) for groups in ([0, 1], [0, 0]))
+    plain = MOOSLoss(0.0)(logits, hidden, labels)
+    assert plain < apart < together
+    units[:, 1] = OUTSIDE
+    assert loss(logits, hidden, labels, units, torch.tensor([0, 0])) == plain  # without a question nothing is ranked

@@ -23,7 +23,7 @@ from moos_integrations.training.mix import (
     Paragraph,
     compression_pairs,
     crop,
-    hotpot_examples,
+    hotpot_groups,
     join_passages,
     load,
     query_aware,
@@ -76,11 +76,12 @@ def retriever(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_tiny_model(tmp_path_factory.mktemp("retriever")))
 
 
-MIX = Mix(query_free_share=1.0, questions=40, hotpot_copies=2)
+MIX = Mix(query_free_share=1.0, questions=40, negatives=1, hotpot_copies=2)
 
 
 def test_the_mix_has_all_its_parts_and_nothing_held_out(data: Path, retriever: str) -> None:
-    examples, held_out, skipped = load(data, MIX, retriever, seed=0)
+    groups, held_out, skipped = load(data, MIX, retriever, seed=0)
+    examples = [example for group in groups for example in group]
     assert skipped == 0
     assert {passage.title for passage in held_out} == articles_held_out(f"t{index:03}" for index in range(60))
     texts = " ".join(example.passage.text for example in examples)
@@ -93,7 +94,9 @@ def test_the_mix_has_all_its_parts_and_nothing_held_out(data: Path, retriever: s
     assert all(example.relevance is None for example in free)
     assert texts.count("The quick brown fox.") == 20  # 500 of 520 are held out
     aware = [example for example in examples if example.question is not None]
-    assert len(aware) == 2 * 40 + 10 * (2 + 1)
+    assert len(aware) == 2 * 40 + 2 * 10 * (1 + 1)
+    assert all(len({example.question for example in group}) == 1 for group in groups)
+    assert {len(group) for group in groups if group[0].question is not None} == {2}
     for example in aware:
         assert (example.relevance == 1.0) == bool(example.passage.targets.any())
 
@@ -102,8 +105,8 @@ def test_the_same_seed_gives_the_same_mix_and_kept_negatives_change_nothing(
     data: Path, retriever: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def shown(seed: int) -> list[tuple[str, str | None, list[float]]]:
-        examples, _, _ = load(data, MIX, retriever, seed, found=tmp_path)
-        return [(e.passage.text, e.question, e.passage.targets.tolist()) for e in examples]
+        groups, _, _ = load(data, MIX, retriever, seed, found=tmp_path)
+        return [(e.passage.text, e.question, e.passage.targets.tolist()) for group in groups for e in group]
 
     first = shown(0)
     assert len(list(tmp_path.glob("negatives-*.npy"))) == 1
@@ -132,21 +135,34 @@ def test_negatives_never_hold_the_answer() -> None:
     paragraphs = [Paragraph("t", text, ()) for text in texts]
     nearest = np.array([[[1, 0, 2, 3]], [[0, 1, 3, 2]]])
     for seed in range(30):
-        own, other = query_aware(paragraphs, [asked], nearest, random.Random(seed))
+        ((own, *others),) = query_aware(paragraphs, [asked], nearest, random.Random(seed), negatives=3)
         assert (own.passage.text, own.relevance) == ("Ada wrote it.", 1.0)
-        assert other.passage.text in texts[2:]
-        assert other.relevance == 0.0
-        assert not other.passage.targets.any()
+        assert 1 <= len(others) == len({other.passage.text for other in others}) <= 2
+        for other in others:
+            assert other.passage.text in texts[2:]
+            assert other.relevance == 0.0
+            assert not other.passage.targets.any()
 
 
 def test_hotpot_answers_count_only_inside_the_evidence() -> None:
     text = "Sun was made by Doe. Later Doe rested."
     document = Document("", text, is_gold=True, evidence=((0, 20),))
     record = Question("h", "Who made Sun?", ("Doe",), (document,))
-    (example,) = hotpot_examples([record], random.Random(0), gold_copies=1)
+    ((example,),) = hotpot_groups([record], random.Random(0), copies=1)
     target = dict(zip(range(99), example.passage.targets.tolist(), strict=False))
     words = segment(text).words()
     assert [target[index] for index, word in enumerate(words) if word == "Doe"] == [1.0, 0.0]
+
+
+def test_every_copy_has_the_supporting_documents_and_some_others() -> None:
+    documents = [Document("", f"Text {index} is here.", is_gold=index < 2) for index in range(9)]
+    record = Question("h", "Who?", ("Doe",), tuple(documents))
+    groups = hotpot_groups([record], random.Random(0), copies=6)
+    dealt = [frozenset(example.passage.text for example in group if not example.relevance) for group in groups]
+    assert len(groups) == 6
+    assert set(map(len, dealt)) == {4}
+    assert len(set(dealt)) > 1
+    assert all(sum(example.relevance or 0 for example in group) == 2 for group in groups)
 
 
 def test_numbers_hidden_by_the_source_become_numbers() -> None:
@@ -186,5 +202,7 @@ def test_a_crop_is_a_run_of_sentences_with_all_that_matters(sizes: list[int], se
 def test_questions_are_asked_in_several_styles() -> None:
     question = "Who was the first man on the Moon?"
     styles = {restyled(question, random.Random(seed)) for seed in range(50)}
-    assert styles == {question, "who was the first man on the moon", "first man Moon"}
+    whole = {question, "who was the first man on the moon", "first man Moon"}
+    assert whole < styles
+    assert all(set(part.split()) < {"first", "man", "Moon"} for part in styles - whole)
     assert restyled("Who?", random.Random(3)) in ("Who?", "who")

@@ -16,6 +16,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, Trainer
 
 from moos_integrations import ConfigError, ContextCompressor, InputError
 from moos_integrations.core.hub import load_classifier
+from moos_integrations.core.relevance import OUTSIDE, QUESTION
 from moos_integrations.training.card import model_card
 from moos_integrations.training.labels import LabelledText
 from moos_integrations.training.loss import IGNORED
@@ -87,10 +88,28 @@ def test_labels_that_do_not_fit_are_refused() -> None:
 
 def test_batches_are_padded_outside_the_loss() -> None:
     rows = encode([Example(labelled(text, "fox")) for text in ("The fox.", "The quick brown fox jumps.")], PAIRED, 64)
-    batch = Collator(PAIRED.pad_token_id)(rows)
+    batch = Collator(PAIRED.pad_token_id)([rows])
     short = len(rows[0]["input_ids"])
     assert (batch["labels"][0, short:] == IGNORED).all()
     assert batch["attention_mask"].sum(1).tolist() == [len(row["input_ids"]) for row in rows]
+    assert (batch["units"][0, short:] == OUTSIDE).all()
+    assert Collator(PAIRED.pad_token_id)([rows, rows[:1]])["groups"].tolist() == [0, 0, 1]
+
+
+def test_every_piece_of_the_passage_has_its_sentence() -> None:
+    passage = labelled("The fox jumps. The dog sleeps. The fox snores.", "fox")
+    (row,) = encode([Example(passage, "lazy dog.", 1.0)], PAIRED, 64)
+    pieces = PAIRED.convert_ids_to_tokens(row["input_ids"])
+    texts: dict[int, str] = {}
+    for piece, unit in zip(pieces, row["units"], strict=True):
+        texts[unit] = texts.get(unit, "") + piece.removeprefix("##")
+    assert texts == {
+        OUTSIDE: "[CLS][SEP][SEP]",
+        QUESTION: "lazydog.",
+        0: "Thefoxjumps.",
+        1: "Thedogsleeps.",
+        2: "Thefoxsnores.",
+    }
 
 
 # --- recipes -------------------------------------------------------------------------------------------------------
