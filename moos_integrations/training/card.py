@@ -52,6 +52,14 @@ def model_card(report: dict[str, Any]) -> str:
         "steps, batch": f"{report['steps']:,}, {recipe['batch_size']}",
         "beta (inter-class cosine)": recipe["beta"],
         "weight of passage relevance": recipe["passage_weight"],
+        **(
+            {
+                "weight of the ranking loss": recipe["ranking_weight"],
+                "weight of the cosine in a sentence's relevance": recipe["similarity_scale"],
+            }
+            if aware
+            else {}
+        ),
         "learning rate": recipe["learning_rate"],
         "warm-up and decay, in steps": f"{recipe['warmup_steps']}, {recipe['decay_steps']}",
         "longest input in pieces": recipe["max_pieces"],
@@ -63,15 +71,21 @@ def model_card(report: dict[str, Any]) -> str:
     return _CARD.format(
         reads=reads,
         kind="query-free and query-aware" if aware else "query-free",
-        cls=(
-            "\n\nWith a question, the first piece's own preserve probability is the relevance of the passage."
-            if aware
-            else ""
-        ),
+        relevance=_RELEVANCE.format(scale=recipe["similarity_scale"]) if aware else "",
+        ranking=_RANKING if aware else "",
         settings="\n".join(f"| {name} | {value} |" for name, value in settings.items()),
         data="\n".join(rows) or "| (given in the recipe) | | | |",
     )
 
+
+_RELEVANCE = """
+
+With a question, the first piece's own preserve probability is the relevance of the passage. The relevance of a sentence
+is the mean log-odds of its pieces, plus the log-odds of the first piece, plus {scale:g} times the cosine between the
+mean last-layer states of the question and of the sentence; it orders sentences, and is no probability."""
+
+_RANKING = """ For questions, the first piece learns whether the passage is relevant, and a listwise loss
+sets each sentence that a question needs above all other sentences of its passages, hard negatives among them."""
 
 _CARD = """---
 language: en
@@ -83,12 +97,12 @@ tags: [context-compression, prompt-compression, rag]
 # A MOOSComp token classifier
 
 Gives every word of a passage the probability that a reader will need it: label 1 `preserve`, label 0 `discard`.
-It reads {reads}: it is {kind}.{cls}
+It reads {reads}: it is {kind}.{relevance}
 
 ## Training
 
 MOOSComp's objective (arXiv 2504.16786): token cross-entropy plus `beta` times the mean cosine between last-layer
-states of preserve and discard pieces. Word embeddings frozen, raw cased text, padding and special tokens
+states of preserve and discard pieces.{ranking} Word embeddings frozen, raw cased text, padding and special tokens
 outside the loss.
 
 | setting or result | value |
