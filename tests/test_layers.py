@@ -21,6 +21,7 @@ ORDER = [
     "core.config",
     "core.windows",
     "core.outliers",
+    "core.relevance",
     "core.hub",
     "core.encoder",
     "core.tokens",
@@ -39,7 +40,7 @@ ORDER = [
 ]
 # Heavy or optional packages, and the only modules that may import them outside of functions.
 DOORS = {
-    "torch": ("core.hub", "core.encoder", "training"),
+    "torch": ("core.hub", "core.relevance", "core.encoder", "training"),
     "transformers": ("core.hub", "training"),
     "bm25s": ("training",),
     "matplotlib": (),
