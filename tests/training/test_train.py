@@ -22,7 +22,16 @@ from moos_integrations.training.labels import LabelledText
 from moos_integrations.training.loss import IGNORED
 from moos_integrations.training.mix import Example, Mix
 from moos_integrations.training.tiny import train_tiny
-from moos_integrations.training.train import Collator, OverSmoothing, Recipe, cosine_per_layer, encode, train
+from moos_integrations.training.train import (
+    Collator,
+    OverSmoothing,
+    Recipe,
+    cosine_per_layer,
+    encode,
+    model_inputs,
+    read_in_parts,
+    train,
+)
 
 PAIRED = wordpiece(PAIR_TEMPLATES["wordpiece"])
 
@@ -110,6 +119,20 @@ def test_every_piece_of_the_passage_has_its_sentence() -> None:
         1: "Thedogsleeps.",
         2: "Thefoxsnores.",
     }
+
+
+def test_reading_in_parts_changes_nothing(aware_model: Path) -> None:
+    model = AutoModelForTokenClassification.from_pretrained(aware_model).eval()
+    texts = ["The fox.", "The quick brown fox jumps over the dog.", "Fox.", "The quick brown fox jumps.", "The dog."]
+    batch = Collator(PAIRED.pad_token_id)([encode([Example(labelled(text, "fox")) for text in texts], PAIRED, 64)])
+    inputs = model_inputs(batch)
+    with torch.inference_mode():
+        whole = model(**inputs, output_hidden_states=True)
+        for parts in (1, 2, 5):
+            logits, hidden = read_in_parts(model, inputs, parts)
+            real = inputs["attention_mask"].bool()
+            torch.testing.assert_close(logits[real], whole.logits[real], atol=1e-5, rtol=0)
+            torch.testing.assert_close(hidden[real], whole.hidden_states[-1][real], atol=1e-5, rtol=0)
 
 
 # --- recipes -------------------------------------------------------------------------------------------------------
