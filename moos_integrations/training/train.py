@@ -284,7 +284,8 @@ def read_in_parts(
     """
     lengths = inputs["attention_mask"].sum(1)
     longest, order = inputs["attention_mask"].shape[1], lengths.argsort()
-    logits, hidden = [], []
+    logits: list[torch.Tensor] = []
+    hidden: list[torch.Tensor] = []
     for rows in order.chunk(parts):
         size = int(lengths[rows].max())
         outputs = model(**{name: tensor[rows, :size] for name, tensor in inputs.items()}, output_hidden_states=True)
