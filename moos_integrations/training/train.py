@@ -268,7 +268,7 @@ class MOOSTrainer(Trainer):
 
 
 def read_in_parts(
-    model: torch.nn.Module, inputs: dict[str, torch.Tensor], parts: int = 2
+    model: torch.nn.Module, inputs: dict[str, torch.Tensor], parts: int = 3
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and last-layer states of a batch, its short and its long rows read apart: a quarter less padding.
 
