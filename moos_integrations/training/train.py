@@ -96,6 +96,8 @@ class Recipe:
     def from_json(cls, text: str) -> Recipe:
         """The recipe in a JSON object; settings left out keep their defaults.
 
+        The record of a run (`training.json`) stands for the recipe in it, so that a model can be trained again from it.
+
         Raises:
             ConfigError: If the text is no JSON object, or names an unknown setting.
         """
@@ -105,6 +107,8 @@ class Recipe:
             raise ConfigError(f"Expected a JSON object of training settings: {error}.") from error
         if not isinstance(values, dict):
             raise ConfigError(f"Expected a JSON object of training settings, got {type(values).__name__}.")
+        if isinstance(values.get("recipe"), dict):
+            values = values["recipe"]
         mix = values.pop("mix", {})
         for name, kind, given in (("setting", cls, values), ("setting in `mix`", Mix, mix)):
             known = [f.name for f in dataclasses.fields(kind)]
@@ -432,7 +436,7 @@ def fit(
     """Run the training loop; an interrupted run goes on from its last checkpoint.
 
     Args:
-        model: Trained in place.
+        model: Trained in place; its configuration then says whether it reads a question.
         tokenizer: Its tokenizer.
         groups: What is learnt.
         probe: What the over-smoothing curve is measured on.
@@ -443,6 +447,10 @@ def fit(
     Returns:
         Settings, number of pieces, loss and over-smoothing curves.
     """
+    # Said before the training, as early stopping has to read questions with it.
+    model.config.moos = {"query_aware": recipe.query_aware}
+    if recipe.query_aware:
+        model.config.moos["similarity_scale"] = recipe.similarity_scale
     types = takes_types(model)
     examples = [example for group in groups for example in group]
     encoded = iter(encode(examples, tokenizer, recipe.max_pieces, types=types))
@@ -491,13 +499,8 @@ def _uses(mix: Mix, name: str) -> bool:
 
 
 def save(model: Any, tokenizer: Any, folder: Path, report: Json) -> None:
-    """Write an fp16 model folder, its record and its card; `config.json` says whether the model reads a question."""
+    """Write an fp16 model folder, its record and its card."""
     tokenizer.backend_tokenizer.no_truncation()  # the training length is no property of the model
-    recipe = report["recipe"]
-    aware = bool(recipe["mix"]["questions"] or recipe["mix"]["hotpot_copies"])
-    model.config.moos = {"query_aware": aware}
-    if aware:
-        model.config.moos["similarity_scale"] = recipe["similarity_scale"]
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

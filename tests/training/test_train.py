@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_mix import MIX, data, labelled, retriever  # noqa: F401 - fixtures
 from tiny import PAIR_TEMPLATES, wordpiece
-from transformers import AutoModelForTokenClassification, AutoTokenizer, TrainerState
+from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel, TrainerState
 
 from moos_integrations import ConfigError, ContextCompressor, InputError
 from moos_integrations.core.hub import load_classifier
@@ -21,15 +21,17 @@ from moos_integrations.training.card import model_card
 from moos_integrations.training.labels import LabelledText
 from moos_integrations.training.loss import IGNORED
 from moos_integrations.training.mix import Example, Mix
-from moos_integrations.training.tiny import train_tiny
+from moos_integrations.training.tiny import tiny_groups, train_tiny
 from moos_integrations.training.train import (
     Collator,
     OverSmoothing,
     Recipe,
     cosine_per_layer,
     encode,
+    fit,
     model_inputs,
     read_in_parts,
+    start,
     train,
 )
 
@@ -142,6 +144,7 @@ def test_a_recipe_goes_to_json_and_back() -> None:
     recipe = Recipe(beta=0.3, mix=Mix(questions=7))
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert Recipe.from_json("{}") == Recipe()
+    assert Recipe.from_json(json.dumps({"recipe": json.loads(recipe.to_json()), "steps": 3})) == recipe
     assert recipe.query_aware
     assert not Recipe().query_aware
 
@@ -301,6 +304,22 @@ def test_early_stopping_watches_answers(data: Path, aware_model: Path, tmp_path:
     report = train(data, tmp_path, recipe)
     assert report["steps"] == 3
     assert len(report["downstream_curve"]) == 3
+
+
+def test_the_model_says_that_it_reads_questions_before_it_is_measured(aware_model: Path, tmp_path: Path) -> None:
+    """Early stopping would otherwise watch what the model makes of passages without their question."""
+    recipe = recipe_for(str(aware_model), patience=1, save_steps=1, max_steps=1, similarity_scale=7.0)
+    model, tokenizer = start(recipe)
+    model.config.moos = {}
+    said = []
+
+    def measure(model: PreTrainedModel) -> dict[str, float]:
+        said.append(dict(model.config.moos))
+        return {"recall": 0.0}
+
+    groups = tiny_groups()
+    fit(model, tokenizer, groups, [example for group in groups for example in group], recipe, tmp_path, measure)
+    assert said == [{"query_aware": True, "similarity_scale": 7.0}]
 
 
 def test_the_cosine_of_every_layer(aware_model: Path) -> None:
