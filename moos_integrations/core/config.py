@@ -54,9 +54,9 @@ class Target:
             raise ConfigError(f"Give exactly one of `rate`, `budget_tokens` and `threshold`; got {shown}.")
         for name in ("rate", "threshold"):
             if name in given:
-                _check_share(name, given[name])
+                check_share(name, given[name])
         if self.budget_tokens is not None:
-            _check_whole_number("budget_tokens", self.budget_tokens, 0)
+            check_whole_number("budget_tokens", self.budget_tokens, 0)
 
     @classmethod
     def of(
@@ -112,7 +112,7 @@ class CompressorConfig:
             ConfigError: Naming the setting, what was expected and what came.
         """
         Target.of(self.rate, self.budget_tokens, self.threshold)
-        _check_share("alpha", self.alpha)
+        check_share("alpha", self.alpha)
         _check_choice("outlier_statistic", self.outlier_statistic, get_args(OutlierStatistic))
         _check_choice("word_reduction", self.word_reduction, get_args(WordReduction))
         _check_choice("on_error", self.on_error, get_args(OnError))
@@ -124,7 +124,7 @@ class CompressorConfig:
                 "`tokenizer` must be a tiktoken encoding or model name, a Hugging Face tokenizer or a callable, "
                 f"got {type(self.tokenizer).__name__}."
             )
-        _check_whole_number("max_batch_pieces", self.max_batch_pieces, 1)
+        check_whole_number("max_batch_pieces", self.max_batch_pieces, 1)
 
     @property
     def target(self) -> Target:
@@ -153,12 +153,7 @@ class CompressorConfig:
         Raises:
             ConfigError: If the text is no JSON object, or names an unknown setting.
         """
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise ConfigError(f"Expected a JSON object of settings: {error}.") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"Expected a JSON object of settings, got {type(values).__name__}.")
+        values = settings_in(text)
         if isinstance(values.get("protect"), list):
             values["protect"] = tuple(pattern_from_json(item) for item in values["protect"])
         return cls.from_settings(values)
@@ -166,19 +161,54 @@ class CompressorConfig:
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> CompressorConfig:
         """A config from keyword settings, unknown names refused with the list of known ones."""
-        known = [f.name for f in dataclasses.fields(cls)]
-        unknown = sorted(set(settings) - set(known))
-        if unknown:
-            raise ConfigError(f"Unknown setting {', '.join(map(repr, unknown))}; known are {', '.join(known)}.")
+        refuse_unknown(settings, cls)
         return cls(**settings)
 
 
-def _check_share(name: str, value: Any) -> None:
+# --- checks, shared by all settings ----------------------------------------------------------------------------------
+
+
+def settings_in(text: str, what: str = "settings") -> dict[str, Any]:
+    """The JSON object in a text.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"Expected a JSON object of {what}: {error}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"Expected a JSON object of {what}, got {type(values).__name__}.")
+    return values
+
+
+def refuse_unknown(settings: Mapping[str, Any], kind: type, what: str = "setting") -> None:
+    """Check that all names are fields of a dataclass.
+
+    Raises:
+        ConfigError: Naming the unknown ones and the known ones.
+    """
+    known = [f.name for f in dataclasses.fields(kind)]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ConfigError(f"Unknown {what} {', '.join(map(repr, unknown))}; known are {', '.join(known)}.")
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raise a `ConfigError` unless the value is a number in [0, 1]."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or not 0 <= value <= 1:
         raise ConfigError(f"`{name}` must be a number in [0, 1], got {value!r}.")
 
 
-def _check_whole_number(name: str, value: Any, minimum: int) -> None:
+def check_number(name: str, value: Any) -> None:
+    """Raise a `ConfigError` unless the value is a finite number from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise ConfigError(f"`{name}` must be a finite number from 0 on, got {value!r}.")
+
+
+def check_whole_number(name: str, value: Any, minimum: int) -> None:
+    """Raise a `ConfigError` unless the value is a whole number that is large enough."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ConfigError(f"`{name}` must be a whole number from {minimum} on, got {value!r}.")
 

@@ -84,7 +84,7 @@ class TokenClassifierScorer:
         preserve = [np.zeros(len(piece.ids)) for piece in pieces]
         outlier = [np.zeros(len(piece.ids)) for piece in pieces]
         relevance = [np.nan] * len(pieces)
-        similar = frame.tells_similarity and self.classifier.similarity_scale > 0
+        similar = self._tells_similarity(frame)
         similarity = [np.full(len(document.unit_starts), np.nan) if similar else None for document in documents]
         unit_of_piece = [
             np.maximum(np.searchsorted(document.unit_starts, own.starts, side="right") - 1, 0)
@@ -112,6 +112,9 @@ class TokenClassifierScorer:
         if not classifier.query_aware:
             return classifier.special.frame()
         return classifier.special.frame(question_pieces(classifier.tokenizer, query, classifier.max_pieces))
+
+    def _tells_similarity(self, frame: Frame) -> bool:
+        return frame.tells_similarity and self.classifier.similarity_scale > 0
 
     def _words(self, document: SegmentedText, pieces: Pieces, preserve: FloatArray, outlier: FloatArray) -> WordScores:
         """Scores of a document's words from those of its pieces."""
@@ -144,7 +147,7 @@ class TokenClassifierScorer:
     ) -> list[_Read]:
         """What each window of the batch says."""
         classifier = self.classifier
-        similar = frame.tells_similarity and classifier.similarity_scale > 0
+        similar = self._tells_similarity(frame)
         inputs, mask = self._inputs(batch, pieces, frame)
         outputs = classifier.model(**inputs, output_hidden_states=similar or self._statistic is not None)
         p = outputs.logits.float().softmax(-1)[..., classifier.preserve_label]  # (B, T)

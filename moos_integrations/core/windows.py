@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Share of a window that the next one repeats where a single unit is longer than a window.
 _OVERLAP = 0.25
 # A question gets at most one of this many parts of a window; the passage, which has to be scored whole, gets the rest.
-_QUESTION_PART = 4
+QUESTION_PART = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,7 +211,7 @@ def question_pieces(tokenizer: Tokenizer, question: str | None, max_pieces: int)
     if question is None or not question.strip():
         return []
     (pieces,) = tokenize(tokenizer, [question])
-    ids: list[int] = pieces.ids[: max_pieces // _QUESTION_PART].tolist()
+    ids: list[int] = pieces.ids[: max_pieces // QUESTION_PART].tolist()
     return ids
 
 

@@ -287,7 +287,12 @@ COMBINATIONS: Mapping[str, Callable[[FloatArray, FloatArray, FloatArray], FloatA
 `+` adds log-odds, which the similarity already is.
 """
 DEFAULT_REDUCTION = "log-odds mean + relevance + similarity"
-"""What is reported as the model's ranking, and what models are trained for; `mean` for models that cannot give it."""
+"""What is reported as the model's ranking, and what models are trained for; see `reduction_of`."""
+
+
+def reduction_of(names: Iterable[str]) -> str:
+    """Which of a model's rankings is reported: the default, or `mean` where the model does not tell what it needs."""
+    return DEFAULT_REDUCTION if DEFAULT_REDUCTION in names else "mean"
 
 
 def model_sentence_scores(scorer: Scorer, pools: Iterable[Pool]) -> dict[str, list[FloatArray]]:

@@ -141,8 +141,7 @@ class Evaluation:
         rankings["embeddings"] = ranking.embedding_scores(pools, self._embedder)
         rankings["random"] = ranking.random_scores(pools, options.seed)
         table = ranking.compare(pools, rankings, models=models, by_source=name in ranking.BY_SOURCE)
-        chosen = ranking.DEFAULT_REDUCTION if ranking.DEFAULT_REDUCTION in models else "mean"
-        return {"skipped": records.skipped, "model": chosen, **table}
+        return {"skipped": records.skipped, "model": ranking.reduction_of(models), **table}
 
     def pairs(self, name: str) -> dict[str, Any]:
         """Agreement with human sentence compression."""

