@@ -56,6 +56,7 @@ def model_card(report: dict[str, Any]) -> str:
             {
                 "weight of the ranking loss": recipe["ranking_weight"],
                 "weight of the cosine in a sentence's relevance": recipe["similarity_scale"],
+                "weight of distillation": recipe["distillation_weight"],
             }
             if aware
             else {}
@@ -85,7 +86,8 @@ is the mean log-odds of its pieces, plus the log-odds of the first piece, plus {
 mean last-layer states of the question and of the sentence; it orders sentences, and is no probability."""
 
 _RANKING = """ For questions, the first piece learns whether the passage is relevant, and a listwise loss
-sets each sentence that a question needs above all other sentences of its passages, hard negatives among them."""
+sets each sentence that a question needs above all other sentences of its passages, hard negatives among them; the
+cosine of question and sentence is kept near that of the sentence encoder that it starts from (distillation)."""
 
 _CARD = """---
 language: en

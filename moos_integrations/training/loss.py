@@ -102,6 +102,7 @@ class MOOSLoss(nn.Module):
         preserve_weight: float = 1.0,
         ranking_weight: float = 0.0,
         similarity_scale: float = 0.0,
+        distillation_weight: float = 0.0,
     ) -> None:
         """Fix the weights.
 
@@ -111,6 +112,7 @@ class MOOSLoss(nn.Module):
             preserve_weight: Weight of the label "preserve" in the pieces' cross-entropy, against 1 for "discard".
             ranking_weight: Weight of the ranking loss.
             similarity_scale: Weight of the cosine between question and unit in a unit's relevance.
+            distillation_weight: Weight of the squared difference of that cosine from a sentence encoder's.
         """
         super().__init__()
         self.beta = beta
@@ -118,6 +120,7 @@ class MOOSLoss(nn.Module):
         self.preserve_weight = preserve_weight
         self.ranking_weight = ranking_weight
         self.similarity_scale = similarity_scale
+        self.distillation_weight = distillation_weight
 
     def forward(
         self,
@@ -126,6 +129,7 @@ class MOOSLoss(nn.Module):
         labels: Tensor,
         units: Tensor | None = None,
         groups: Tensor | None = None,
+        similarities: Tensor | None = None,
     ) -> Tensor:
         """The loss of a batch.
 
@@ -136,6 +140,7 @@ class MOOSLoss(nn.Module):
                 the passage, or `IGNORED`. Shape: `(batch, pieces)`.
             units: Unit of each piece; see `core.relevance`. None leaves the ranking out. Shape: `(batch, pieces)`.
             groups: Index of each row's question; rows without one are not ranked. Shape: `(batch,)`.
+            similarities: What a sentence encoder says of question and unit, NaN elsewhere. Shape: `(batch, units)`.
 
         Returns:
             A scalar, computed in fp32 whatever the autocast dtype.
@@ -149,7 +154,19 @@ class MOOSLoss(nn.Module):
             loss = loss + self.beta * inter_class_cosine(hidden, pieces)
         if self.ranking_weight and units is not None and groups is not None:
             loss = loss + self.ranking_weight * self._ranking(logits, hidden, pieces, units, groups)
+        if self.distillation_weight and units is not None and similarities is not None:
+            loss = loss + self.distillation_weight * self._distance(hidden, units, similarities)
         return loss
+
+    @staticmethod
+    def _distance(hidden: Tensor, units: Tensor, similarities: Tensor) -> Tensor:
+        """Mean squared difference over the units that have pieces and a similarity to be held against."""
+        count = max(int(units.max()) + 1, similarities.shape[1], 1)
+        wanted = functional.pad(similarities.float(), (0, count - similarities.shape[1]), value=torch.nan)
+        _, sizes = unit_means(units.float(), units, count)
+        real = (sizes > 0) & ~wanted.isnan()
+        found = question_similarity(hidden, units, count)[real]
+        return (found - wanted[real]).square().sum() / real.sum().clamp(min=1)
 
     def _ranking(self, logits: Tensor, hidden: Tensor, pieces: Tensor, units: Tensor, groups: Tensor) -> Tensor:
         relevance, sizes = unit_relevance(logits, hidden, units, self.similarity_scale)

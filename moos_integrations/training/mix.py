@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import regex
 
 from moos_integrations.core.config import check_share, check_whole_number
 from moos_integrations.core.text import unit_spans, word_spans
-from moos_integrations.core.types import IntArray, Span
+from moos_integrations.core.types import FloatArray, IntArray, Span
 from moos_integrations.evaluation.data import (
     Document,
     Pair,
@@ -39,7 +39,7 @@ from moos_integrations.training.labels import (
     labels_from_questions,
     labels_from_token_mask,
 )
-from moos_integrations.training.negatives import nearest_by_embedding, nearest_by_words
+from moos_integrations.training.negatives import nearest_by_embedding, nearest_by_words, sentence_similarities
 
 SETS = ("squad_train", "hotpotqa", "google_compression_cased", "google_compression_train_lc")
 _NEAREST = 20  # candidates per retriever; an answer may stand in most of them
@@ -56,11 +56,14 @@ class Example:
         question: The question, or None for query-free reading.
         relevance: Whether the passage holds what the question asks for, as the target of the first piece; None
             without a question.
+        similarities: What a sentence encoder says of the question and each unit of the passage; None if it was not
+            asked. Shape: `(units,)`.
     """
 
     passage: LabelledText
     question: str | None = None
     relevance: float | None = None
+    similarities: FloatArray | None = None
 
 
 Group = tuple[Example, ...]
@@ -286,6 +289,7 @@ class Mix:
 
     Attributes:
         query_free_share: Share of the SQuAD paragraphs read without a question.
+        query_free_copies: How often each text is read without a question, each time joined with others.
         questions: SQuAD questions, each with its paragraph and hard negatives.
         negatives: Hard negatives per SQuAD question.
         hotpot_copies: How often a HotpotQA question is seen, each time with its supporting documents and other
@@ -296,6 +300,7 @@ class Mix:
     """
 
     query_free_share: float = 1.0
+    query_free_copies: int = 1
     questions: int = 0
     negatives: int = 2
     hotpot_copies: int = 0
@@ -310,8 +315,9 @@ class Mix:
             ConfigError: Naming the first that is of the wrong kind or out of range.
         """
         check_share("query_free_share", self.query_free_share)
-        for name in ("questions", "negatives", "hotpot_copies", "cased_pairs", "lower_case_pairs", "limit"):
+        for name in ("query_free_copies", "questions", "negatives", "hotpot_copies", "cased_pairs", "lower_case_pairs"):
             check_whole_number(name, getattr(self, name), 0)
+        check_whole_number("limit", self.limit, 0)
 
 
 def load(
@@ -339,7 +345,7 @@ def load(
     paragraphs = squad_paragraphs(record for record in squad if record.title not in held_out)
     rng = _rng(seed, "query-free")
     chosen = [paragraph for paragraph in paragraphs if rng.random() < mix.query_free_share]
-    texts, skipped = join_passages(query_free(chosen), (1, 1, 2), rng), squad.skipped
+    texts, skipped = _joined_anew(query_free(chosen), (1, 1, 2), mix.query_free_copies, rng), squad.skipped
     for name, count in (
         ("google_compression_cased", mix.cased_pairs),
         ("google_compression_train_lc", mix.lower_case_pairs),
@@ -350,7 +356,7 @@ def load(
             kept_back = len(pairs_held_out(read.items)) if name == "google_compression_cased" else 0
             pairs = compression_pairs(read.items[: len(read) - kept_back][: mix.limit or None], rng)
             rng.shuffle(pairs)
-            texts += join_passages(pairs[:count], (1, 2, 4, 6), rng)
+            texts += _joined_anew(pairs[:count], (1, 2, 4, 6), mix.query_free_copies, rng)
             skipped += read.skipped
     groups: list[Group] = [(Example(text),) for text in texts]
     if mix.questions:
@@ -363,6 +369,12 @@ def load(
         skipped += questions.skipped
     _rng(seed, "order").shuffle(groups)
     return groups, [record for record in squad if record.title in held_out], skipped
+
+
+def _joined_anew(
+    parts: Sequence[LabelledText], sizes: Sequence[int], copies: int, rng: random.Random
+) -> list[LabelledText]:
+    return [passage for _ in range(copies) for passage in join_passages(parts, sizes, rng)]
 
 
 def _rng(seed: int, part: str) -> random.Random:
@@ -386,3 +398,24 @@ def _asked_of_squad(
         if kept:
             np.save(kept, nearest)
     return query_aware(paragraphs, asked, nearest, rng, mix.negatives)
+
+
+def with_similarities(groups: Sequence[Group], encoder: str) -> list[Group]:
+    """The groups, with what a sentence encoder says of each question and the units of its passages.
+
+    Args:
+        groups: Those without a question stay as they are.
+        encoder: Folder or hub id of a sentence encoder with mean pooling.
+    """
+    asked = [
+        (example.question, _units(example.passage.text)) for group in groups for example in group if example.question
+    ]
+    found = iter(sentence_similarities(encoder, [question for question, _ in asked], [units for _, units in asked]))
+    return [
+        tuple(replace(example, similarities=next(found)) if example.question else example for example in group)
+        for group in groups
+    ]
+
+
+def _units(text: str) -> list[str]:
+    return [text[start:end].strip() for start, end in zip(*unit_spans(text), strict=True)]

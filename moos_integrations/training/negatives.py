@@ -6,13 +6,14 @@ passages, because their mistakes differ: BM25 (words) and embeddings of the back
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import bm25s
 import numpy as np
 import torch
 
-from moos_integrations.core.types import IntArray
+from moos_integrations.core.types import FloatArray, IntArray
 from moos_integrations.evaluation.ranking import SentenceEmbedder
 
 
@@ -45,3 +46,27 @@ def nearest_by_embedding(
     parts = (asked[start : start + chunk] for start in range(0, len(asked), chunk))
     found = [(part @ known.T).topk(min(count, len(passages))).indices for part in parts]
     return np.asarray(torch.cat(found).numpy(), np.int64)
+
+
+def sentence_similarities(
+    backbone: str, questions: Sequence[str], sentences: Sequence[Sequence[str]], chunk: int = 4096
+) -> list[FloatArray]:
+    """Cosine of each question with each of its sentences, every text read alone by a sentence encoder.
+
+    Args:
+        backbone: Folder or hub id of a sentence encoder with mean pooling.
+        questions: The questions.
+        sentences: Per question, its sentences; each distinct one is read once.
+        chunk: Texts encoded at once.
+
+    Returns:
+        Per question. Shape of each: `(sentences,)`.
+    """
+    embed = SentenceEmbedder(backbone, dtype="bfloat16")
+    texts = list(dict.fromkeys([*questions, *(text for own in sentences for text in own)]))
+    parts = [embed(texts[start : start + chunk]).astype(np.float32) for start in range(0, len(texts), chunk)]
+    vector_of = dict(zip(texts, itertools.chain.from_iterable(parts), strict=True))
+    return [
+        np.array([vector_of[text] @ vector_of[question] for text in own], np.float64)
+        for question, own in zip(questions, sentences, strict=True)
+    ]

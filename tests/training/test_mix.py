@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from moos_integrations.training import negatives
 from moos_integrations.training.labels import LabelledText
 from moos_integrations.training.mix import (
     Asked,
+    Example,
     Mix,
     Paragraph,
     compression_pairs,
@@ -28,7 +30,9 @@ from moos_integrations.training.mix import (
     load,
     query_aware,
     restyled,
+    with_similarities,
 )
+from moos_integrations.training.negatives import sentence_similarities
 
 TOPICS = ("ferries", "valves", "poems", "rivers", "engines", "bridges")
 
@@ -114,6 +118,34 @@ def test_the_same_seed_gives_the_same_mix_and_kept_negatives_change_nothing(
     assert shown(0) == first
     monkeypatch.undo()
     assert shown(1) != first
+
+
+def test_texts_without_a_question_may_be_read_several_times(data: Path, retriever: str) -> None:
+    once, twice = (
+        [
+            group
+            for group in load(data, replace(MIX, query_free_copies=copies), retriever, 0)[0]
+            if not group[0].question
+        ]
+        for copies in (1, 2)
+    )
+    words = [sum(len(group[0].passage.text.split()) for group in groups) for groups in (once, twice)]
+    assert words[1] == 2 * words[0]
+
+
+def test_the_sentence_encoder_is_asked_about_every_sentence(retriever: str) -> None:
+    free = (Example(labelled("The fox.", "fox")),)
+    asked = tuple(
+        Example(labelled(text, "fox"), "Who jumps?", 1.0) for text in ("The fox jumps. The dog sleeps.", "The dog.")
+    )
+    first, second = with_similarities([free, asked], retriever)
+    assert first == free
+    told = [example.similarities for example in second]
+    assert [len(own) for own in told if own is not None] == [2, 1]
+    assert all(np.abs(own).max() <= 1 for own in told if own is not None)
+    (same,) = sentence_similarities(retriever, ["The dog."], [["The dog.", "The fox jumps."]])
+    assert same[0] == pytest.approx(1.0, abs=0.02)  # the encoder runs in bfloat16
+    assert same[1] < same[0]
 
 
 def test_malformed_records_stop_the_run_or_are_counted(data: Path, retriever: str, tmp_path: Path) -> None:

