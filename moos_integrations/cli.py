@@ -57,7 +57,7 @@ class Statistic(str, Enum):
 Files = Annotated[
     list[str] | None, typer.Argument(metavar="FILE...", help="Text files, each one document; `-` is standard input.")
 ]
-Query = Annotated[str | None, typer.Option(help="The question; read by query-aware models (the bundled one is not).")]
+Query = Annotated[str | None, typer.Option(help="The question; query-aware models (as the bundled one) read it.")]
 Rate = Annotated[float | None, typer.Option(help="Share of tokens to keep over all files. Default: 0.5.")]
 Budget = Annotated[int | None, typer.Option(help="Ceiling in tokens over all files, joined.")]
 Threshold = Annotated[float | None, typer.Option(help="Keep words whose metric is at least this.")]

@@ -290,20 +290,23 @@ def pairs() -> str:
 
 
 def training() -> str:
-    """What the training run recorded."""
+    """What the run of the bundled model recorded."""
     record = load("training")
-    recipe, validation = record["recipe"], record["validation"]
+    recipe = record["recipe"]
+    weights = [recipe[name] for name in ("passage_weight", "ranking_weight", "distillation_weight")]
     rows = [
-        ["backbone", recipe["backbone_name"]],
         ["training pieces", f"{record['training_pieces']:,}"],
-        ["passages", f"{record['passages']:,}"],
-        ["beta (weight of the inter-class cosine)", str(recipe["beta"])],
-        ["learning rate, epochs, batch", f"{recipe['learning_rate']}, {recipe['epochs']}, {recipe['batch_size']}"],
-        ["longest passage in pieces", str(recipe["max_pieces"])],
+        ["examples, of them with a question", f"{record['examples']:,}, {record['query_aware_examples']:,}"],
+        ["`beta` (inter-class cosine)", str(recipe["beta"])],
+        ["weights of relevance, ranking, distillation", ", ".join(f"{weight:g}" for weight in weights)],
+        ["scale of the question-sentence cosine", f"{recipe['similarity_scale']:g}"],
+        ["learning rate", f"{recipe['learning_rate']:g}"],
+        ["steps (warm-up, decay)", f"{record['steps']:,} ({recipe['warmup_steps']}, {recipe['decay_steps']})"],
+        ["questions and texts per step", str(recipe["batch_size"])],
+        ["longest input in pieces", str(recipe["max_pieces"])],
         ["seed", str(recipe["seed"])],
-        ["validation: accuracy, F1 of preserve", f"{validation['accuracy']:.3f}, {validation['f1']:.3f}"],
-        ["validation: share labelled preserve", f"{validation['preserve_share']:.3f}"],
-        ["validation: inter-class cosine, last layer", f"{validation['inter_class_cosine']:.3f}"],
+        ["inter-class cosine, last layer", f"{record['over_smoothing'][-1][1][-1]:.2f}"],
+        *[[f"held-out articles: {name.replace('_', ' ')}", f"{v:.3f}"] for name, v in record["downstream"].items()],
     ]
     return table(["setting or result", "value"], rows)
 

@@ -286,8 +286,12 @@ COMBINATIONS: Mapping[str, Callable[[FloatArray, FloatArray, FloatArray], FloatA
 
 `+` adds log-odds, which the similarity already is.
 """
-DEFAULT_REDUCTION = "log-odds mean + relevance + similarity"
-"""What is reported as the model's ranking, and what models are trained for; see `reduction_of`."""
+DEFAULT_REDUCTION = "log-odds mean + similarity"
+"""What is reported as the model's ranking: as good as any in `cookbook/benchmarks/results/ranking.json`, mean over all.
+
+Models are trained for the sum with the relevance in it, which helps where one passage answers the question and hurts
+where several do. See `reduction_of`.
+"""
 
 
 def reduction_of(names: Iterable[str]) -> str:

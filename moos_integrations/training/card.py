@@ -82,8 +82,8 @@ def model_card(report: dict[str, Any]) -> str:
 _RELEVANCE = """
 
 With a question, the first piece's own preserve probability is the relevance of the passage. The relevance of a sentence
-is the mean log-odds of its pieces, plus the log-odds of the first piece, plus {scale:g} times the cosine between the
-mean last-layer states of the question and of the sentence; it orders sentences, and is no probability."""
+is the mean log-odds of its pieces, plus {scale:g} times the cosine between the mean last-layer states of the question
+and of the sentence; it orders sentences, and is no probability. In training the first piece's log-odds were added."""
 
 _RANKING = """ For questions, the first piece learns whether the passage is relevant, and a listwise loss
 sets each sentence that a question needs above all other sentences of its passages, hard negatives among them; the
