@@ -81,8 +81,8 @@ class CompressorConfig:
         budget_tokens: See `Target`.
         threshold: See `Target`.
         alpha: Weight of the preserve probability in `m_k = alpha * p_k + (1 - alpha) * s_k^norm`, in [0, 1]. 1 is the
-            plain classifier. In `cookbook/benchmarks/results/alpha_sweep.json` the default is within a point of 1, ahead
-            out of domain at rate 0.5, behind elsewhere; more outlier weight loses answers and rare words.
+            plain classifier. In `cookbook/benchmarks/results/alpha_sweep.json` the default is within a point of 1:
+            ahead out of domain at rate 0.5, behind elsewhere. More outlier weight loses answers and rare words.
         outlier_statistic: Which outlier score `s_k` is used; see `core.outliers`. Default: as for `alpha`.
         word_reduction: How a word's score follows from its pieces'.
         protect: What is never dropped while it fits the target: names of detectors ("numbers", "negations", "urls",
