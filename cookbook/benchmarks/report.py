@@ -306,6 +306,16 @@ def training() -> str:
         ["longest input in pieces", str(recipe["max_pieces"])],
         ["seed", str(recipe["seed"])],
         ["inter-class cosine, last layer", f"{record['over_smoothing'][-1][1][-1]:.2f}"],
+        *[
+            [
+                f"averaged in, {number}",
+                f"{other['share']:.0%}: {run['training_pieces']:,} pieces without a question, "
+                f"seed {run['recipe']['seed']}",
+            ]
+            for number, (other, run) in enumerate(
+                zip(recipe.get("averaged_with", []), record.get("averaged_with", []), strict=True), 1
+            )
+        ],
         *[[f"held-out articles: {name.replace('_', ' ')}", f"{v:.3f}"] for name, v in record["downstream"].items()],
     ]
     return table(["setting or result", "value"], rows)

@@ -65,6 +65,7 @@ def model_card(report: dict[str, Any]) -> str:
         "warm-up and decay, in steps": f"{recipe['warmup_steps']}, {recipe['decay_steps']}",
         "longest input in pieces": recipe["max_pieces"],
         "seed": recipe["seed"],
+        **_averaged(report),
         "inter-class cosine by layer, embeddings first": ", ".join(f"{value:.2f}" for value in curve),
         **{name.replace("_", " "): f"{value:.3f}" for name, value in report.get("downstream", {}).items()},
     }
@@ -77,6 +78,16 @@ def model_card(report: dict[str, Any]) -> str:
         settings="\n".join(f"| {name} | {value} |" for name, value in settings.items()),
         data="\n".join(rows) or "| (given in the recipe) | | | |",
     )
+
+
+def _averaged(report: dict[str, Any]) -> dict[str, str]:
+    """A row for each model whose weights were averaged in."""
+    others = zip(report["recipe"].get("averaged_with", []), report.get("averaged_with", []), strict=True)
+    return {
+        f"averaged in, {number}": f"{other['share']:.0%}: {run['training_pieces']:,} pieces, "
+        f"{run['query_aware_examples']:,} query-aware examples, seed {run['recipe']['seed']}"
+        for number, (other, run) in enumerate(others, 1)
+    }
 
 
 _RELEVANCE = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,8 @@ class Recipe:
         dropout: Of hidden states and attention. Little text is seen twice, so there is little to overfit, and on CPUs
             drawing the masks takes a quarter of the time and keeps attention off its fast path.
         seed: Of every choice.
+        averaged_with: Other trainings of the same backbone, whose weights are averaged into the model when it is
+            trained: what each learnt adds up as long as all started from the same weights.
     """
 
     backbone: str = MINILM
@@ -110,6 +112,7 @@ class Recipe:
     patience: int = 0
     dropout: float = 0.0
     seed: int = 0
+    averaged_with: tuple[Averaged, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -129,6 +132,13 @@ class Recipe:
         for name, least in (("batch_size", 1), ("save_steps", 1), ("max_pieces", 16)):
             check_whole_number(name, getattr(self, name), least)
         check_share("dropout", self.dropout)
+        for other in self.averaged_with:
+            if other.recipe.backbone != self.backbone or other.recipe.averaged_with:
+                raise ConfigError(
+                    "A recipe in `averaged_with` must have the same `backbone` and no `averaged_with` of its own."
+                )
+        if not sum(other.share for other in self.averaged_with) < 1:
+            raise ConfigError("The shares in `averaged_with` must add up to less than 1; the rest is the model's own.")
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
@@ -142,12 +152,23 @@ class Recipe:
         values = settings_in(text, "training settings")
         if isinstance(values.get("recipe"), dict):
             values = values["recipe"]
-        mix = values.pop("mix", {})
+        return cls._from_dict(values)
+
+    @classmethod
+    def _from_dict(cls, values: Json) -> Recipe:
+        values = dict(values)
+        mix, others = values.pop("mix", {}), values.pop("averaged_with", [])
         if not isinstance(mix, dict):
             raise ConfigError(f"`mix` must be a JSON object, got {type(mix).__name__}.")
+        if not isinstance(others, list) or not all(
+            isinstance(other, dict) and set(other) == {"share", "recipe"} and isinstance(other["recipe"], dict)
+            for other in others
+        ):
+            raise ConfigError('`averaged_with` must be a list of `{"share": ..., "recipe": {...}}`.')
         refuse_unknown(values, cls)
         refuse_unknown(mix, Mix, "setting in `mix`")
-        return cls(mix=Mix(**mix), **values)
+        averaged_with = tuple(Averaged(other["share"], cls._from_dict(other["recipe"])) for other in others)
+        return cls(mix=Mix(**mix), averaged_with=averaged_with, **values)
 
     def to_json(self) -> str:
         """The recipe as a JSON object."""
@@ -157,6 +178,22 @@ class Recipe:
     def query_aware(self) -> bool:
         """Whether the mix teaches the model to read a question."""
         return bool(self.mix.questions or self.mix.hotpot_copies)
+
+
+@dataclass(frozen=True, slots=True)
+class Averaged:
+    """Another training, and its share in the averaged weights."""
+
+    share: float
+    recipe: Recipe
+
+    def __post_init__(self) -> None:
+        """Check the share.
+
+        Raises:
+            ConfigError: If it is no number in [0, 1].
+        """
+        check_share("share", self.share)
 
 
 # --- examples to model inputs --------------------------------------------------------------------------------------
@@ -417,14 +454,15 @@ def train(
 
     Args:
         data: Folder with the data sets that `training.mix` names.
-        output: Folder for checkpoints (`checkpoints/`, from which an interrupted run goes on) and the model (`model/`).
+        output: Folder for checkpoints (`checkpoints/`, from which an interrupted run goes on) and the model (`model/`);
+            what is averaged with lies beside them (`averaged-1/` and so on).
         recipe: The settings.
         skip_bad: Leave malformed records out, with a count, instead of stopping at the first.
         log: Gets a line when a stage begins.
 
     Returns:
         The content of `training.json`: settings, hashes of the data, number of pieces, loss and over-smoothing curves,
-        and the downstream recall.
+        and the downstream recall; under `averaged_with` the same of each model that was averaged in.
 
     Raises:
         ConfigError: If `output` holds checkpoints of another recipe.
@@ -447,8 +485,17 @@ def train(
         **report,
         "data_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in used},
         "skipped_records": skipped,
-        "downstream": downstream(model.float(), tokenizer),
     }
+    model.float()
+    if recipe.averaged_with:
+        report["averaged_with"], shares = [], {}
+        for number, other in enumerate(recipe.averaged_with, 1):
+            folder = output / f"averaged-{number}"
+            log(f"Training {folder.name}, {other.share:.0%} of the weights.")
+            report["averaged_with"].append(train(data, folder, other.recipe, skip_bad=skip_bad, log=log))
+            shares[folder / "model"] = other.share
+        average_in(model, shares)
+    report["downstream"] = downstream(model, tokenizer)
     save(model, tokenizer, output / "model", report)
     return report
 
@@ -525,7 +572,7 @@ def fit(
     history, steps = trainer.state.log_history, trainer.state.global_step
     pieces = sum(len(row["input_ids"]) for group in rows for row in group)
     return {
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": json.loads(recipe.to_json()),
         "examples": len(examples),
         "query_aware_examples": sum(example.question is not None for example in examples),
         "steps": steps,
@@ -552,6 +599,22 @@ def save(model: Any, tokenizer: Any, folder: Path, report: Json) -> None:
     tokenizer.save_pretrained(folder)
     (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(model_card(report), encoding="utf-8")
+
+
+def average_in(model: torch.nn.Module, others: Mapping[Path, float]) -> None:
+    """Move the weights of a model towards those of others, in place.
+
+    Args:
+        model: With fp32 weights; keeps what the shares of the others leave of 1.
+        others: Model folders, each with its share.
+    """
+    own = model.state_dict()
+    moved = {name: value * (1 - sum(others.values())) for name, value in own.items()}
+    for folder, share in others.items():
+        read = AutoModelForTokenClassification.from_pretrained(folder, dtype=torch.float32).state_dict()
+        for name, value in read.items():
+            moved[name] = moved[name] + share * value
+    model.load_state_dict(moved)
 
 
 def folder_of(backbone: str) -> str:

