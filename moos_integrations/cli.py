@@ -261,7 +261,7 @@ def evaluate(
     baseline_model: Annotated[
         str | None, typer.Option(help="A second model, measured beside it as a plain classifier.")
     ] = None,
-    alpha: Alpha = DEFAULT_ALPHA,
+    alpha: Annotated[float, typer.Option(help="Weight of the preserve probability in the method `moos`.")] = 0.95,
     outlier_statistic: OutlierStatistic = Statistic(DEFAULT_STATISTIC),
     seed: Annotated[int, typer.Option(help="Of the random baselines.")] = 0,
     device: Device = "auto",

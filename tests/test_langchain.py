@@ -582,7 +582,7 @@ def test_missing_langchain_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 SETTINGS: dict[str, Any] = {
     "budget_tokens": 6,
-    "alpha": 1.0,
+    "alpha": 0.8,
     "protect": ("numbers", re.compile("noon", re.IGNORECASE)),
     "separator": "",
     "tokenizer": "cl100k_base",

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moos_integrations.core.config import DEFAULT_ALPHA, DEFAULT_STATISTIC, OutlierStatistic
+from moos_integrations.core.config import DEFAULT_STATISTIC, OutlierStatistic
 from moos_integrations.core.types import Scorer, WordScores
 from moos_integrations.errors import ConfigError, MissingExtraError
 from moos_integrations.evaluation import pairs, ranking, recall
@@ -25,6 +25,8 @@ from moos_integrations.evaluation.ranking import SentenceEmbedder
 if TYPE_CHECKING:
     from moos_integrations.core.hub import Classifier
 
+OUTLIER_ALPHA = 0.95
+"""For the method `moos`: a little of the outlier scores, so that what they bring is seen beside the plain classifier."""
 SWEEP_LIMIT = 150
 """Passages per set in the sweep, which compresses each of them over thirty times."""
 _PACKAGES = ("moos-integrations", "torch", "transformers", "tokenizers", "tiktoken", "numpy", "bm25s")
@@ -45,7 +47,7 @@ class Options:
 
     data: Path
     limit: int | None = None
-    alpha: float = DEFAULT_ALPHA
+    alpha: float = OUTLIER_ALPHA
     outlier_statistic: OutlierStatistic = DEFAULT_STATISTIC
     seed: int = 0
     skip_bad: bool = False
