@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from moos_integrations.core.hub import Classifier
 
 OUTLIER_ALPHA = 0.95
-"""For the method `moos`: a little of the outlier scores, so that what they bring is seen beside the plain classifier."""
+"""Of the method `moos`: a little of the outlier scores, to show what they bring beside the plain classifier."""
 SWEEP_LIMIT = 150
 """Passages per set in the sweep, which compresses each of them over thirty times."""
 _PACKAGES = ("moos-integrations", "torch", "transformers", "tokenizers", "tiktoken", "numpy", "bm25s")
