@@ -68,7 +68,7 @@ class Recipe:
         retriever: Sentence encoder that finds hard negatives, named like `backbone`.
         mix: How much of which data.
         beta: Weight of the inter-class cosine term. In `cookbook/benchmarks/results/beta_sweep.json` the default keeps
-            most answers over all sets, with either seed; 1 keeps fewest.
+            most answers over all sets and both rates, with either seed; 1 keeps fewest.
         passage_weight: Weight of the first piece's cross-entropy (passage relevance).
         ranking_weight: Weight of the ranking loss over the sentences of a question's passages.
         similarity_scale: Weight of the cosine between question and sentence in a sentence's relevance; part of the
