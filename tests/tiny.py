@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
@@ -31,6 +33,30 @@ class HashScorer:
             )
             for document in documents
         ]
+
+
+class UnitScorer(HashScorer):
+    """`HashScorer` that also tells documents' relevance and units' similarity and vectors, as a trained model does."""
+
+    def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
+        if query is None:
+            return super().score(documents, query)
+        return [
+            replace(
+                scores,
+                relevance=0.05 + 0.9 * hash_share(f"{query}|{document.text}"),
+                unit_similarity=np.array([4 * hash_share(f"{query}|{unit}") for unit in _units(document)]),
+                unit_vectors=np.array(
+                    [[hash_share(f"{axis}|{unit}") for axis in range(4)] for unit in _units(document)], np.float32
+                ).reshape(-1, 4),
+            )
+            for document, scores in zip(documents, super().score(documents, query), strict=True)
+        ]
+
+
+def _units(document: SegmentedText) -> list[str]:
+    spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
+    return [document.text[start:end] for start, end in spans]
 
 
 def hash_share(text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import numbers
 import threading
 import time
 import warnings
@@ -11,22 +12,36 @@ from typing import Any
 
 import numpy as np
 
+from moos_integrations.core.cache import DirectoryStore, MemoryStore, ScoreStore, cached
 from moos_integrations.core.config import BUNDLED_MODEL, CompressorConfig, Target
+from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
+from moos_integrations.core.lexical import term_match
+from moos_integrations.core.marginal_gain import (
+    UnitGains,
+    arranged,
+    by_word,
+    document_ranks,
+    marginal_gains,
+    per_document,
+    relative_odds,
+    standardised,
+    unit_relevance,
+    word_priority,
+)
+from moos_integrations.core.output import Output, joined, whole
+from moos_integrations.core.prepared import PreparedText, TextCache
 from moos_integrations.core.protection import protected_words
-from moos_integrations.core.rendering import Renderer
 from moos_integrations.core.selection import select
-from moos_integrations.core.text import segment
 from moos_integrations.core.tokens import TokenCounter, token_counter
 from moos_integrations.core.types import (
-    BoolArray,
     CompressedDocument,
     CompressionResult,
+    FloatArray,
     IntArray,
     Scorer,
     SegmentedText,
     Selection,
-    Span,
     WordScores,
 )
 from moos_integrations.errors import (
@@ -36,6 +51,8 @@ from moos_integrations.errors import (
     MoosError,
     PassthroughWarning,
 )
+
+_SHARE_OF_TEXTS = 0.25  # of `cache_bytes`; the rest is for scores
 
 
 class ContextCompressor:
@@ -62,6 +79,7 @@ class ContextCompressor:
         self._scorer = scorer if hasattr(scorer, "score") else None
         self._make_scorer = scorer
         self._counter: TokenCounter | None = None
+        self._texts = TextCache(int(_SHARE_OF_TEXTS * self.config.cache_bytes))
         self._lock = threading.Lock()
 
     @classmethod
@@ -72,6 +90,7 @@ class ContextCompressor:
         device: str = "auto",
         dtype: str = "auto",
         preserve_label: str | int | None = None,
+        embeddings: Any = None,
         lazy: bool = False,
         config: CompressorConfig | None = None,
         **settings: Any,
@@ -83,6 +102,8 @@ class ContextCompressor:
             device: "auto" (cuda over mps over cpu) or a torch device.
             dtype: "auto", "float32", "bfloat16" or "float16".
             preserve_label: Name or index of the label that means keep, if it is not recognised by its name.
+            embeddings: A LangChain `Embeddings` or a LlamaIndex `BaseEmbedding` that tells how relevant units are to
+                the question, in place of the model. A new question over known texts then needs no forward pass.
             lazy: Load on first use instead of now.
             config: The settings as one value, or
             **settings: the fields of `CompressorConfig` as keywords.
@@ -97,18 +118,25 @@ class ContextCompressor:
                 f"Give the settings either as `config` or as keywords, not both; got {', '.join(settings)}."
             )
         config = config or CompressorConfig.from_settings(settings)
+        known = Embeddings(embeddings) if embeddings is not None else None
 
         def load() -> Scorer:
             from moos_integrations.core.encoder import TokenClassifierScorer
             from moos_integrations.core.hub import load_classifier
 
-            return TokenClassifierScorer(
+            scorer = TokenClassifierScorer(
                 load_classifier(model, device=device, dtype=dtype, preserve_label=preserve_label),
                 alpha=config.alpha,
                 outlier_statistic=config.outlier_statistic,
                 word_reduction=config.word_reduction,
                 max_batch_pieces=config.max_batch_pieces,
             )
+            stores = _stores(config)
+            words = cached(scorer, scorer.fingerprint, stores)
+            if known is None:
+                return words
+            units = cached(UnitEmbedder(known), known.fingerprint, stores)
+            return EmbeddingScorer(words, units, known, config.similarity_scale)
 
         compressor = cls(load, config)
         if not lazy:
@@ -126,6 +154,7 @@ class ContextCompressor:
         documents: str | Sequence[str],
         query: str | None = None,
         *,
+        document_scores: Sequence[float | None] | None = None,
         rate: float | None = None,
         budget_tokens: int | None = None,
         threshold: float | None = None,
@@ -136,6 +165,8 @@ class ContextCompressor:
             documents: One text or several; they are not changed.
             query: The question, if there is one. A query-aware model (`"moos": {"query_aware": true}` in its
                 config.json) scores the words for it; any other model scores as without it.
+            document_scores: What a retriever or reranker scored each document, higher is better, None where it did
+                not; used as `retriever_weight` says.
             rate: Overrides the configured target for this call; likewise
             budget_tokens: (a hard ceiling over the joined output) and
             threshold: (adaptive). See `Target`.
@@ -144,19 +175,28 @@ class ContextCompressor:
             One compressed document per input document, in order, and the counts.
 
         Raises:
-            InputError: If the documents are no strings, or the query is none.
+            InputError: If the documents are no strings, the query is none, or the scores are not one number per
+                document.
             ConfigError: If two targets are given, or one is out of range.
             ModelError: If the model cannot be loaded (with `on_error="raise"`).
             TokenizerError: If tokens cannot be counted (with `on_error="raise"`).
             CompressionError: If the model fails on the input (with `on_error="raise"`).
         """
-        return self.compress_many([documents], [query], rate=rate, budget_tokens=budget_tokens, threshold=threshold)[0]
+        return self.compress_many(
+            [documents],
+            [query],
+            document_scores=[document_scores],
+            rate=rate,
+            budget_tokens=budget_tokens,
+            threshold=threshold,
+        )[0]
 
     def compress_many(
         self,
         requests: Sequence[str | Sequence[str]],
         queries: Sequence[str | None] | None = None,
         *,
+        document_scores: Sequence[Sequence[float | None] | None] | None = None,
         rate: float | None = None,
         budget_tokens: int | None = None,
         threshold: float | None = None,
@@ -166,6 +206,7 @@ class ContextCompressor:
         Args:
             requests: The sets; each is what `compress` takes.
             queries: One query or None per set; None for no queries at all.
+            document_scores: Per set as in `compress`; None for none at all.
             rate: As in `compress`.
             budget_tokens: As in `compress`.
             threshold: As in `compress`.
@@ -174,14 +215,16 @@ class ContextCompressor:
             What `compress` returns for each set alone; `seconds` is the time of the whole call.
         """
         start = time.perf_counter()
-        target = Target.of(rate, budget_tokens, threshold) or self.config.target
+        target = Target.of(rate, budget_tokens, threshold)
         texts = [_checked_texts(request) for request in requests]
         checked = _checked_queries(queries, len(texts))
+        told = _checked_document_scores(document_scores, texts)
         try:
             scorer, counter = self._load()
-            documents = [[segment(text) for text in request] for request in texts]
-            scores = _score(scorer, documents, checked)
-            return [self._finish(*item, target, counter, start) for item in zip(documents, scores, strict=True)]
+            prepared = [[self._texts.prepare(text, counter) for text in request] for request in texts]
+            scores = _score(scorer, [[own.document for own in request] for request in prepared], checked)
+            rows = zip(prepared, scores, checked, told, strict=True)
+            return [self._finish(*row, target, counter, start) for row in rows]
         except (ConfigError, InputError):
             raise
         except Exception as error:
@@ -198,14 +241,38 @@ class ContextCompressor:
         documents: str | Sequence[str],
         query: str | None = None,
         *,
+        document_scores: Sequence[float | None] | None = None,
         rate: float | None = None,
         budget_tokens: int | None = None,
         threshold: float | None = None,
     ) -> CompressionResult:
         """`compress` in a worker thread, so that the event loop goes on."""
         return await asyncio.to_thread(
-            self.compress, documents, query, rate=rate, budget_tokens=budget_tokens, threshold=threshold
+            self.compress,
+            documents,
+            query,
+            document_scores=document_scores,
+            rate=rate,
+            budget_tokens=budget_tokens,
+            threshold=threshold,
         )
+
+    def precompute(self, documents: str | Sequence[str]) -> None:
+        """Score texts without a question and keep the scores, as at ingestion.
+
+        What needs no question is then there for every later call: all of it without a question or with `embeddings`,
+        nothing for a query-aware model that reads the question with the text.
+
+        Raises:
+            InputError: If the documents are no strings.
+            ModelError: If the model cannot be loaded.
+            ConfigError: If neither `cache_bytes` nor `cache_dir` keeps anything.
+        """
+        if not self.config.cache_bytes and not self.config.cache_dir:
+            raise ConfigError("`precompute` has nowhere to keep scores: set `cache_bytes` or `cache_dir`.")
+        scorer, counter = self._load()
+        prepared = [self._texts.prepare(text, counter) for text in _checked_texts(documents)]
+        _checked_scores(scorer, [own.document for own in prepared], None)
 
     # --- stages ------------------------------------------------------------------------------------------------------
 
@@ -219,113 +286,108 @@ class ContextCompressor:
 
     def _finish(
         self,
-        documents: list[SegmentedText],
+        texts: list[PreparedText],
         scores: list[WordScores],
-        target: Target,
+        query: str | None,
+        retrieved: FloatArray,
+        target: Target | None,
         counter: TokenCounter,
         start: float,
     ) -> CompressionResult:
-        """Select, render and count."""
-        output = _Output(documents, counter, self.config.separator)
-        protected = [protected_words(document, self.config.protect) for document in documents]
+        """Select, render and count; without a target, that of the settings."""
+        config, asked = self.config, any(score.tells_of_question for score in scores)
+        documents = [own.document for own in texts]
+        # Without gains, words are ranked without regard to their units, and documents stay in their own order.
+        by_gain = config.budgets == "gain" or (config.budgets == "auto" and asked)
+        arranging = config.order != "source" or config.top_n is not None
+        gains = self._gains(texts, scores, query, retrieved) if by_gain or arranging else None
+        ranks = document_ranks(gains, len(texts)) if arranging and gains is not None else list(range(len(texts)))
+        gains = gains if by_gain else None
+        output = Output(texts, counter, config.separator, arranged(ranks, config.order))
+        protected = [protected_words(document, config.protect) for document in documents]
+        priority = levels = None
+        if gains is not None:
+            priority = word_priority(
+                documents,
+                scores,
+                output.costs,
+                gains,
+                temperature=config.temperature,
+                whole_from=config.whole_from,
+                structured=[own.structured for own in texts],
+            )
+            levels = by_word(documents, relative_odds(gains))
         selection = select(
             scores,
             protected,
             output.costs,
-            target,
+            target or config.target(asked=asked),
             output.original_tokens,
             output.measure,
-            separator_tokens=counter.count(self.config.separator),
+            separator_tokens=counter.count(config.separator),
             estimate_is_close=counter.locates,
+            priority=priority,
+            levels=levels,
+            eligible=None if config.top_n is None else [rank < config.top_n for rank in ranks],
+            whole_tokens=output.whole_tokens,
         )
         compressed, text = output.render(selection)
         return CompressionResult(
             documents=compressed,
             text=text,
             original_tokens=output.original_tokens,
-            kept_tokens=output.original_tokens if selection.whole else counter.count(text),
-            protected_tokens=_protected_tokens(scores, output.costs, selection),
+            kept_tokens=output.whole_tokens if selection.whole else counter.count(text),
+            protected_tokens=_protected_tokens(output.costs, selection),
             seconds=time.perf_counter() - start,
             warnings=selection.warnings,
-            _explanation=Explanation(documents, scores, selection),
+            order=output.order,
+            _explanation=Explanation(documents, scores, selection, gains, config.temperature),
+        )
+
+    def _gains(
+        self, texts: list[PreparedText], scores: list[WordScores], query: str | None, retrieved: FloatArray
+    ) -> UnitGains:
+        """What each unit adds to the answer."""
+        config, documents = self.config, [own.document for own in texts]
+        match = per_document(documents, term_match(query or "", [own for text in texts for own in text.terms]))
+        relevance = [
+            unit_relevance(document, score) + config.lexical_weight * terms + config.retriever_weight * more
+            for document, score, terms, more in zip(documents, scores, match, retrieved, strict=True)
+        ]
+        return marginal_gains(
+            documents,
+            relevance,
+            [score.unit_vectors for score in scores],
+            weight=config.redundancy_weight,
+            redundancy=config.redundancy,
+            shingles=[own.shingles for own in texts],
         )
 
     def _pass_through(self, texts: list[str], message: str, start: float) -> CompressionResult:
         def count(text: str) -> int:
             return self._counter.count(text) if self._counter else 0
 
-        text = _joined(texts, self.config.separator)
+        text = joined(texts, self.config.separator)
         documents = tuple(
-            CompressedDocument(index, source, _whole(source), count(source), count(source), ())
+            CompressedDocument(index, source, whole(source), count(source), count(source), ())
             for index, source in enumerate(texts)
         )
         tokens = count(text)
-        return CompressionResult(documents, text, tokens, tokens, 0, time.perf_counter() - start, (message,))
+        order = tuple(range(len(texts)))
+        return CompressionResult(documents, text, tokens, tokens, 0, time.perf_counter() - start, (message,), order)
 
 
-class _Output:
-    """Renders and counts the documents of one request."""
-
-    def __init__(self, documents: list[SegmentedText], counter: TokenCounter, separator: str) -> None:
-        self._documents, self._counter, self._separator = documents, counter, separator
-        self._renderers = [Renderer(document) for document in documents]
-        starts = [counter.starts(document.text) for document in documents]
-        self._document_tokens = [len(tokens) for tokens in starts]
-        self.costs = [_word_costs(*item) for item in zip(documents, starts, strict=True)]
-        self.original_tokens = counter.count(_joined([document.text for document in documents], separator))
-
-    def measure(self, kept: list[BoolArray]) -> int:
-        """Tokens of the joined output."""
-        texts = [renderer.text(words) for renderer, words in zip(self._renderers, kept, strict=True)]
-        return self._counter.count(_joined(texts, self._separator))
-
-    def render(self, selection: Selection) -> tuple[tuple[CompressedDocument, ...], str]:
-        """The compressed documents, and their texts joined."""
-        documents = tuple(self._document(index, selection) for index in range(len(self._documents)))
-        return documents, _joined([document.text for document in documents], self._separator)
-
-    def _document(self, index: int, selection: Selection) -> CompressedDocument:
-        document, kept, tokens = self._documents[index], selection.kept[index], self._document_tokens[index]
-        if selection.whole:
-            return CompressedDocument(index, document.text, _whole(document.text), tokens, tokens, ())
-        spans = self._renderers[index].spans(kept)
-        text = "".join([document.text[start:end] for start, end in spans])
-        return CompressedDocument(
-            index, text, tuple(spans), tokens, self._counter.count(text), _dropped_units(document, kept)
-        )
+def _stores(config: CompressorConfig) -> list[ScoreStore]:
+    scores = int((1 - _SHARE_OF_TEXTS) * config.cache_bytes)
+    stores: list[ScoreStore] = [MemoryStore(scores)] if scores else []
+    return [*stores, DirectoryStore(config.cache_dir)] if config.cache_dir else stores
 
 
-def _joined(texts: Sequence[str], separator: str) -> str:
-    return separator.join([text for text in texts if text])
-
-
-def _whole(text: str) -> tuple[Span, ...]:
-    return ((0, len(text)),) if text else ()
-
-
-def _word_costs(document: SegmentedText, token_starts: IntArray) -> IntArray:
-    """Tokens per word in the source; a token counts for the word in which, or before which, it starts."""
-    owners = np.searchsorted(document.word_ends, token_starts, side="right")
-    return np.bincount(owners, minlength=len(document) + 1)[: len(document)]
-
-
-def _dropped_units(document: SegmentedText, kept: BoolArray) -> tuple[Span, ...]:
-    first = document.unit_of_word
-    # A word may straddle the end of a unit; kept, it saves the unit in which it ends as well.
-    last = np.searchsorted(document.unit_starts, document.word_ends - 1, side="right") - 1
-    empty = np.bincount(first, minlength=len(document.unit_starts)) > 0
-    empty[first[kept]] = empty[last[kept]] = False
-    dropped = np.flatnonzero(empty)
-    return tuple(zip(document.unit_starts[dropped].tolist(), document.unit_ends[dropped].tolist(), strict=True))
-
-
-def _protected_tokens(scores: Sequence[WordScores], costs: Sequence[IntArray], selection: Selection) -> int:
+def _protected_tokens(costs: Sequence[IntArray], selection: Selection) -> int:
     if selection.whole:
         return 0
-    return sum(
-        int(cost[kept & protected & (score.metric < selection.cutoff)].sum())
-        for score, cost, kept, protected in zip(scores, costs, selection.kept, selection.protected, strict=True)
-    )
+    columns = zip(selection.value, costs, selection.kept, selection.protected, strict=True)
+    return sum(int(cost[kept & shield & (value < selection.cutoff)].sum()) for value, cost, kept, shield in columns)
 
 
 def _score(
@@ -370,6 +432,27 @@ def _checked_texts(documents: Any) -> list[str]:
                 "`moos_integrations.llama_index.MOOSNodePostprocessor`."
             )
     return list(documents)
+
+
+def _checked_document_scores(scores: Any, texts: list[list[str]]) -> list[FloatArray]:
+    """Standardised scores per request; zeros where there are none."""
+    if scores is None:
+        return [np.zeros(len(own)) for own in texts]
+    if isinstance(scores, str) or not isinstance(scores, Sequence) or len(scores) != len(texts):
+        raise InputError(f"`document_scores` must hold a list or None per request: expected {len(texts)} of them.")
+    for own, request in zip(scores, texts, strict=True):
+        if own is None:
+            continue
+        if isinstance(own, str) or not isinstance(own, Sequence) or len(own) != len(request):
+            raise InputError(
+                f"`document_scores` must hold one number or None per document: expected {len(request)}, got {own!r}."
+            )
+        for score in own:
+            if score is not None and (isinstance(score, bool) or not isinstance(score, numbers.Real)):
+                raise InputError(f"`document_scores` must hold numbers or None, got {score!r}.")
+    return [
+        np.zeros(len(request)) if own is None else standardised(own) for own, request in zip(scores, texts, strict=True)
+    ]
 
 
 def _checked_queries(queries: Any, count: int) -> list[str | None]:

@@ -6,17 +6,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from moos_integrations.core.hub import Classifier
 from moos_integrations.core.outliers import normalise, outlier_scores
-from moos_integrations.core.relevance import OUTSIDE, QUESTION, question_similarity
+from moos_integrations.core.relevance import OUTSIDE, QUESTION, question_similarity, unit_means
 from moos_integrations.core.types import FloatArray, IntArray, SegmentedText, WordScores
 from moos_integrations.core.windows import Frame, Pieces, Window, question_pieces, reduce_to_words, tokenize, windows_of
 
 # Windows are padded to a multiple of this, whatever stands beside them in the batch: the padded length, and with it
 # every rounding, depends on the window alone, so that batched and single scores agree.
 _PAD_TO = 16
+# Goes up whenever the same model and settings give a text other scores than before (segmentation, windows): scores that
+# were kept on disk are then not used.
+_SCORES = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +32,9 @@ class _Read:
         outlier: Normalised. Shape: `(pieces,)`.
         relevance: Preserve probability of the first special token; NaN without a question.
         units: The units of the window's pieces: the first and the one behind the last.
-        similarity: Scaled cosine of these units to the question; empty where the model has none. Shape: `(units,)`.
+        similarity: Scaled cosine of these units to the question; NaN where the model tells none. Shape: `(units,)`.
+        vectors: Mean last-layer state of each unit's pieces. Shape: `(units, width)`.
+        sizes: Pieces of each unit. Shape: `(units,)`.
     """
 
     preserve: FloatArray
@@ -36,6 +42,43 @@ class _Read:
     relevance: float
     units: tuple[int, int]
     similarity: FloatArray
+    vectors: npt.NDArray[np.float32]
+    sizes: IntArray
+
+
+class _Collected:
+    """What the windows of one document have said so far."""
+
+    def __init__(self, document: SegmentedText, pieces: Pieces, width: int) -> None:
+        self.document, self.pieces = document, pieces
+        self.unit_of_piece = np.maximum(np.searchsorted(document.unit_starts, pieces.starts, side="right") - 1, 0)
+        self.preserve, self.outlier = np.zeros(len(pieces.ids)), np.zeros(len(pieces.ids))
+        self.relevance = np.nan
+        units = len(document.unit_starts)
+        self._similarity = np.full(units, np.nan)
+        self._sums, self._sizes = np.zeros((units, width), np.float32), np.zeros(units, np.int64)
+
+    def add(self, window: Window, read: _Read) -> None:
+        """Take a window's own part."""
+        own = slice(window.own_start - window.start, window.own_end - window.start)
+        self.preserve[window.own_start : window.own_end] = read.preserve[own]
+        self.outlier[window.own_start : window.own_end] = read.outlier[own]
+        self.relevance = float(np.fmax(self.relevance, read.relevance))  # NaN gives way
+        part = slice(*read.units)
+        # A unit longer than a window is as similar as its best part.
+        self._similarity[part] = np.fmax(self._similarity[part], read.similarity)
+        self._sums[part] += read.vectors * read.sizes[:, None]
+        self._sizes[part] += read.sizes
+
+    @property
+    def unit_vectors(self) -> npt.NDArray[np.float32]:
+        """Mean state of each unit; 0 for one without pieces."""
+        return np.asarray(self._sums / np.maximum(self._sizes, 1)[:, None], np.float32)
+
+    @property
+    def unit_similarity(self) -> FloatArray:
+        """Similarity of each unit; 0 for one without pieces."""
+        return np.asarray(np.nan_to_num(self._similarity))
 
 
 class TokenClassifierScorer:
@@ -57,6 +100,13 @@ class TokenClassifierScorer:
         self._reduction = word_reduction
         self._max_batch_pieces = max_batch_pieces
 
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the same text could get other scores: weights, precision, settings, our own ways."""
+        classifier = self.classifier
+        settings = (_SCORES, classifier.fingerprint, classifier.dtype, classifier.device.type)
+        return " ".join(map(str, (*settings, self._alpha, self._statistic, self._reduction)))
+
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
         """Score every word of every document, for the query if the model is query-aware and there is one.
 
@@ -71,41 +121,27 @@ class TokenClassifierScorer:
             One `WordScores` per document. With a query that was read, its `relevance` is the preserve probability of
             the special token that opens the input (`[CLS]`), the largest over the document's windows; NaN for a
             document without pieces, and for models whose input has no such token. Its `unit_similarity` is there if
-            the model has a `similarity_scale`; 0 for a unit without pieces.
+            the model has a `similarity_scale`, 0 for a unit without pieces. Its `unit_vectors` are the mean last-layer
+            states of the units.
         """
         frame = self._frame(query)
         room = self.classifier.max_pieces - len(frame)
         pieces = tokenize(self.classifier.tokenizer, [document.text for document in documents])
+        found = [
+            _Collected(document, own, self.classifier.width) for document, own in zip(documents, pieces, strict=True)
+        ]
         windows = [
             window
             for index, document in enumerate(documents)
             for window in windows_of(index, document, pieces[index], room)
         ]
-        preserve = [np.zeros(len(piece.ids)) for piece in pieces]
-        outlier = [np.zeros(len(piece.ids)) for piece in pieces]
-        relevance = [np.nan] * len(pieces)
-        similar = self._tells_similarity(frame)
-        similarity = [np.full(len(document.unit_starts), np.nan) if similar else None for document in documents]
-        unit_of_piece = [
-            np.maximum(np.searchsorted(document.unit_starts, own.starts, side="right") - 1, 0)
-            for document, own in zip(documents, pieces, strict=True)
-        ]
         for batch in self._batches(windows, frame):
-            for window, read in zip(batch, self._forward(batch, pieces, unit_of_piece, frame), strict=True):
-                index, own = window.document, slice(window.own_start - window.start, window.own_end - window.start)
-                preserve[index][window.own_start : window.own_end] = read.preserve[own]
-                outlier[index][window.own_start : window.own_end] = read.outlier[own]
-                relevance[index] = float(np.fmax(relevance[index], read.relevance))  # NaN gives way
-                known = similarity[index]
-                if known is not None:  # a unit longer than a window is as similar as its best part
-                    part = slice(*read.units)
-                    known[part] = np.fmax(known[part], read.similarity)
-        return [
-            replace(scores, relevance=told, unit_similarity=None if near is None else np.nan_to_num(near))
-            for scores, told, near in zip(
-                map(self._words, documents, pieces, preserve, outlier), relevance, similarity, strict=True
-            )
-        ]
+            for window, read in zip(batch, self._forward(batch, found, frame), strict=True):
+                found[window.document].add(window, read)
+        return [self._scores(own, similar=self._tells_similarity(frame)) for own in found]
+
+    def _tells_similarity(self, frame: Frame) -> bool:
+        return frame.tells_similarity and self.classifier.similarity_scale > 0
 
     def _frame(self, query: str | None) -> Frame:
         classifier = self.classifier
@@ -113,16 +149,15 @@ class TokenClassifierScorer:
             return classifier.special.frame()
         return classifier.special.frame(question_pieces(classifier.tokenizer, query, classifier.max_pieces))
 
-    def _tells_similarity(self, frame: Frame) -> bool:
-        return frame.tells_similarity and self.classifier.similarity_scale > 0
-
-    def _words(self, document: SegmentedText, pieces: Pieces, preserve: FloatArray, outlier: FloatArray) -> WordScores:
-        """Scores of a document's words from those of its pieces."""
-        p = reduce_to_words(document, pieces, preserve, self._reduction)
-        if self._statistic is None:
-            return WordScores.from_preserve(p)
-        s = reduce_to_words(document, pieces, outlier, self._reduction)
-        return WordScores(p, s, self._alpha * p + (1 - self._alpha) * s)
+    def _scores(self, found: _Collected, *, similar: bool) -> WordScores:
+        """Scores of a document's words and units from those of its pieces."""
+        p = reduce_to_words(found.document, found.pieces, found.preserve, self._reduction)
+        scores = WordScores.from_preserve(p)
+        if self._statistic is not None:
+            s = reduce_to_words(found.document, found.pieces, found.outlier, self._reduction)
+            scores = replace(scores, outlier=s, metric=self._alpha * p + (1 - self._alpha) * s)
+        near = found.unit_similarity if similar else None
+        return replace(scores, relevance=found.relevance, unit_similarity=near, unit_vectors=found.unit_vectors)
 
     def _padded_length(self, window: Window, frame: Frame) -> int:
         length = len(window) + len(frame)
@@ -142,39 +177,44 @@ class TokenClassifierScorer:
             yield batch
 
     @torch.inference_mode()
-    def _forward(
-        self, batch: Sequence[Window], pieces: Sequence[Pieces], unit_of_piece: Sequence[IntArray], frame: Frame
-    ) -> list[_Read]:
+    def _forward(self, batch: Sequence[Window], found: Sequence[_Collected], frame: Frame) -> list[_Read]:
         """What each window of the batch says."""
         classifier = self.classifier
-        similar = self._tells_similarity(frame)
-        inputs, mask = self._inputs(batch, pieces, frame)
-        outputs = classifier.model(**inputs, output_hidden_states=similar or self._statistic is not None)
+        inputs, mask = self._inputs(batch, found, frame)
+        outputs = classifier.model(**inputs, output_hidden_states=True)
+        hidden = outputs.hidden_states[-1]
         p = outputs.logits.float().softmax(-1)[..., classifier.preserve_label]  # (B, T)
         s = torch.zeros_like(p)
         if self._statistic is not None:
-            s = outlier_scores(outputs.hidden_states[-1].float(), p, mask, self._statistic)
-        ranges = [_range(unit_of_piece[window.document][window.start : window.end]) for window in batch]
-        near = np.zeros((len(batch), 0))
-        if similar:
-            units = self._units(batch, unit_of_piece, ranges, frame, p.shape[1])
-            count = max(last - first for first, last in ranges)
-            cosine = question_similarity(outputs.hidden_states[-1], units.to(p.device), count)
-            near = classifier.similarity_scale * cosine.cpu().numpy().astype(np.float64)
-        preserve, outlier = (tensor.cpu().numpy().astype(np.float64) for tensor in (p, s))
-        first, found = len(frame.front.ids), []
+            s = outlier_scores(hidden.float(), p, mask, self._statistic)
+        ranges = [_range(found[window.document].unit_of_piece[window.start : window.end]) for window in batch]
+        units, count = self._units(batch, found, ranges, frame, p.shape[1]).to(p.device), max(b - a for a, b in ranges)
+        means, sizes = unit_means(hidden, units, count)
+        near = torch.full_like(sizes, torch.nan, dtype=torch.float32)
+        if self._tells_similarity(frame):
+            near = classifier.similarity_scale * question_similarity(hidden, units, count)
+        preserve, outlier, similarity = (tensor.cpu().numpy().astype(np.float64) for tensor in (p, s, near))
+        vectors, lengths = means.cpu().numpy(), sizes.cpu().numpy()
+        first, read = len(frame.front.ids), []
         for index, window in enumerate(batch):
-            row = slice(first, first + len(window))
-            relevance = float(preserve[index, 0]) if frame.tells_relevance else np.nan
-            similarity = near[index, : ranges[index][1] - ranges[index][0]]
-            read = _Read(preserve[index, row], normalise(outlier[index, row]), relevance, ranges[index], similarity)
-            found.append(read)
-        return found
+            row, own = slice(first, first + len(window)), slice(ranges[index][1] - ranges[index][0])
+            read.append(
+                _Read(
+                    preserve=preserve[index, row],
+                    outlier=normalise(outlier[index, row]),
+                    relevance=float(preserve[index, 0]) if frame.tells_relevance else np.nan,
+                    units=ranges[index],
+                    similarity=similarity[index, own],
+                    vectors=vectors[index, own],
+                    sizes=lengths[index, own],
+                )
+            )
+        return read
 
     @staticmethod
     def _units(
         batch: Sequence[Window],
-        unit_of_piece: Sequence[IntArray],
+        found: Sequence[_Collected],
         ranges: Sequence[tuple[int, int]],
         frame: Frame,
         length: int,
@@ -184,19 +224,19 @@ class TokenClassifierScorer:
         units[:, frame.question] = QUESTION
         first = len(frame.front.ids)
         for row, window in enumerate(batch):
-            own = unit_of_piece[window.document][window.start : window.end]
+            own = found[window.document].unit_of_piece[window.start : window.end]
             units[row, first : first + len(window)] = own - ranges[row][0]
         return torch.from_numpy(units)
 
     def _inputs(
-        self, batch: Sequence[Window], pieces: Sequence[Pieces], frame: Frame
+        self, batch: Sequence[Window], found: Sequence[_Collected], frame: Frame
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """What the model reads, and the mask of the passages' pieces. Shape of each: `(batch, padded length)`."""
         first, length = len(frame.front.ids), self._padded_length(batch[0], frame)
         ids = np.full((len(batch), length), self.classifier.pad_id, np.int64)
         attention, types, passage = np.zeros_like(ids), np.zeros_like(ids), np.zeros(ids.shape, bool)
         for row, window in enumerate(batch):
-            run = frame.around(pieces[window.document].ids[window.start : window.end].tolist())
+            run = frame.around(found[window.document].pieces.ids[window.start : window.end].tolist())
             ids[row, : len(run.ids)] = run.ids
             types[row, : len(run.types)] = run.types
             attention[row, : len(run.ids)] = 1

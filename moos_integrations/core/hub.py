@@ -46,6 +46,7 @@ class Classifier:
             models whose states do not tell. Its config.json has it as `"moos": {"similarity_scale": 10.0}`.
         takes_types: It tells question and passage apart by token types.
         max_pieces: Longest input, special tokens included.
+        width: Numbers in a state.
         device: Where the model runs.
         dtype: The dtype of its matrix products.
         fingerprint: Hash of weights and configuration.
@@ -61,6 +62,7 @@ class Classifier:
     similarity_scale: float
     takes_types: bool
     max_pieces: int
+    width: int
     device: torch.device
     dtype: torch.dtype
     fingerprint: str
@@ -126,6 +128,7 @@ def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | i
         similarity_scale=_similarity_scale(name, model.config),
         takes_types=takes_types(model),
         max_pieces=_max_pieces(model.config, tokenizer),
+        width=model.config.hidden_size,
         device=model.device,
         dtype=model.dtype,
         fingerprint=_fingerprint(model),

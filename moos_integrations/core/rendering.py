@@ -69,8 +69,10 @@ class Renderer:
         if len(words) == 0:
             return []
         left, right = words[:-1], words[1:]
-        gaps = self._gap_between(left, right)
         adjacent = right == left + 1
+        if adjacent.all():
+            return [(int(self._starts[words[0]]), int(self._ends[words[-1]]))]
+        gaps = self._gap_between(left, right)
         glued = gaps < 0
         table = np.zeros((2 * len(words) - 1, 2), np.int64)
         table[0::2, 0], table[0::2, 1] = self._starts[words], self._ends[words]

@@ -35,6 +35,10 @@ def select(
     *,
     separator_tokens: int = 0,
     estimate_is_close: bool = False,
+    priority: Sequence[FloatArray] | None = None,
+    levels: Sequence[FloatArray] | None = None,
+    eligible: Sequence[bool] | None = None,
+    whole_tokens: int | None = None,
 ) -> Selection:
     """Choose the words to keep.
 
@@ -47,6 +51,10 @@ def select(
         measure: Counts exactly; called about `log2(words)` times, less with a close estimate.
         separator_tokens: About how many tokens the first word of each document adds.
         estimate_is_close: Whether `costs` come from the tokenizer itself and not from the text's length.
+        priority: What words are ordered by under a ceiling, higher first; None for their metric. Per document.
+        levels: What a threshold is held against; None for the metric. Per document.
+        whole_tokens: Exact number of tokens of the joined sources in the order of the output, if that is another one.
+        eligible: Whether anything of each document may be kept, protected words included; None for all.
 
     Returns:
         The kept words. With `rate` or `budget_tokens`, `measure` of them is at most the ceiling.
@@ -55,17 +63,24 @@ def select(
     metric = np.concatenate([score.metric for score in scores]) if sizes else np.empty(0)
     shield = np.concatenate(list(protected)) if sizes else np.empty(0, bool)
     cost = np.concatenate(list(costs)) if sizes else np.empty(0, np.int64)
+    allowed = np.repeat(np.ones(len(sizes), bool) if eligible is None else np.array(eligible, bool), sizes)
+    by_metric = [score.metric for score in scores]
 
     def split(kept: BoolArray) -> list[BoolArray]:
         return np.split(kept, np.cumsum(sizes)[:-1]) if sizes else []
 
     if target.threshold is not None:
-        kept = shield | (metric >= target.threshold)
-        return Selection(split(kept), list(protected), bool(kept.all()), _cutoff(metric, kept & ~shield))
+        held = by_metric if levels is None else list(levels)
+        level = np.concatenate(held) if sizes else metric
+        kept = allowed & (shield | (level >= target.threshold))
+        return Selection(split(kept), list(protected), bool(kept.all()), _cutoff(level, kept & ~shield), held)
+    by = by_metric if priority is None else list(priority)
+    value = np.concatenate(by) if sizes else metric
     budget = ceiling(target, original_tokens)
-    if original_tokens <= budget:
-        return Selection(split(np.ones(len(metric), bool)), list(protected), True, -np.inf)
-    order = ranking(metric, shield, cost)
+    if (original_tokens if whole_tokens is None else whole_tokens) <= budget and allowed.all():
+        return Selection(split(np.ones(len(metric), bool)), list(protected), True, -np.inf, by)
+    order = ranking(value, shield, cost)
+    order = order[allowed[order]]
 
     def kept_after(count: int) -> BoolArray:
         flags = np.zeros(len(metric), bool)
@@ -78,8 +93,8 @@ def select(
     estimate = np.cumsum(cost[order] + _first_of_document(order, sizes) * separator_tokens)
     count, used = longest_prefix(len(order), budget, exact, estimate if estimate_is_close else None)
     kept = kept_after(count)
-    warnings = _warnings(budget, used, shield, kept, cost, order[count:])
-    return Selection(split(kept), list(protected), False, _cutoff(metric, kept & ~shield), warnings)
+    warnings = _warnings(budget, used, shield & allowed, kept, cost, order[count:])
+    return Selection(split(kept), list(protected), False, _cutoff(value, kept & ~shield), by, warnings)
 
 
 def ceiling(target: Target, original_tokens: int) -> int:
@@ -90,10 +105,10 @@ def ceiling(target: Target, original_tokens: int) -> int:
     return int((target.rate or 0.0) * original_tokens + 1e-9)
 
 
-def ranking(metric: FloatArray, protected: BoolArray, cost: IntArray) -> IntArray:
-    """All words, best first: protected ones, then by metric, oversized ones last; ties in source order."""
+def ranking(value: FloatArray, protected: BoolArray, cost: IntArray) -> IntArray:
+    """All words, best first: protected ones, then by value, oversized ones last; ties in source order."""
     oversized = (cost > _OVERSIZED_TOKENS) & ~protected
-    return np.lexsort((-metric, oversized, ~protected))
+    return np.lexsort((-value, oversized, ~protected))
 
 
 def longest_prefix(words: int, budget: int, exact: Callable[[int], int], estimate: IntArray | None) -> tuple[int, int]:
@@ -140,8 +155,8 @@ def _first_of_document(order: IntArray, sizes: Sequence[int]) -> IntArray:
     return first
 
 
-def _cutoff(metric: FloatArray, kept_by_metric: BoolArray) -> float:
-    return float(metric[kept_by_metric].min()) if kept_by_metric.any() else float("inf")
+def _cutoff(value: FloatArray, kept_by_value: BoolArray) -> float:
+    return float(value[kept_by_value].min()) if kept_by_value.any() else float("inf")
 
 
 def _warnings(

@@ -13,7 +13,7 @@ import numpy as np
 import regex
 import sentencex
 
-from moos_integrations.core.types import IntArray, SegmentedText
+from moos_integrations.core.types import BoolArray, IntArray, SegmentedText
 
 # Scripts written without spaces: every grapheme cluster is a word of its own. Katakana stays in runs (loan words).
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
@@ -125,6 +125,12 @@ def unit_spans(text: str, language: str = "en") -> tuple[IntArray, IntArray]:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     stops = np.array(ends, np.int64)
     return np.concatenate([[0], stops[:-1]]), stops
+
+
+def structured_units(document: SegmentedText) -> BoolArray:
+    """Which units are lines of code, rows of tables, list items, log lines. Shape: `(units,)`."""
+    spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
+    return np.array([_STRUCTURED.match(document.text, start, end) is not None for start, end in spans], bool)
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from moos_integrations.errors import CompressionError
+from moos_integrations.core.citations import places_of
+from moos_integrations.errors import CompressionError, InputError
 
 if TYPE_CHECKING:
     from moos_integrations.core.explain import Explanation
@@ -61,7 +62,7 @@ class SegmentedText:
 class WordScores:
     """Scores of one document's words, and of its units and itself for the query.
 
-    Shape of each array: `(words,)`, of `unit_similarity`: `(units,)`.
+    Shape of each array, unless it says otherwise: `(words,)`; of `unit_similarity`: `(units,)`.
 
     Attributes:
         preserve: Preserve probability `p_k` in [0, 1].
@@ -70,6 +71,8 @@ class WordScores:
         relevance: How likely the document answers the query, in [0, 1]; NaN where nothing tells, as without a query.
         unit_similarity: How near each unit is to the query, as log-odds that add to those of `preserve` and
             `relevance`; None where nothing tells.
+        unit_vectors: What each unit says, as a vector to be compared with those of other units; None where nothing
+            tells. Shape: `(units, width)`.
     """
 
     preserve: FloatArray
@@ -77,6 +80,12 @@ class WordScores:
     metric: FloatArray
     relevance: float = math.nan
     unit_similarity: FloatArray | None = None
+    unit_vectors: npt.NDArray[np.float32] | None = None
+
+    @property
+    def tells_of_question(self) -> bool:
+        """Whether a question was read: something is known of the document or its units for it."""
+        return self.unit_similarity is not None or not math.isnan(self.relevance)
 
     @classmethod
     def from_preserve(cls, preserve: npt.ArrayLike) -> WordScores:
@@ -104,7 +113,9 @@ class Selection:
         kept: Per document, True for kept words. Shape of each: `(words,)`.
         protected: Per document, True for words that `protect` names. Shape of each: `(words,)`.
         whole: Every word of every document is kept, so the sources are returned as they are.
-        cutoff: Metric of the worst word kept by its metric; `-inf` if all are, `inf` if none is.
+        cutoff: Value of the worst word kept by its value; `-inf` if all are, `inf` if none is.
+        value: What the words were ordered by: their metric, or what marginal gain makes of it. Shape of each:
+            `(words,)`.
         warnings: Why the target could not be met, in words.
     """
 
@@ -112,7 +123,29 @@ class Selection:
     protected: list[BoolArray]
     whole: bool
     cutoff: float
+    value: list[FloatArray]
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a quote stands in a source document.
+
+    Attributes:
+        document: Index of the document.
+        start: Offset into the source document, in code points.
+        end: Offset behind the last character.
+        text: What stands there in the compressed text; words of the source may have been dropped in between.
+        coverage: Share of the quote's words that stand there in a row, in (0, 1].
+        id: The document's id, where it has one (the adapters').
+    """
+
+    document: int
+    start: int
+    end: int
+    text: str
+    coverage: float
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -165,6 +198,16 @@ class CompressedDocument:
         span = min(bisect_right(lengths, position) - 1, len(self.spans) - 1)
         return self.spans[span][0] + position - lengths[span]
 
+    def cite(self, quote: str, *, min_coverage: float = 0.5) -> list[Citation]:
+        """Find a quote in the kept text, and with it its place in the source; see `CompressionResult.cite`."""
+        if not isinstance(quote, str):
+            raise InputError(f"A quote must be a string, got {type(quote).__name__}.")
+        return [
+            # The end is mapped from the last character: behind it, text may have been dropped.
+            Citation(self.index, self.to_source(start), self.to_source(end - 1) + 1, self.text[start:end], coverage)
+            for start, end, coverage in places_of(quote, self.text, min_coverage)
+        ]
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CompressionResult:
@@ -178,6 +221,7 @@ class CompressionResult:
         protected_tokens: Tokens spent on protected words that their metric alone would not have kept.
         seconds: Wall time of the call.
         warnings: What could not be done as asked, in words.
+        order: Indices of the documents in the order in which `text` holds them.
     """
 
     documents: tuple[CompressedDocument, ...]
@@ -187,6 +231,7 @@ class CompressionResult:
     protected_tokens: int
     seconds: float
     warnings: tuple[str, ...] = ()
+    order: tuple[int, ...] = ()
     _explanation: Explanation | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
@@ -219,6 +264,26 @@ class CompressionResult:
     def passed_through(self) -> bool:
         """True if compression failed and the documents are unchanged (`on_error="passthrough"`)."""
         return self._explanation is None
+
+    def cite(self, quote: str, *, min_coverage: float = 0.5) -> list[Citation]:
+        """Find where a quoted piece of an answer comes from.
+
+        Words are compared without case and punctuation, so that a quote which an LLM has rewrapped is found, also
+        across words that were dropped.
+
+        Args:
+            quote: A piece of an answer.
+            min_coverage: Leave places out that hold less than this share of the quote's words in a row.
+
+        Returns:
+            Of each document the places that hold the whole quote, or else the one that holds the longest run of its
+            words. Those that hold most of it come first, then in document order; none for a quote without words.
+
+        Raises:
+            InputError: If the quote is no string.
+        """
+        found = [place for document in self.documents for place in document.cite(quote, min_coverage=min_coverage)]
+        return sorted(found, key=lambda place: -place.coverage)
 
     def explain(self) -> Explanation:
         """Every word with its scores, whether it was kept and why; notebooks and rich terminals show it in colour.

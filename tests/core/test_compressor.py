@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import io
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from test_text import HARD
 from tiny import HashScorer, byte_bpe
 
@@ -29,6 +31,7 @@ from moos_integrations import (
     SegmentedText,
     WordScores,
 )
+from moos_integrations.core.explain import Explanation
 from moos_integrations.core.protection import protected_words
 from moos_integrations.core.text import segment
 
@@ -73,7 +76,8 @@ def check_laws(result: CompressionResult, texts: Sequence[str], budget: int | No
         for start, end in document.dropped_units:
             pieces = [source[max(start, left) : min(end, right)] for left, right in document.spans]
             assert not "".join(pieces).strip()
-    assert result.text == "\n\n".join(document.text for document in result.documents if document.text)
+    assert sorted(result.order) == list(range(len(texts)))
+    assert result.text == "\n\n".join(text for index in result.order if (text := result.documents[index].text))
     assert result.kept_tokens == counter.count(result.text)
     assert len(result.text) <= len("\n\n".join(texts))
     if budget is not None:
@@ -258,8 +262,6 @@ def test_protection_is_priced() -> None:
 
 
 def test_explanation_as_data_html_and_terminal_text() -> None:
-    from rich.console import Console
-
     explanation = COMPRESSOR.compress(["<b>bold</b> & 'quoted' words", "second"], rate=0.5).explain()
     assert len(explanation) == len(explanation.words) == len(explanation.to_dicts())
     assert {word.reason for word in explanation} == {"metric", "below the cut"}
@@ -267,9 +269,7 @@ def test_explanation_as_data_html_and_terminal_text() -> None:
     markup = explanation._repr_html_()
     assert "&lt;" in markup
     assert "<b>bold" not in markup
-    console = Console(width=200, record=True, quiet=True)
-    console.print(explanation)
-    assert "bold" in explanation.__rich__().plain
+    assert "bold" in on_terminal(explanation)
     whole = COMPRESSOR.compress("a b", rate=1.0).explain()
     assert {word.reason for word in whole} == {"whole input fits"}
 
@@ -280,13 +280,19 @@ def test_explanation_shows_the_relevance_of_each_document(aware_model: Path) -> 
     first, last = explanation.words[0].relevance, explanation.words[-1].relevance
     assert first is not None
     assert last is not None
-    for shown in (explanation._repr_html_(), explanation.__rich__().plain):
+    for shown in (explanation._repr_html_(), on_terminal(explanation)):
         assert f"[0] relevance {first:.2f}" in shown
         assert f"[2] relevance {last:.2f}" in shown
         assert "[1] relevance" not in shown  # nothing to read in it
     free = compressor.compress(["Numbers like 42"], rate=0.5).explain()
     assert free.to_dicts()[0]["relevance"] is None
-    assert "relevance" not in free._repr_html_() + free.__rich__().plain
+    assert "relevance" not in free._repr_html_() + on_terminal(free)
+
+
+def on_terminal(explanation: Explanation) -> str:
+    output = io.StringIO()
+    Console(width=200, file=output).print(explanation)
+    return output.getvalue()
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

@@ -48,8 +48,8 @@ def test_config_errors_are_value_errors() -> None:
 
 
 def test_default_target() -> None:
-    assert CompressorConfig().target == Target(rate=0.5)
-    assert CompressorConfig(budget_tokens=0).target == Target(budget_tokens=0)
+    assert CompressorConfig().target(asked=False) == Target(rate=0.5)
+    assert CompressorConfig(budget_tokens=0).target(asked=True) == Target(budget_tokens=0)
     assert Target.of() is None
 
 

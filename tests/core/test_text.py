@@ -5,7 +5,7 @@ import regex
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from moos_integrations.core.text import segment, unit_spans, word_spans
+from moos_integrations.core.text import segment, structured_units, unit_spans, word_spans
 
 HARD = st.text(
     alphabet=st.one_of(
@@ -104,3 +104,9 @@ def test_segment_places_every_word_in_a_unit() -> None:
     assert document.unit_of_word.tolist() == [0, 0, 0, 1, 1, 1, 2]
     assert document.words()[0] == "One"
     assert len(document) == 7
+
+
+def test_lines_of_code_and_rows_are_told_from_prose() -> None:
+    document = segment("Prose stands here. More of it.\n| a | b |\n    return x;\n- an item\nProse again.")
+    assert structured_units(document).tolist() == [False, False, True, True, True, False]
+    assert structured_units(segment("")).tolist() == []

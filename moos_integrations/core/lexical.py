@@ -1,0 +1,54 @@
+"""How much of a question's terms a unit has: BM25 with the units of a request as the collection. Pure Python and numpy.
+
+The model reads meaning; what it knows least are codes, error numbers, rare names, and there a literal match says most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import regex
+
+from moos_integrations.core.types import FloatArray, SegmentedText
+
+_SATURATION, _LENGTH = 1.5, 0.75  # BM25's k1 and b
+_TERM = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+
+
+def terms_of(text: str) -> list[str]:
+    """Lower-cased runs of letters and digits."""
+    return _TERM.findall(text.lower())
+
+
+def unit_terms(document: SegmentedText) -> list[list[str]]:
+    """The terms of each unit of a text, in their order."""
+    spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
+    return [terms_of(document.text[start:end]) for start, end in spans]
+
+
+def term_match(question: str, counts: Sequence[Mapping[str, int]]) -> FloatArray:
+    """BM25 of every unit for the question, as a share of the best unit's.
+
+    Args:
+        question: Any text.
+        counts: Per unit of all documents of a request, how often it has which term.
+
+    Returns:
+        In [0, 1]; all 0 if no unit has a term of the question. Shape: `(units,)`.
+    """
+    scores = np.zeros(len(counts))
+    lengths = np.array([sum(own.values()) for own in counts], np.float64)
+    if not lengths.any():
+        return scores
+    damping = _SATURATION * (1 - _LENGTH + _LENGTH * lengths / lengths.mean())
+    for term in Counter(terms_of(question)):
+        times = np.array([own.get(term, 0) for own in counts], np.float64)
+        holders = np.count_nonzero(times)
+        if holders:
+            rarity = math.log1p((len(counts) - holders + 0.5) / (holders + 0.5))
+            scores += rarity * times / (times + damping)
+    best = scores.max()
+    return scores / best if best > 0 else scores
