@@ -6,7 +6,8 @@ Both LangChain and LlamaIndex bring pydantic; nothing else of the package needs 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
@@ -16,23 +17,28 @@ from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import (
     BUNDLED_MODEL,
     DEFAULT_ALPHA,
+    DEFAULT_CACHE_BYTES,
     DEFAULT_SEPARATOR,
     DEFAULT_STATISTIC,
     DEFAULT_TOKENIZER,
+    Budgets,
     CompressorConfig,
     DType,
     OnError,
+    Order,
     OutlierStatistic,
+    Redundancy,
     WordReduction,
 )
+from moos_integrations.core.embeddings import Embeddings
 from moos_integrations.core.protection import pattern_from_json
-from moos_integrations.core.types import CompressedDocument
+from moos_integrations.core.types import Citation, CompressedDocument
 from moos_integrations.errors import ConfigError
 
 METADATA_KEY = "moos"
 """The one metadata key under which everything that we add to a document lives."""
 
-_LOADING = ("model", "device", "dtype", "preserve_label")
+_LOADING = ("model", "device", "dtype", "preserve_label", "embeddings")
 _BUILDING = threading.Lock()
 
 
@@ -56,6 +62,27 @@ class CompressorFields(BaseModel):
     )
     outlier_statistic: OutlierStatistic = Field(default=DEFAULT_STATISTIC, description="Which outlier score is used.")
     word_reduction: WordReduction = Field(default="mean", description="How a word's score follows from its pieces'.")
+    budgets: Budgets = Field(
+        default="auto",
+        description="'gain': units share by marginal information gain; 'words': one ranking; 'auto': by question.",
+    )
+    similarity_scale: float = Field(
+        default=10.0, description="Weight of the cosine between question and unit where `embeddings` are given."
+    )
+    lexical_weight: float = Field(
+        default=2.0, description="Weight of the match of a unit's terms with the question's (BM25)."
+    )
+    retriever_weight: float = Field(
+        default=0.5, description="Weight of the retriever's scores in relevance, per standard deviation."
+    )
+    redundancy: Redundancy = Field(default="symmetric", description="'greedy' or 'symmetric' (COMI as published).")
+    redundancy_weight: float = Field(default=2.0, description="Weight of redundancy against relevance, in log-odds.")
+    temperature: float = Field(default=0.7, description="How evenly units share the budget, in log-odds.")
+    whole_from: float = Field(default=0.7, description="Share of a unit's tokens from which it is kept whole.")
+    top_n: int | None = Field(default=None, description="Keep something of at most so many documents.")
+    order: Order = Field(
+        default="source", description="'source', 'relevance' (best first), or 'ends' (best first and last)."
+    )
     protect: tuple[Any, ...] = Field(
         default=(), description="Detector names, literal strings, compiled patterns: never dropped."
     )
@@ -69,6 +96,12 @@ class CompressorFields(BaseModel):
         default="raise", description="'raise', or 'passthrough': unchanged documents and one warning."
     )
     max_batch_pieces: int = Field(default=4096, description="Upper bound on word pieces in one forward pass.")
+    cache_bytes: int = Field(default=DEFAULT_CACHE_BYTES, description="Memory for scores that are known already.")
+    cache_dir: str | None = Field(default=None, description="Directory that keeps scores across processes.")
+    embeddings: Any = Field(
+        default=None,
+        description="LangChain `Embeddings` or LlamaIndex `BaseEmbedding` that tells relevance in place of the model.",
+    )
     device: str = Field(default="auto", description="'auto' (cuda over mps over cpu) or a torch device.")
     dtype: DType = Field(default="auto", description="'auto', 'float32', 'bfloat16' or 'float16'.")
     preserve_label: str | int | None = Field(
@@ -131,6 +164,8 @@ class CompressorFields(BaseModel):
 
 
 def _config(settings: Mapping[str, Any]) -> CompressorConfig:
+    if settings.get("embeddings") is not None:
+        Embeddings(settings["embeddings"])
     names = [name for name in CompressorFields.model_fields if name in settings and name not in _LOADING]
     return CompressorConfig(**{name: settings[name] for name in names})
 
@@ -149,3 +184,28 @@ def document_metadata(document: CompressedDocument) -> dict[str, Any]:
         "kept_tokens": document.kept_tokens,
         "spans": [list(span) for span in document.spans],
     }
+
+
+def citations_of(
+    quote: str, index: int, name: str | None, text: str, spans: Sequence[Sequence[int]] | None, start: int, least: float
+) -> list[Citation]:
+    """Where a quote stands in the original of a compressed document of a framework.
+
+    Args:
+        quote: A piece of an answer.
+        index: Position of the document in its list.
+        name: Its id.
+        text: What is left of it.
+        spans: The spans of its source that `text` was made of; None for a document that was never compressed.
+        start: Where the source begins in the original that it was cut from.
+        least: Share of the quote's words that must stand there in a row.
+    """
+    known = [(0, len(text))] if spans is None else spans
+    shifted = tuple((int(first) + start, int(last) + start) for first, last in known)
+    document = CompressedDocument(index, text, shifted, 0, 0, ())
+    return [replace(place, id=name) for place in document.cite(quote, min_coverage=least)]
+
+
+def best_first(places: Iterable[Citation]) -> list[Citation]:
+    """Those that hold most of the quote first, then in document order."""
+    return sorted(places, key=lambda place: -place.coverage)

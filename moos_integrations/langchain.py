@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from moos_integrations.errors import ConfigError, InputError, MissingExtraError
@@ -24,11 +25,11 @@ from langchain_core.load.serializable import SerializedConstructor, SerializedNo
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, Field
 
-from moos_integrations.adapter import METADATA_KEY, CompressorFields, document_metadata
+from moos_integrations.adapter import METADATA_KEY, CompressorFields, best_first, citations_of, document_metadata
 from moos_integrations.core.protection import pattern_to_json
-from moos_integrations.core.types import CompressedDocument, CompressionResult
+from moos_integrations.core.types import Citation, CompressedDocument, CompressionResult
 
-__all__ = ["COMPRESSION_EVENT", "METADATA_KEY", "MOOSCompressor"]
+__all__ = ["COMPRESSION_EVENT", "METADATA_KEY", "MOOSCompressor", "cite"]
 
 COMPRESSION_EVENT = "moos_compression"
 """Name of the custom event that carries the counts of a call (`on_custom_event`, `astream_events`)."""
@@ -50,17 +51,21 @@ class MOOSCompressor(
 ):
     """Prunes retrieved documents to the words that matter: compressor, transformer and Runnable in one.
 
-    One document in, at most one document out, in the same order. `id`, metadata and extra fields are kept; the inputs
-    are never changed. Everything that is added lives under the metadata key `moos`: the token counts and the `spans` of
-    the source whose concatenation is the new text; what an earlier pass left there is overwritten. Documents of which
-    nothing is kept are dropped, unless `keep_empty` is set; the event `moos_compression` names them.
+    One document in, at most one document out, in the same order unless `order` says otherwise. `id`, metadata and extra
+    fields are kept; the inputs are never changed. Everything that is added lives under the metadata key `moos`: the
+    token counts and the `spans` of the source whose concatenation is the new text; what an earlier pass left there is
+    overwritten. Documents of which nothing is kept are dropped, unless `keep_empty` is set; the event
+    `moos_compression` names them.
 
     The target (`rate`, `budget_tokens` or `threshold`) holds for all documents of a call together, and each item of a
     batch has its own; a call or `bind` may override it: `MOOSCompressor().bind(budget_tokens=400)`.
 
+    What a reranker left as `relevance_score` in the metadata counts as `retriever_weight` says.
+
     The weights load on first use. `dumps` stores the settings that differ from the defaults. LangChain loads classes of
     other packages only when told to: `loads(text, allowed_objects=[MOOSCompressor],
-    valid_namespaces=["moos_integrations"])`. A `tokenizer` given as an object cannot be stored: name it instead.
+    valid_namespaces=["moos_integrations"])`. A `tokenizer` given as an object cannot be stored: name it instead;
+    neither can `embeddings`.
 
     Raises:
         ConfigError: On building or assignment, if a setting is unknown or cannot be used.
@@ -177,6 +182,16 @@ class MOOSCompressor(
         """`transform_documents` with the model in a worker thread, so that the event loop goes on."""
         return await self.ainvoke(self._as_input(documents, None), **kwargs)
 
+    def precompute(self, documents: Sequence[Document]) -> None:
+        """Score documents at ingestion and keep the scores; see `ContextCompressor.precompute`.
+
+        Raises:
+            InputError: If the documents are no `Document`s.
+            ConfigError: If neither `cache_bytes` nor `cache_dir` keeps anything.
+            ModelError: If the model cannot be loaded.
+        """
+        self.compressor.precompute(_texts(_checked_documents(documents, "the documents")))
+
     # --- serialisation -----------------------------------------------------------------------------------------------
 
     @classmethod
@@ -200,7 +215,7 @@ class MOOSCompressor(
         documents, query = self._read(given)
         if not documents:
             return []  # nothing to load a model for
-        result = self.compressor.compress(_texts(documents), query, **target)
+        result = self.compressor.compress(_texts(documents), query, document_scores=_scores(documents), **target)
         dispatch_custom_event(COMPRESSION_EVENT, result.summary(), config={"callbacks": run_manager.get_child()})
         return self._output(documents, result)
 
@@ -210,7 +225,7 @@ class MOOSCompressor(
         documents, query = self._read(given)
         if not documents:
             return []
-        result = await self.compressor.acompress(_texts(documents), query, **target)
+        result = await self.compressor.acompress(_texts(documents), query, document_scores=_scores(documents), **target)
         await adispatch_custom_event(COMPRESSION_EVENT, result.summary(), config={"callbacks": run_manager.get_child()})
         return self._output(documents, result)
 
@@ -256,8 +271,35 @@ class MOOSCompressor(
     def _output(self, documents: Sequence[Document], result: CompressionResult) -> list[Document]:
         if result.passed_through:  # unchanged is unchanged, empty documents and metadata included
             return [document.model_copy(deep=True) for document in documents]
-        pairs = zip(documents, result, strict=True)
+        pairs = [(documents[index], result.documents[index]) for index in result.order]
         return [_pruned(*pair) for pair in pairs if self.keep_empty or not pair[1].dropped]
+
+
+def cite(quote: str, documents: Sequence[Document], *, min_coverage: float = 0.5) -> list[Citation]:
+    """Find where a quoted piece of an answer comes from, in compressed documents or such that never were compressed.
+
+    Args:
+        quote: A piece of an answer; words are compared, without case and punctuation.
+        documents: What `MOOSCompressor` gave.
+        min_coverage: Leave places out that hold less than this share of the quote's words in a row.
+
+    Returns:
+        Places, those that hold most of the quote first. `start` and `end` are offsets into the text that was
+        compressed, or, if a text splitter has left its `start_index` in the metadata, into the text it was cut from.
+        `document` is the position in the list, `id` the document's id.
+
+    Raises:
+        InputError: If the quote is no string, or the documents are no `Document`s.
+    """
+    places = []
+    for index, document in enumerate(_checked_documents(documents, "the documents")):
+        entry = document.metadata.get(METADATA_KEY)
+        spans = entry.get("spans") if isinstance(entry, Mapping) else None
+        start = document.metadata.get("start_index")
+        start = start if isinstance(start, int) and start >= 0 else 0  # splitters write -1 where they found no place
+        text = document.page_content
+        places += citations_of(quote, index, document.id, text, spans, start, min_coverage)
+    return best_first(places)
 
 
 def _call_target(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -296,6 +338,12 @@ def _checked_documents(documents: Any, where: str) -> Sequence[Document]:
 
 def _texts(documents: Sequence[Document]) -> list[str]:
     return [document.page_content for document in documents]
+
+
+def _scores(documents: Sequence[Document]) -> list[float | None]:
+    """What rerankers leave in the metadata; retrievers keep their scores to themselves."""
+    told = [document.metadata.get("relevance_score") for document in documents]
+    return [float(score) if isinstance(score, Real) and not isinstance(score, bool) else None for score in told]
 
 
 def _pruned(source: Document, compressed: CompressedDocument) -> Document:

@@ -28,7 +28,9 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableLambda, RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_text_splitters import CharacterTextSplitter
 from pydantic import Field
+from tiny import UnitScorer
 
 import moos_integrations.langchain
 from moos_integrations import (
@@ -40,8 +42,9 @@ from moos_integrations import (
     PassthroughWarning,
     WordScores,
 )
+from moos_integrations.core.cache import CachedScorer, MemoryStore
 from moos_integrations.core.types import SegmentedText
-from moos_integrations.langchain import COMPRESSION_EVENT, METADATA_KEY, MOOSCompressor
+from moos_integrations.langchain import COMPRESSION_EVENT, METADATA_KEY, MOOSCompressor, cite
 
 LOADING = {"allowed_objects": [MOOSCompressor], "valid_namespaces": ["moos_integrations"]}
 NOT_BETA = pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
@@ -230,6 +233,93 @@ def test_laws_of_a_budget(texts: list[str], budget: int) -> None:
     assert all(is_subsequence(document.page_content, texts[int(document.id or "")]) for document in kept)
     counter = ContextCompressor(LongWords())._load()[1]
     assert counter.count("\n\n".join(contents(kept))) <= budget
+
+
+# --- the budget over documents, quotes, precomputed scores -----------------------------------------------------------
+
+SCENES = [
+    "The bridge was built by Ada Byron in 1889. It stands to this day.",
+    "The river is long. Nobody swims there in the cold winter, says Ada Byron.",
+    "Grain was cheap. The baker slept well all night long.",
+]
+
+
+def scenes() -> list[Document]:
+    return [Document(text, id=name) for name, text in zip("abc", SCENES, strict=True)]
+
+
+def test_documents_come_in_the_order_asked_for() -> None:
+    compressor = fake(UnitScorer(), order="relevance", rate=0.9, tokenizer="o200k_base")
+    orders = set()
+    for query in ("Who?", "When?", "Where?", "Why?"):
+        result = compressor.compressor.compress(SCENES, query)
+        kept = compressor.compress_documents(scenes(), query)
+        assert "\n\n".join(contents(kept)) == result.text
+        orders.add("".join(document.id or "" for document in kept))
+    assert len(orders) > 1
+    best = fake(UnitScorer(), top_n=1, rate=1.0).compress_documents(scenes(), "Who?")
+    assert len(best) == 1
+    assert best[0].page_content in SCENES
+
+
+def test_scores_of_a_reranker_are_read_from_the_metadata() -> None:
+    compressor = fake(UnitScorer(), top_n=1, rate=1.0, retriever_weight=50.0)
+    for best in range(3):
+        documents = scenes()
+        for index, document in enumerate(documents):
+            document.metadata["relevance_score"] = float(index == best)
+        assert contents(compressor.compress_documents(documents, "Who?")) == [SCENES[best]]
+        assert contents(asyncio.run(compressor.acompress_documents(documents, "Who?"))) == [SCENES[best]]
+    documents[0].metadata["relevance_score"] = "high"  # not ours to judge: as if there were none
+    assert len(compressor.compress_documents(documents, "Who?")) == 1
+
+
+def test_a_quote_leads_back_to_the_text_that_was_split() -> None:
+    whole = "\n\n".join(SCENES * 2)
+    splitter = CharacterTextSplitter(separator=" ", chunk_size=90, chunk_overlap=0, add_start_index=True)
+    chunks = splitter.create_documents([whole], [{"file": "x"}])
+    kept = MOOSCompressor(rate=0.6).compress_documents(chunks, "Who built the bridge?")
+    assert len(kept) > 0
+    for document in kept:
+        quote = document.page_content[:40].rsplit(" ", 1)[0]  # as an answer would quote it: words may be missing
+        best = cite(quote.upper(), kept)[0]
+        assert best.coverage == 1.0
+        assert is_subsequence(best.text, whole[best.start : best.end])
+    assert cite("a word that nobody wrote here", kept) == []
+    untouched = cite("stands to this day", scenes())
+    assert [(place.id, SCENES[0][place.start : place.end]) for place in untouched] == [("a", "stands to this day")]
+    with pytest.raises(InputError, match="list of `Document`s"):
+        cite("x", "no documents")  # type: ignore[arg-type]
+
+
+def test_scores_are_precomputed_at_ingestion(tmp_path: Any) -> None:
+    scorer = LongWords()
+    compressor = fake(CachedScorer(scorer, "f", MemoryStore()), rate=0.5)
+    compressor.precompute(some_documents())
+    kept = compressor.transform_documents(some_documents())
+    assert scorer.queries == [None]
+    assert contents(kept) == contents(fake(rate=0.5).transform_documents(some_documents()))
+    with pytest.raises(InputError, match="list of `Document`s"):
+        compressor.precompute(["text"])  # type: ignore[list-item]
+
+
+def test_embeddings_of_ones_own_tell_relevance(tmp_path: Any) -> None:
+    class Words(DeterministicFakeEmbedding):
+        def embed_query(self, text: str) -> list[float]:
+            return [float("bridge" in text.lower()), float("river" in text.lower()), 0.1]
+
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return [self.embed_query(text) for text in texts]
+
+    compressor = MOOSCompressor(embeddings=Words(size=3), budget_tokens=8, cache_dir=str(tmp_path / "scores"))
+    compressor.precompute(scenes())
+    for topic, index in (("bridge", 0), ("river", 1)):
+        kept = compressor.compress_documents(scenes(), f"Where is the {topic}?")
+        sizes = {document.id: document.metadata[METADATA_KEY]["kept_tokens"] for document in kept}
+        assert max(sizes, key=lambda own: sizes[own]) == "abc"[index]
+    assert (tmp_path / "scores").is_dir()
+    with pytest.raises(ConfigError, match="`embeddings` must be a LangChain `Embeddings`"):
+        MOOSCompressor(embeddings="all-MiniLM")
 
 
 # --- retriever, pipeline, ingestion ----------------------------------------------------------------------------------
@@ -644,7 +734,7 @@ def test_weights_load_on_first_use_and_are_not_stored() -> None:
 def test_changed_settings_are_in_force() -> None:
     compressor = fake(rate=1.0)
     changed = compressor.model_copy(update={"rate": None, "budget_tokens": 1})
-    assert changed.compressor.config.target.budget_tokens == 1
+    assert changed.compressor.config.target(asked=True).budget_tokens == 1
     assert compressor.compressor.config.rate == 1.0
     compressor.rate = 0.25
     assert compressor.compressor.config.rate == 0.25
@@ -657,7 +747,7 @@ def test_changed_settings_are_in_force() -> None:
 
 def test_public_names_and_fields() -> None:
     """A failure here asks for a decision on the public interface, not for a quick fix."""
-    assert moos_integrations.langchain.__all__ == ["COMPRESSION_EVENT", "METADATA_KEY", "MOOSCompressor"]
+    assert moos_integrations.langchain.__all__ == ["COMPRESSION_EVENT", "METADATA_KEY", "MOOSCompressor", "cite"]
     assert METADATA_KEY == "moos"
     assert MOOSCompressor.lc_id() == ["moos_integrations", "langchain", "MOOSCompressor"]  # stored chains name it
     own = {"documents_key": None, "query_key": None, "keep_empty": False}

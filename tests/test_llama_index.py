@@ -47,9 +47,11 @@ from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores import SimpleVectorStore
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 from pydantic import Field
+from tiny import UnitScorer
 
 import moos_integrations.llama_index as adapter
 from moos_integrations import ContextCompressor, WordScores
+from moos_integrations.core.cache import CachedScorer, MemoryStore
 from moos_integrations.core.config import BUNDLED_MODEL
 from moos_integrations.errors import (
     CompressionError,
@@ -66,6 +68,7 @@ from moos_integrations.llama_index import (
     MOOSCompressionStartEvent,
     MOOSNodePostprocessor,
     MOOSNodeTransform,
+    cite,
 )
 
 TEXTS = [
@@ -166,6 +169,8 @@ def test_fields_and_defaults_are_an_api():
     shared = {
         "model", "rate", "budget_tokens", "threshold", "alpha", "outlier_statistic", "word_reduction", "protect",
         "tokenizer", "separator", "on_error", "max_batch_pieces", "device", "dtype", "preserve_label", "keep_empty",
+        "budgets", "redundancy", "redundancy_weight", "similarity_scale", "temperature", "whole_from", "embeddings",
+        "top_n", "order", "retriever_weight", "lexical_weight", "cache_bytes", "cache_dir",
     }  # fmt: skip
     assert set(MOOSNodeTransform.model_fields) == shared
     assert set(MOOSNodePostprocessor.model_fields) == shared | {"callback_manager"}
@@ -252,6 +257,79 @@ def test_spans_lead_back_to_the_original_document():
         entry = item.metadata[METADATA_KEY]
         start = entry["start_char_idx"]
         assert "".join(document.text[start + a : start + b] for a, b in entry["spans"]) == item.text
+
+
+def test_a_quote_leads_back_to_the_original_document():
+    document = Document(text=" ".join(TEXTS * 3))
+    nodes = SentenceSplitter(chunk_size=60, chunk_overlap=0).get_nodes_from_documents([document])
+    retrieved = [NodeWithScore(node=node) for node in nodes]
+    kept = MOOSNodePostprocessor(rate=0.6).postprocess_nodes(retrieved, query_str="When did the meeting end?")
+    for item in kept:
+        quote = item.text[:40].rsplit(" ", 1)[0]  # as an answer would quote it: words may be missing
+        best = cite(quote.upper(), kept)[0]
+        assert best.coverage == 1.0
+        assert best.id in {node.node_id for node in nodes}
+        assert is_subsequence(best.text, document.text[best.start : best.end])
+    assert cite("nobody wrote such a thing", kept) == []
+    (place, *_) = cite("sandwiches, salads", retrieved)  # nodes that never were compressed
+    assert document.text[place.start : place.end] == "sandwiches, salads"
+    twice = transform(rate=0.9)(nodes)  # our entry is a JSON string there
+    found = cite(" ".join(twice[0].text.split()[:4]), twice)[0]
+    assert is_subsequence(found.text, document.text[found.start : found.end])
+    with pytest.raises(InputError, match="item 0 is a str"):
+        cite("x", ["no node"])
+
+
+def test_nodes_come_in_the_order_asked_for():
+    component = postprocessor(UnitScorer(), order="relevance", rate=0.9)
+    orders = set()
+    for query in ("Who?", "When?", "Where?", "Why?"):
+        kept = component.postprocess_nodes(scored(), query_str=query)
+        told = [item.score for item in scored()]
+        whole = component.compressor.compress(TEXTS, query, document_scores=told)
+        assert joined([item.node for item in kept]) == whole.text
+        orders.add(tuple(item.node_id for item in kept))
+    assert len(orders) > 1
+    (best,) = postprocessor(UnitScorer(), top_n=1, rate=1.0).postprocess_nodes(scored(), query_str="Who?")
+    assert best.text in TEXTS
+
+
+def test_scores_of_the_retriever_count_as_much_as_they_are_told_to():
+    component = postprocessor(UnitScorer(), top_n=1, rate=1.0, retriever_weight=50.0)
+    for best in range(len(TEXTS)):
+        nodes = [NodeWithScore(node=item.node, score=float(index == best)) for index, item in enumerate(scored())]
+        (kept,) = component.postprocess_nodes(nodes, query_str="Who?")
+        assert kept.text == TEXTS[best]
+        (later,) = asyncio.run(component.apostprocess_nodes(nodes, query_str="Who?"))
+        assert later.text == TEXTS[best]
+
+
+def test_scores_are_precomputed_at_ingestion():
+    scorer = HashScorer()
+    component = transform(CachedScorer(scorer, "f", MemoryStore()), rate=0.5)
+    nodes = [text_node(text, number) for number, text in enumerate(TEXTS)]
+    component.precompute(nodes)
+    assert [node.text for node in component(nodes)] == [node.text for node in transform(rate=0.5)(nodes)]
+    assert scorer.calls == 1
+
+
+def test_embeddings_of_ones_own_tell_relevance():
+    class Words(MockEmbedding):
+        def _get_query_embedding(self, query):
+            return [float("meeting" in query.lower()), float("lunch" in query.lower()), 0.1]
+
+        _get_text_embedding = _get_query_embedding
+
+    component = MOOSNodePostprocessor(embeddings=Words(embed_dim=3), budget_tokens=20)
+    for topic in ("meeting", "lunch"):
+        kept = component.postprocess_nodes(scored(), query_str=f"What of the {topic}?")
+        assert topic in joined([item.node for item in kept]).lower()
+    with pytest.raises(ConfigError, match=r"The `embeddings` was the object .*Words', which is not saved"):
+        MOOSNodePostprocessor.from_dict(component.to_dict())
+    again = MOOSNodePostprocessor.from_dict(component.to_dict(), embeddings=Words(embed_dim=3))
+    assert again.budget_tokens == 20
+    with pytest.raises(ConfigError, match="`embeddings` must be a LangChain"):
+        MOOSNodePostprocessor(embeddings=3)
 
 
 @given(st.lists(ANY_TEXT, min_size=1, max_size=3))

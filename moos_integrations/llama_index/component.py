@@ -40,23 +40,29 @@ class NodeCompressor(CompressorFields, BaseComponent):
     def _tokenizer_to_json(self, tokenizer: Any) -> Any:
         return tokenizer if isinstance(tokenizer, str) else {"object": _name(tokenizer), "counts": _counts(tokenizer)}
 
+    @field_serializer("embeddings")
+    def _embeddings_to_json(self, embeddings: Any) -> Any:
+        return None if embeddings is None else {"object": _name(embeddings)}
+
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
         """The component that `to_dict` described.
 
         Args:
             data: What `to_dict` gave; it is not changed.
-            **kwargs: Settings to replace. `tokenizer` must be among them if it was an object: only its name was saved.
+            **kwargs: Settings to replace. `tokenizer` must be among them if it was an object, and `embeddings` if there
+                were any: only their names were saved.
 
         Raises:
-            ConfigError: If a setting is unknown or cannot be used, or a tokenizer object is missing.
+            ConfigError: If a setting is unknown or cannot be used, or an object that was not saved is missing.
         """
         settings = {**data, **kwargs}
-        if isinstance(settings.get("tokenizer"), Mapping):
-            raise ConfigError(
-                f"The `tokenizer` was the object {settings['tokenizer'].get('object')!r}, which is not saved: expected "
-                f"a tokenizer given by name. Pass the object again: {cls.__name__}.from_dict(data, tokenizer=...)."
-            )
+        for name, expected in (("tokenizer", "a tokenizer given by name"), ("embeddings", "none")):
+            if isinstance(settings.get(name), Mapping):
+                raise ConfigError(
+                    f"The `{name}` was the object {settings[name].get('object')!r}, which is not saved: expected "
+                    f"{expected}. Pass the object again: {cls.__name__}.from_dict(data, {name}=...)."
+                )
         return super().from_dict(settings)
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -66,6 +72,15 @@ class NodeCompressor(CompressorFields, BaseComponent):
         state = BaseModel.__getstate__(self)
         settings = {name: value for name, value in state["__dict__"].items() if name != "callback_manager"}
         return {**state, "__dict__": settings, "__pydantic_private__": {"_compressor": None}}
+
+    def precompute(self, nodes: Sequence[BaseNode]) -> None:
+        """Score nodes at ingestion and keep the scores; see `ContextCompressor.precompute`.
+
+        Raises:
+            ConfigError: If neither `cache_bytes` nor `cache_dir` keeps anything.
+            ModelError: If the model cannot be loaded.
+        """
+        self.compressor.precompute([text_of(node) for node in nodes])
 
     # --- one call ----------------------------------------------------------------------------------------------------
 

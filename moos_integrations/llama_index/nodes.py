@@ -7,10 +7,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, TextNode
+from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeWithScore, TextNode
 
-from moos_integrations.adapter import METADATA_KEY, document_metadata
-from moos_integrations.core.types import CompressedDocument
+from moos_integrations.adapter import METADATA_KEY, best_first, citations_of, document_metadata
+from moos_integrations.core.types import Citation, CompressedDocument
+from moos_integrations.errors import InputError
 
 _OFFSETS = ("start_char_idx", "end_char_idx")
 _MEDIA = ("image_resource", "audio_resource", "video_resource")
@@ -50,6 +51,33 @@ def compressed_copy(node: BaseNode, document: CompressedDocument, *, flat: bool)
     if document.text != text_of(node):
         _replace_text(pruned, document.text)
     return pruned
+
+
+def cite(quote: str, nodes: Sequence[BaseNode | NodeWithScore], *, min_coverage: float = 0.5) -> list[Citation]:
+    """Find where a quoted piece of an answer comes from, in compressed nodes or such that never were compressed.
+
+    Args:
+        quote: A piece of an answer; words are compared, without case and punctuation.
+        nodes: Such as `response.source_nodes`.
+        min_coverage: Leave places out that hold less than this share of the quote's words in a row.
+
+    Returns:
+        Places, those that hold most of the quote first. `start` and `end` are offsets into the text that was
+        compressed, or, for nodes with a `start_char_idx`, into the document they were cut from. `document` is the
+        position in the list, `id` the node's id.
+
+    Raises:
+        InputError: If the quote is no string, or the nodes are no nodes.
+    """
+    places: list[Citation] = []
+    for index, item in enumerate(nodes):
+        node = item.node if isinstance(item, NodeWithScore) else item
+        if not isinstance(node, BaseNode):
+            raise InputError(f"Expected nodes to cite from; item {index} is a {type(item).__name__}.")
+        entry = _earlier_entry(node) or {}
+        start = entry.get("start_char_idx", getattr(node, "start_char_idx", None)) or 0
+        places += citations_of(quote, index, node.node_id, text_of(node), entry.get("spans"), start, min_coverage)
+    return best_first(places)
 
 
 def _replace_text(node: BaseNode, text: str) -> None:

@@ -17,10 +17,11 @@ from moos_integrations.llama_index.component import NodeCompressor, dispatcher
 class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
     """Prunes retrieved nodes to the words that matter.
 
-    One node in, at most one node out, in the same order. The returned nodes are copies: ids, scores, relationships and
-    metadata are kept, the inputs are never changed (they may be shared with a docstore). Only the text is compressed,
-    never the metadata, and only the text counts towards the target, which holds for all nodes together. Where the text
-    changed, `embedding`, `start_char_idx` and `end_char_idx` are cleared: they were those of the old text.
+    One node in, at most one node out, in the same order unless `order` says otherwise. The returned nodes are copies:
+    ids, scores, relationships and metadata are kept, the inputs are never changed (they may be shared with a docstore).
+    Only the text is compressed, never the metadata, and only the text counts towards the target, which holds for all
+    nodes together. Where the text changed, `embedding`, `start_char_idx` and `end_char_idx` are cleared: they were
+    those of the old text.
 
     Everything that is added lives under the metadata key `moos`, hidden from LLM and embedding model: the token counts,
     the `spans` of the source whose concatenation is the new text, and the node's old `start_char_idx` and
@@ -29,6 +30,8 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
 
     Nodes without text (an image, say) are kept as they are. Nodes of which no text was kept are dropped, unless they
     hold more than text or `keep_empty` is set.
+
+    The scores of the nodes count as `retriever_weight` says.
 
     The weights load on first use. Spans and the events `MOOSCompressionStartEvent` and `MOOSCompressionEndEvent` go to
     LlamaIndex's instrumentation.
@@ -66,8 +69,8 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
             CompressionError: If the model fails on the input (with `on_error="raise"`).
         """
         query = _checked(nodes, query_bundle)
-        texts = self._start([item.node for item in nodes], query)
-        return self._output(nodes, self.compressor.compress(texts, query) if texts else None)
+        texts, scores = self._start([item.node for item in nodes], query), _scores(nodes)
+        return self._output(nodes, self.compressor.compress(texts, query, document_scores=scores) if texts else None)
 
     @dispatcher.span  # LlamaIndex gives a span to what it declares abstract only
     async def _apostprocess_nodes(
@@ -75,13 +78,19 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         """`_postprocess_nodes` with the model in a worker thread, so that the event loop goes on."""
         query = _checked(nodes, query_bundle)
-        texts = self._start([item.node for item in nodes], query)
-        return self._output(nodes, await self.compressor.acompress(texts, query) if texts else None)
+        texts, scores = self._start([item.node for item in nodes], query), _scores(nodes)
+        if not texts:
+            return self._output(nodes, None)
+        return self._output(nodes, await self.compressor.acompress(texts, query, document_scores=scores))
 
     def _output(self, nodes: Sequence[NodeWithScore], result: CompressionResult | None) -> list[NodeWithScore]:
         copies = self._end([item.node for item in nodes], result)
-        pairs = zip(nodes, copies, strict=True)
+        pairs = [(nodes[index], copies[index]) for index in (result.order if result else range(len(nodes)))]
         return [item.model_copy(update={"node": node}) for item, node in pairs if node is not None]
+
+
+def _scores(nodes: Sequence[NodeWithScore]) -> list[float | None]:
+    return [item.score for item in nodes]
 
 
 def _checked(nodes: Any, query_bundle: Any) -> str | None:

@@ -132,6 +132,7 @@ def _together(results: Sequence[CompressionResult], separator: str) -> Compressi
         protected_tokens=sum(result.protected_tokens for result in results),
         seconds=max(result.seconds for result in results),
         warnings=tuple(dict.fromkeys(warning for result in results for warning in result.warnings)),
+        order=tuple(range(len(results))),
         _explanation=results[0]._explanation,
     )
 
