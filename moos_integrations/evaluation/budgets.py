@@ -1,0 +1,489 @@
+"""Answer recall under one token ceiling over all documents of a question: where does the budget go?
+
+Every method orders the words of all documents, and the same selection, rendering and counting (o200k_base, documents
+joined by blank lines) then keeps what fits: methods differ in nothing but that order. An answer survives if it stands
+in what is kept as whole words, normalised. Where answers stand in no document word by word (summaries), the share of
+the supporting passages' tokens that is kept is the measure: `evidence`.
+
+Titles are not read. Intervals are 95 % bootstrap over questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moos_integrations.core.config import DEFAULT_SEPARATOR, CompressorConfig, Redundancy, Target
+from moos_integrations.core.lexical import term_match
+from moos_integrations.core.marginal_gain import (
+    DOCUMENT_WEIGHT,
+    UnitGains,
+    marginal_gains,
+    per_document,
+    standardised,
+    unit_relevance,
+    word_priority,
+)
+from moos_integrations.core.output import Output
+from moos_integrations.core.prepared import PreparedText
+from moos_integrations.core.selection import select
+from moos_integrations.core.tokens import TokenCounter
+from moos_integrations.core.types import BoolArray, FloatArray, Scorer, WordScores
+from moos_integrations.evaluation.data import Document, Question, Records, data_file, hotpotqa_held_out, read_asked
+from moos_integrations.evaluation.metrics import estimate, normalise, paired, ratio, survives
+from moos_integrations.evaluation.ranking import Pool, bm25_scores, embedded, random_scores
+
+SETS = (
+    "nq_20docs",
+    "nq_10docs",
+    "hotpotqa",
+    "2wikimqa",
+    "musique",
+    "narrativeqa_summary",
+    "qmsum",
+    "covidqa_long",
+    "quality",
+    "tatqa_tables",
+    "code_functions",
+    "loghub_logs",
+)
+BY_SOURCE = ("nq_20docs", "nq_10docs")
+BUDGETS = (0.25, 0.125, 0.0625, 0.03125)
+"""Shares of the tokens: 4, 8, 16 and 32 times fewer."""
+
+ABLATION_SETS = ("nq_20docs", "hotpotqa", "2wikimqa", "musique", "covidqa_long", "tatqa_tables")
+ABLATION_LIMIT = 100
+"""Questions per set where many settings are tried."""
+DUPLICATE_SETS = ("nq_20docs", "hotpotqa")
+OF_DUPLICATES = ("moos", "sentences", "uniform rate", "embeddings", "documents, embeddings")
+DEFAULTS = CompressorConfig()
+REDUNDANCIES: tuple[Redundancy, ...] = ("greedy", "symmetric")
+
+Priority = list[FloatArray]
+"""Per document a number per word; the words with the highest are kept."""
+Methods = dict[str, list[Priority]]
+"""Orders of words by the method's name, one per case."""
+
+
+def read_set(data: Path, name: str, limit: int | None = None, *, skip_bad: bool = False) -> Records[Question]:
+    """The questions of a set; of `hotpotqa` only those that are held out from training.
+
+    Raises:
+        InputError: If the file is missing or a record is malformed.
+    """
+    path = data_file(data, name)
+    if name != "hotpotqa":
+        return read_asked(path, limit=limit, skip_bad=skip_bad)
+    records = read_asked(path, skip_bad=skip_bad)
+    ids = hotpotqa_held_out(record.id for record in records)
+    return Records(tuple([record for record in records if record.id in ids][:limit]), records.skipped)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A question, its documents ready to be cut, and what the model says of them.
+
+    Attributes:
+        pool: The segmented documents and their sentences.
+        scores: Per document.
+        output: Renders and counts.
+        texts: The documents, prepared.
+        retrieved: What a retriever scored the documents, standardised; None without one. Shape: `(documents,)`.
+    """
+
+    pool: Pool
+    scores: list[WordScores]
+    output: Output
+    texts: list[PreparedText]
+    retrieved: FloatArray | None = None
+
+    @classmethod
+    def of(cls, question: Question, scorer: Scorer, counter: TokenCounter) -> Case:
+        """Segment and score the documents of a question."""
+        pool = Pool.of(question)
+        scores = scorer.score(pool.documents, question.question)
+        texts = [PreparedText(document, counter) for document in pool.documents]
+        return cls(pool, scores, Output(texts, counter, DEFAULT_SEPARATOR), texts)
+
+    @cached_property
+    def term_match(self) -> list[FloatArray]:
+        """Match of each unit's terms with the question's, per document. Shape of each: `(units,)`."""
+        counts = [own for text in self.texts for own in text.terms]
+        return per_document(self.pool.documents, term_match(self.pool.question.question, counts))
+
+    def kept(self, priority: Priority, budget_tokens: int, counter: TokenCounter) -> list[BoolArray]:
+        """The words that a method keeps under a ceiling."""
+        selection = select(
+            self.scores,
+            [np.zeros(len(document), bool) for document in self.pool.documents],
+            self.output.costs,
+            Target(budget_tokens=budget_tokens),
+            self.output.original_tokens,
+            self.output.measure,
+            separator_tokens=counter.count(DEFAULT_SEPARATOR),
+            estimate_is_close=counter.locates,
+            priority=priority,
+        )
+        return selection.kept
+
+    def outcome(self, priority: Priority, budget_tokens: int, counter: TokenCounter) -> float:
+        """Whether an answer survives; where none stands in the documents, the share of the evidence that is kept."""
+        kept = self.kept(priority, budget_tokens, counter)
+        return float(self.answered(kept)) if self.answerable else self.evidence(kept)
+
+    def answered(self, kept: Sequence[BoolArray]) -> bool:
+        """Whether an answer stands in the kept text."""
+        return survives(self.pool.question.answers, normalise(self.output.text(kept)))
+
+    @cached_property
+    def answerable(self) -> bool:
+        """Whether an answer stands in the full documents."""
+        texts = [document.text for document in self.pool.documents]
+        return survives(self.pool.question.answers, normalise(DEFAULT_SEPARATOR.join(texts)))
+
+    def evidence(self, kept: Sequence[BoolArray]) -> float:
+        """Share of the tokens of the supporting passages that is kept; NaN if the data set names none."""
+        held = total = 0
+        for record, document, cost, own in zip(
+            self.pool.question.documents, self.pool.documents, self.output.costs, kept, strict=True
+        ):
+            inside = np.zeros(len(document), bool)
+            for start, end in record.evidence:
+                inside |= (document.word_starts < end) & (document.word_ends > start)
+            held, total = held + int(cost[inside & own].sum()), total + int(cost[inside].sum())
+        return held / total if total else float("nan")
+
+
+# --- orders of words -------------------------------------------------------------------------------------------------
+
+
+def by_sentence(pool: Pool, scores: FloatArray) -> Priority:
+    """Whole sentences, the best first; inside a sentence from left to right, so that the last one is cut at its end.
+
+    Args:
+        pool: The documents.
+        scores: A number per sentence; ties in source order. Shape: `(sentences,)`.
+    """
+    place = np.empty(len(pool))
+    place[np.argsort(-scores, kind="stable")] = np.arange(len(pool))
+    offsets = np.cumsum([0, *[len(np.unique(document.unit_of_word)) for document in pool.documents]])
+    found = []
+    for index, document in enumerate(pool.documents):
+        sentence = np.unique(document.unit_of_word, return_inverse=True)[1] + offsets[index]
+        position = np.arange(len(document)) / max(len(document), 1)
+        found.append(-(place[sentence] + position))
+    return found
+
+
+def by_document(pool: Pool, scores: FloatArray) -> Priority:
+    """Whole documents, the best first, from left to right.
+
+    Args:
+        pool: The documents.
+        scores: A number per document. Shape: `(documents,)`.
+    """
+    place = np.empty(len(scores))
+    place[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
+    return [
+        -(place[index] + np.arange(len(document)) / max(len(document), 1))
+        for index, document in enumerate(pool.documents)
+    ]
+
+
+def uniform_rate(case: Case) -> Priority:
+    """The same share of every document, its best words: what token classifiers do without a budget controller."""
+    found = []
+    for scores, cost in zip(case.scores, case.output.costs, strict=True):
+        order = np.argsort(-scores.metric, kind="stable")
+        share = np.empty(len(order))
+        share[order] = np.cumsum(np.maximum(cost[order], 1)) / max(int(np.maximum(cost, 1).sum()), 1)
+        found.append(-share)
+    return found
+
+
+def by_words(case: Case) -> Priority:
+    """One ranking of all words by the model's metric."""
+    return [scores.metric for scores in case.scores]
+
+
+def mmr(similarity: FloatArray, vectors: FloatArray, balance: float = 0.7) -> FloatArray:
+    """Scores that give the order of maximal marginal relevance: `balance * sim - (1 - balance) * max cos to chosen`."""
+    chosen = np.zeros(len(similarity))
+    most, waiting = np.zeros(len(similarity)), np.ones(len(similarity), bool)
+    for place in range(len(similarity)):
+        best = int(np.where(waiting, balance * similarity - (1 - balance) * most, -np.inf).argmax())
+        waiting[best], chosen[best] = False, -place
+        most = np.maximum(most, vectors @ vectors[best])
+    return chosen
+
+
+def without_model(cases: Sequence[Case], embed: Callable[[Sequence[str]], FloatArray], seed: int) -> Methods:
+    """The orders that need no model of ours.
+
+    Sentences by BM25, by embeddings, by embeddings with MMR and at random; whole documents by embeddings.
+
+    Args:
+        cases: What is ordered.
+        embed: Texts to unit vectors. Shape: `(texts, width)`.
+        seed: Of the random order.
+    """
+    pools = [case.pool for case in cases]
+    asked = [pool.question.question for pool in pools]
+    sentences = embedded([pool.texts() for pool in pools], asked, embed)
+    documents = embedded([[own.text for own in pool.documents] for pool in pools], asked, embed)
+    near = [vectors @ question for vectors, question in sentences]
+    diverse = [mmr(own, vectors) for own, (vectors, _) in zip(near, sentences, strict=True)]
+    of_sentences = {
+        "bm25": bm25_scores(pools),
+        "embeddings": near,
+        "embeddings, mmr": diverse,
+        "random": random_scores(pools, seed),
+    }
+    found = {name: list(map(by_sentence, pools, scores)) for name, scores in of_sentences.items()}
+    of_documents = [vectors @ question for vectors, question in documents]
+    return found | {"documents, embeddings": list(map(by_document, pools, of_documents))}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How marginal gain shares the budget out.
+
+    Attributes:
+        redundancy: As in `CompressorConfig`; likewise
+        redundancy_weight: (weight of redundancy),
+        temperature: (how evenly units share) and
+        whole_from: (from which share on units are kept whole).
+        alpha: Weight of the preserve probability where words of a unit are chosen.
+        relevance: What a unit's relevance is made of: "words" (mean log-odds of their preserve probabilities),
+            "document" (the passage's own) and "similarity" (of unit and question).
+        document_weight: Weight of the passage's own relevance, where it is a part.
+        lexical_weight: As in `CompressorConfig`; likewise
+        retriever_weight: (of `Case.retrieved`; 0 here, as the methods that are compared know of no retriever).
+        lines_whole: Keep lines of code, rows of tables and the like whole or not at all, as the compressor does.
+    """
+
+    redundancy: Redundancy = DEFAULTS.redundancy
+    redundancy_weight: float = DEFAULTS.redundancy_weight
+    temperature: float = DEFAULTS.temperature
+    whole_from: float = DEFAULTS.whole_from
+    alpha: float = DEFAULTS.alpha
+    relevance: tuple[str, ...] = ("words", "document", "similarity")
+    document_weight: float = DOCUMENT_WEIGHT
+    lexical_weight: float = DEFAULTS.lexical_weight
+    retriever_weight: float = 0.0
+    lines_whole: bool = True
+
+    def priority(self, case: Case) -> Priority:
+        """What `ContextCompressor` orders the words by with these settings."""
+        return word_priority(
+            case.pool.documents,
+            [replace(own, metric=self._metric(own)) for own in case.scores],
+            case.output.costs,
+            self.gains(case),
+            temperature=self.temperature,
+            whole_from=self.whole_from,
+            structured=[own.structured for own in case.texts] if self.lines_whole else None,
+        )
+
+    def gains(self, case: Case) -> UnitGains:
+        """Marginal gains of the units."""
+        documents, scores = case.pool.documents, [self._told(own) for own in case.scores]
+        weight = self.document_weight if "document" in self.relevance else 0.0
+        more = np.zeros(len(documents)) if case.retrieved is None else self.retriever_weight * case.retrieved
+        return marginal_gains(
+            documents,
+            [
+                unit_relevance(document, own, document_weight=weight) + self.lexical_weight * terms + extra
+                for document, own, terms, extra in zip(documents, scores, case.term_match, more, strict=True)
+            ],
+            [own.unit_vectors for own in scores],
+            weight=self.redundancy_weight,
+            redundancy=self.redundancy,
+        )
+
+    def _metric(self, scores: WordScores) -> FloatArray:
+        if self.alpha == 1 or np.isnan(scores.outlier).any():
+            return scores.preserve
+        return self.alpha * scores.preserve + (1 - self.alpha) * scores.outlier
+
+    def _told(self, scores: WordScores) -> WordScores:
+        """The scores without what relevance is not to be made of; equal probabilities say nothing."""
+        words = scores.preserve if "words" in self.relevance else np.full(len(scores.preserve), 0.5)
+        return replace(
+            scores,
+            preserve=words,
+            unit_similarity=scores.unit_similarity if "similarity" in self.relevance else None,
+        )
+
+
+GRID: Mapping[str, Settings] = {
+    "defaults": Settings(),
+    **{
+        f"temperature {heat:g}, whole from {share:g}": Settings(temperature=heat, whole_from=share)
+        for heat in (0.35, 0.7, 1.0, 2.0, 4.0)
+        for share in (0.0, 0.3, 0.5, 0.7, 1.0)
+    },
+    **{
+        f"{kind} redundancy, weight {weight:g}": Settings(redundancy=kind, redundancy_weight=weight)
+        for kind in REDUNDANCIES
+        for weight in (1.0, 2.0, 4.0, 8.0)
+    },
+    "no redundancy": Settings(redundancy_weight=0),
+    **{
+        f"relevance of {' + '.join(parts)}": Settings(relevance=parts)
+        for parts in (
+            ("words",),
+            ("document",),
+            ("similarity",),
+            ("words", "document"),
+            ("words", "similarity"),
+            ("document", "similarity"),
+        )
+    },
+    "relevance with the whole of the document's": Settings(document_weight=1.0),
+    **{f"match of terms, weight {weight:g}": Settings(lexical_weight=weight) for weight in (0.0, 1.0, 3.0)},
+    "lines of code and rows of tables thinned": Settings(lines_whole=False),
+    **{f"retriever, weight {weight:g}": Settings(retriever_weight=weight) for weight in (0.25, 0.5, 1.0, 2.0)},
+    **{f"word by word, alpha {alpha:g}": Settings(whole_from=1.0, alpha=alpha) for alpha in (1.0, 0.95, 0.9, 0.8, 0.5)},
+}
+"""The ablation: one thing changed at a time, but for temperature and `whole_from`, which hang together."""
+
+
+def ours(cases: Sequence[Case]) -> Methods:
+    """The orders that come from our model: the compressor's own, and what it is held against.
+
+    `moos` is what `ContextCompressor` does; `sentences` ranks whole sentences by the relevance that the model alone
+    tells; `words` puts all words into one ranking; `uniform rate` keeps the same share of every document.
+    """
+    return {
+        "moos": [Settings().priority(case) for case in cases],
+        "sentences": [by_sentence(case.pool, model_sentences(case)) for case in cases],
+        "words": [by_words(case) for case in cases],
+        "uniform rate": [uniform_rate(case) for case in cases],
+    }
+
+
+def model_sentences(case: Case) -> FloatArray:
+    """The model's relevance of each sentence of the pool. Shape: `(sentences,)`."""
+    found = [
+        unit_relevance(document, scores)[np.unique(document.unit_of_word)]
+        for document, scores in zip(case.pool.documents, case.scores, strict=True)
+    ]
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def retrieved(cases: Sequence[Case], embed: Callable[[Sequence[str]], FloatArray]) -> list[Case]:
+    """The cases with what a retriever with these embeddings scores their documents."""
+    texts = [[own.text for own in case.pool.documents] for case in cases]
+    vectors = embedded(texts, [case.pool.question.question for case in cases], embed)
+    scores = [standardised((own @ question).tolist()) for own, question in vectors]
+    return [replace(case, retrieved=own) for case, own in zip(cases, scores, strict=True)]
+
+
+# --- duplicates ------------------------------------------------------------------------------------------------------
+
+
+def duplicated(question: Question) -> Question:
+    """Every document retrieved twice."""
+    twice = tuple(document for document in question.documents for _ in range(2))
+    return replace(question, documents=twice)
+
+
+def overlapping(question: Question, words: int = 60, step: int = 30) -> Question:
+    """Every document cut into chunks of `words` white-space words, each repeating half of the one before."""
+    chunks = tuple(chunk for document in question.documents for chunk in _chunks(document, words, step))
+    return replace(question, documents=chunks)
+
+
+def chunked(question: Question, words: int = 60) -> Question:
+    """Every document cut into chunks of `words` white-space words that do not overlap."""
+    return overlapping(question, words, words)
+
+
+def _chunks(document: Document, words: int, step: int) -> Iterable[Document]:
+    pieces = document.text.split(" ")
+    for start in range(0, max(len(pieces) - (words - step), 1), step):
+        yield replace(document, text=" ".join(pieces[start : start + words]), evidence=())
+
+
+REPEATED: Mapping[str, tuple[Callable[[Question], Question], Callable[[Question], Question]]] = {
+    "every document twice": (lambda question: question, duplicated),
+    "overlapping chunks": (chunked, overlapping),
+}
+"""Documents without and with repetitions, by the kind of repetition."""
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def compare(
+    cases: Sequence[Case],
+    methods: Mapping[str, Sequence[Priority]],
+    counter: TokenCounter,
+    *,
+    budgets: Sequence[float] = BUDGETS,
+    tokens: Sequence[int] | None = None,
+    against: str = "",
+    by_source: bool = False,
+) -> dict[str, Any]:
+    """The table of methods: per budget the recall relative to the full context, and differences to one of them.
+
+    Args:
+        cases: Questions of which something can survive; others are left out by `measurable`.
+        methods: Orders of words by name, one per case.
+        counter: Of the target LLM.
+        budgets: Shares of the tokens.
+        tokens: What they are shares of, per case; None for the tokens of its documents.
+        against: The method whose paired difference to all others is reported.
+        by_source: Add a table of each source's questions alone, under `sources`.
+    """
+    whole = [case.output.original_tokens for case in cases] if tokens is None else list(tokens)
+    found = {
+        name: np.array(
+            [
+                [
+                    case.outcome(order, int(budget * size), counter)
+                    for case, order, size in zip(cases, orders, whole, strict=True)
+                ]
+                for budget in budgets
+            ]
+        ).reshape(len(budgets), len(cases))
+        for name, orders in methods.items()
+    }
+    sources = np.array([case.pool.question.source for case in cases])
+    table = _table(found, budgets, against)
+    if by_source:
+        table["sources"] = {
+            source: _table({name: own[:, sources == source] for name, own in found.items()}, budgets, against)
+            for source in sorted(set(sources.tolist()))
+        }
+    return table
+
+
+def measurable(cases: Iterable[Case]) -> list[Case]:
+    """Cases of which something can survive: an answer that stands in the documents, or named evidence."""
+    return [case for case in cases if case.answerable or any(each.evidence for each in case.pool.question.documents)]
+
+
+def _table(found: Mapping[str, FloatArray], budgets: Sequence[float], against: str) -> dict[str, Any]:
+    count = next(iter(found.values())).shape[1] if found else 0
+    return {
+        "questions": count,
+        "methods": {
+            name: {str(budget): estimate(own) for budget, own in zip(budgets, rows, strict=True)}
+            for name, rows in found.items()
+        },
+        "differences": {
+            f"{against} - {name}": {
+                str(budget): paired(found[against][row], rows[row]) for row, budget in enumerate(budgets)
+            }
+            for name, rows in found.items()
+            if against in found and name != against
+        },
+        "mean": {name: ratio(rows.mean(0)) for name, rows in found.items()},
+    }
