@@ -51,7 +51,7 @@ def show(question: str, documents: Sequence[Document], counts: dict[str, Any]) -
 def main() -> None:
     """Ask every question once."""
     retriever = ContextualCompressionRetriever(
-        base_compressor=MOOSCompressor(),  # the bundled model, half of the tokens
+        base_compressor=MOOSCompressor(rate=0.5),  # the bundled model, half of the tokens
         base_retriever=build_index().as_retriever(search_kwargs={"k": 4}),
     )
     retriever.invoke("anything")  # the weights load on first use

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ import common  # noqa: E402
 import plots  # noqa: E402
 import report  # noqa: E402
 import run_answer_recall  # noqa: E402
+import run_calibration  # noqa: E402
+import run_ceiling  # noqa: E402
+import run_latency  # noqa: E402
 import run_speed  # noqa: E402
 
 CONTEXT = "The council of Gilmer met on 3 May. It did not raise the fee of $1,499.00. Nobody complained about that."
@@ -132,6 +136,36 @@ def test_plots_show_what_was_measured(results: Path, capsys: pytest.CaptureFixtu
     assert b"beta 0.1" in first["layers.svg"]
     plots.main()
     assert {path.name: path.read_bytes() for path in plots.PLOTS.iterdir()} == first  # no date, no random ids
+
+
+def test_the_ceiling_script_draws_requests(data: Path) -> None:
+    rng = random.Random(3)
+    rows = [run_ceiling.draw([CONTEXT * 3], rng) for _ in range(60)]
+    found = run_ceiling.summary(rows)
+    assert found["draws"] == 60
+    assert found["above_the_ceiling"] == found["counted_wrongly"] == found["much_unused_and_not_told"] == 0
+    above = run_ceiling.summary([{**rows[0], "used": rows[0]["budget"] + 1, "everything": False}, *rows[1:]])
+    assert above["above_the_ceiling"] == 1
+
+
+def test_the_calibration_script_finds_a_target(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: dict[str, dict[str, object]] = {}
+    monkeypatch.setattr(run_calibration, "SETS", ("nq_20docs",))
+    monkeypatch.setattr(run_calibration, "write_result", written.__setitem__)
+    monkeypatch.setattr(sys, "argv", ["run_calibration.py", "--data", str(data)])
+    run_calibration.main()
+    found = written["calibration"]
+    assert found["sets"]["nq_20docs"]["recall"] == 1.0  # type: ignore[index]
+    assert {own["target"] for own in found["targets"]} == {"rate", "threshold"}  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_latency_of_known_and_of_new_texts(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_latency, "CALLS", 2)
+    new = run_latency.new_question([CONTEXT] * 2)
+    assert 0 < new["new_question"]["forward_share"] < 1
+    assert run_latency.known_texts([CONTEXT] * 2)["milliseconds"] < new["new_question"]["milliseconds"]
+    assert run_latency.many([CONTEXT] * 20)["documents"] == 20
 
 
 @pytest.mark.slow

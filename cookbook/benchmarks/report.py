@@ -22,6 +22,10 @@ FILES = (HERE / "RESULTS.md", ROOT / "README.md", MODEL / "README.md", ROOT / "C
 METHODS = ("moos", "classifier", "baseline", "idf", "lead", "random")
 RATES = ("0.5", "0.33")
 RANKERS = ("model", "bm25", "embeddings", "random")
+SPENDERS = (
+    "moos", "sentences", "words", "uniform rate",
+    "bm25", "embeddings", "embeddings, mmr", "documents, embeddings", "random",
+)  # fmt: skip
 STATISTICS = ("class_diag", "class_dist", "global_diag")
 NOT_MEASURED = "Not measured yet.\n"
 _BLOCK = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- /results -->)", re.DOTALL)
@@ -270,6 +274,126 @@ def ranking_reductions() -> str:
     return table(["sentence score", *[budget_label(budget) for budget in budgets]], rows)
 
 
+# --- budgets over documents ------------------------------------------------------------------------------------------
+
+
+def budgets() -> str:
+    """Per set and budget, what survives under one ceiling, and what ours gains over ranking and over embeddings."""
+    rows = []
+    for name, entry in found("budgets").items():
+        rows += budget_rows(name, entry)
+        for source, own in entry.get("sources", {}).items():
+            rows += budget_rows(f"{name}, {source}", own)
+    header = ["set", "questions", "kept", *SPENDERS, "moos - sentences [95 %]", "moos - embeddings [95 %]"]
+    return table(header, rows) if rows else NOT_MEASURED
+
+
+def budget_rows(name: str, entry: dict[str, Any]) -> list[list[str]]:
+    """One row per budget; none for a set of which nothing can survive."""
+    if not entry["questions"]:
+        return []
+    return [
+        [
+            name,
+            f"{entry['questions']:,}",
+            budget_label(budget),
+            *best_bold([entry["methods"][method][budget]["value"] for method in SPENDERS]),
+            *[difference(entry["differences"][f"moos - {other}"][budget]) for other in ("sentences", "embeddings")],
+        ]
+        for budget in entry["methods"]["moos"]
+    ]
+
+
+def gain_ablation() -> str:
+    """Mean over the sets for every setting of the marginal gain; best of each budget bold."""
+    sets = list(found("gain_ablation").values())
+    if not sets:
+        return NOT_MEASURED
+    names, shares = list(sets[0]["methods"]), list(sets[0]["methods"]["defaults"])
+    columns = [
+        best_bold([known_mean([entry["methods"][name][share]["value"] for entry in sets]) for name in names])
+        for share in shares
+    ]
+    rows = [[name, *cells] for name, *cells in zip(names, *columns, strict=True)]
+    return table([f"setting, mean over {len(sets)} sets", *[budget_label(share) for share in shares]], rows)
+
+
+def duplicates() -> str:
+    """What every method loses, in points, when documents are retrieved twice or in overlapping chunks."""
+    rows = []
+    for name, entry in found("duplicates").items():
+        for kind in ("every document twice", "overlapping chunks"):
+            once, again = entry[kind]["once"], entry[kind]["repeated"]
+            for method, cells in once["methods"].items():
+                values = [(cells[share]["value"], again["methods"][method][share]["value"]) for share in cells]
+                shown = [f"{left:.1%} to {right:.1%} ({100 * (right - left):+.1f})" for left, right in values]
+                rows.append([name, kind, f"{once['questions']}", method, *shown])
+    header = ["set", "repeated", "questions", "method", *["25%", "12.5%", "6.25%", "3.125%"]]
+    return table(header, rows) if rows else NOT_MEASURED
+
+
+def calibrated() -> str:
+    """The default target: the smallest that keeps the answers of all sets together."""
+    try:
+        result = load("calibration")
+    except FileNotFoundError:
+        return NOT_MEASURED
+    rows = [
+        [entry["target"], entry["value"], percent(entry["recall"]), percent(entry["kept"])]
+        for entry in result["targets"]
+    ]
+    by_set = [
+        [name, f"{own['questions']}", percent(own["recall"]), percent(own["kept"])]
+        for name, own in result["sets"].items()
+    ]
+    first = table(["target", "smallest value", "answers kept", "tokens kept"], rows)
+    return first + "\n" + table([f"set, at {result['chosen']}", "questions", "answers kept", "tokens kept"], by_set)
+
+
+def latency() -> str:
+    """What a call with a question costs."""
+    try:
+        result = load("latency")
+    except FileNotFoundError:
+        return NOT_MEASURED
+    new, size = result["new_question"], f"{result['documents']} documents of {result['words']} words"
+    rows = [
+        [
+            f"new question, new texts ({size})",
+            f"{new['milliseconds']:,.0f} ms, {new['forward_share']:.0%} in the model",
+        ],
+        ["new question, known texts, embeddings of one's own", f"{result['known_texts']['milliseconds']:,.1f} ms"],
+        ["same question, same texts", f"{result['same_question_again']['milliseconds']:,.1f} ms"],
+        *[
+            [f"{own['documents']:,} documents", f"{own['seconds']:,.1f} s, peak {own['peak_mib']:,} MiB"]
+            for own in result["many"]
+        ],
+    ]
+    return f"{where(result)}\n\n{table(['call', 'cost'], rows)}"
+
+
+def ceiling() -> str:
+    """Random requests: none above the ceiling, and what stays unused."""
+    try:
+        result = load("ceiling")
+    except FileNotFoundError:
+        return NOT_MEASURED
+    rows = [
+        [
+            name,
+            f"{own['draws']:,}",
+            f"{own['above_the_ceiling']}",
+            f"{own['counted_wrongly']}",
+            *[f"{own['unused_tokens'][q]:g}" for q in ("0.5", "0.9", "0.99")],
+            *[percent(own["unused_share_from_50_tokens_on"][q]) for q in ("0.5", "0.9", "0.99")],
+            f"{own['much_unused_and_not_told']}",
+        ]
+        for name, own in {"all": result, **result["tokenizers"]}.items()
+    ]
+    header = ["tokenizer", "draws", "above", "counted wrongly", "unused tokens, median", "90 %", "99 %"]
+    return table([*header, "unused share, median", "90 %", "99 %", "much unused, not told"], rows)
+
+
 # --- sentence compression ------------------------------------------------------------------------------------------
 
 
@@ -402,6 +526,12 @@ BLOCKS = {
     "sweep": sweep_by_domain,
     "ranking": ranking,
     "ranking_reductions": ranking_reductions,
+    "budgets": budgets,
+    "gain_ablation": gain_ablation,
+    "duplicates": duplicates,
+    "calibration": calibrated,
+    "latency": latency,
+    "ceiling": ceiling,
     "pairs": pairs,
     "training": training,
     "beta_layers": beta_layers,
