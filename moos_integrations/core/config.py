@@ -145,6 +145,9 @@ the development sets together (`cookbook/benchmarks/results/calibration.json`)."
 class CompressorConfig:
     """Settings of a `ContextCompressor`, checked when built.
 
+    How the budget is shared out (`lexical_weight` to `whole_from`) was chosen on development sets, where
+    `cookbook/benchmarks/results/gain_ablation.json` changes one setting at a time: near the defaults little changes.
+
     Attributes:
         rate: See `Target`. If no target is set, `rate` is 0.5 without a question; with one that is read, see
             `DEFAULT_ASKED`.

@@ -56,7 +56,16 @@ BY_SOURCE = ("nq_20docs", "nq_10docs")
 BUDGETS = (0.25, 0.125, 0.0625, 0.03125)
 """Shares of the tokens: 4, 8, 16 and 32 times fewer."""
 
-ABLATION_SETS = ("nq_20docs", "hotpotqa", "2wikimqa", "musique", "covidqa_long", "tatqa_tables")
+ABLATION_SETS = (
+    "nq_20docs",
+    "hotpotqa",
+    "2wikimqa",
+    "musique",
+    "covidqa_long",
+    "tatqa_tables",
+    "code_functions",
+    "loghub_logs",
+)
 ABLATION_LIMIT = 100
 """Questions per set where many settings are tried."""
 DUPLICATE_SETS = ("nq_20docs", "hotpotqa")
