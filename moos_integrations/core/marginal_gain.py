@@ -185,18 +185,17 @@ def word_priority(
     Returns:
         Per document. Shape of each: `(words,)`. Words of repetitions come after all others.
     """
-    sizes = [len(document.unit_starts) for document in documents]
-    starts = np.cumsum([0, *sizes])
-    found = []
-    lines = [np.zeros(size, bool) for size in sizes] if structured is None else structured
-    for index, (document, score, cost) in enumerate(zip(documents, scores, costs, strict=True)):
-        owner = document.unit_of_word
-        gain = gains.gain[starts[index] : starts[index + 1]]
-        again = gains.repeated[starts[index] : starts[index + 1]]
-        shares = np.where(lines[index], 0.0, whole_from)
-        level = _levels(score.metric, np.maximum(cost, 1), owner, shares)
-        found.append(gain[owner] / temperature - np.log(level) - np.where(again[owner], _AFTER_ALL, 0.0))
-    return found
+    if not documents:
+        return []
+    starts = np.cumsum([0, *(len(document.unit_starts) for document in documents)])
+    owner = np.concatenate([document.unit_of_word + start for document, start in zip(documents, starts, strict=False)])
+    metric = np.concatenate([score.metric for score in scores])
+    shares = (
+        np.full(len(gains), whole_from) if structured is None else np.where(np.concatenate(structured), 0, whole_from)
+    )
+    level = _levels(metric, np.maximum(np.concatenate(costs), 1), owner, shares)
+    entry = gains.gain / temperature - np.where(gains.repeated, _AFTER_ALL, 0.0)
+    return np.split(entry[owner] - np.log(level), np.cumsum([len(document) for document in documents])[:-1])
 
 
 def relative_odds(gains: UnitGains) -> FloatArray:

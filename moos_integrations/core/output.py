@@ -44,7 +44,7 @@ class Output:
         """
         self._texts, self._counter, self._separator = texts, counter, separator
         self.order = tuple(range(len(texts)) if order is None else order)
-        self._last = [(b"", "")] * len(texts)
+        self._last: list[tuple[bytes, list[Span], str]] = [(b"", [], "")] * len(texts)
         self.costs = [own.costs for own in texts]
         sources = [own.document.text for own in texts]
         self.original_tokens = self.whole_tokens = counter.count(joined(sources, separator))
@@ -53,14 +53,16 @@ class Output:
 
     def text(self, kept: Sequence[BoolArray]) -> str:
         """The joined output."""
-        return joined([self._rendered(index, kept[index]) for index in self.order], self._separator)
+        return joined([self._rendered(index, kept[index])[1] for index in self.order], self._separator)
 
-    def _rendered(self, index: int, kept: BoolArray) -> str:
-        """One document's text. A search for the cut changes few documents from one try to the next."""
+    def _rendered(self, index: int, kept: BoolArray) -> tuple[list[Span], str]:
+        """One document's spans and text. A search for the cut changes few documents from one try to the next."""
         key = kept.tobytes()
         if self._last[index][0] != key:
-            self._last[index] = key, self._texts[index].renderer.text(kept)
-        return self._last[index][1]
+            own = self._texts[index]
+            spans = own.renderer.spans(kept)
+            self._last[index] = key, spans, "".join([own.document.text[start:end] for start, end in spans])
+        return self._last[index][1:]
 
     def measure(self, kept: Sequence[BoolArray]) -> int:
         """Its tokens."""
@@ -76,8 +78,7 @@ class Output:
         document, tokens = own.document, own.tokens
         if selection.whole:
             return CompressedDocument(index, document.text, whole(document.text), tokens, tokens, ())
-        spans = own.renderer.spans(kept)
-        text = "".join([document.text[start:end] for start, end in spans])
+        spans, text = self._rendered(index, kept)
         return CompressedDocument(
             index, text, tuple(spans), tokens, self._counter.count(text), _dropped_units(document, kept)
         )
