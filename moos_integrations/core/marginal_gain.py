@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -325,6 +326,16 @@ def _shingles(words: Sequence[str]) -> list[int]:
     return [hash(tuple(words[start : start + _SHINGLE])) for start in range(len(words) - _SHINGLE + 1)]
 
 
+def _may_repeat(shingles: Sequence[Sequence[int]]) -> bool:
+    """Whether any unit has enough runs of words that stand elsewhere too: mostly none has, and that is seen sooner."""
+    sizes = np.array([len(own) for own in shingles], np.int64)
+    flat = np.fromiter(chain.from_iterable(shingles), np.int64, int(sizes.sum()))
+    _, which, times = np.unique(flat, return_inverse=True, return_counts=True)
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    elsewhere = np.bincount(owner, weights=times[which] > 1, minlength=len(sizes))
+    return bool(((elsewhere > 0) & (elsewhere >= _REPEATED * sizes)).any())
+
+
 def _repetitions(
     shingles: Sequence[Sequence[int]], document: IntArray, relevance: FloatArray
 ) -> tuple[BoolArray, IntArray]:
@@ -338,6 +349,8 @@ def _repetitions(
         Whether each unit is a repetition, and the unit with which it shares most; -1 for others.
     """
     repeated, original = np.zeros(len(shingles), bool), np.full(len(shingles), -1)
+    if not _may_repeat(shingles):
+        return repeated, original
     seen: dict[int, int] = {}
     home = document.tolist()
     for unit in np.argsort(-relevance, kind="stable").tolist():
