@@ -26,6 +26,8 @@ SPENDERS = (
     "moos", "sentences", "words", "uniform rate",
     "bm25", "embeddings", "embeddings, mmr", "documents, embeddings", "random",
 )  # fmt: skip
+RIVALS = ("moos", "uniform rate", "bm25", "embeddings", "embeddings, mmr", "documents, embeddings")
+_SHOWN = "0.125"
 STATISTICS = ("class_diag", "class_dist", "global_diag")
 NOT_MEASURED = "Not measured yet.\n"
 _BLOCK = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- /results -->)", re.DOTALL)
@@ -288,6 +290,16 @@ def budgets() -> str:
     return table(header, rows) if rows else NOT_MEASURED
 
 
+def budgets_short() -> str:
+    """One row per set at one budget; sets with too few questions to say anything are left to the full table."""
+    rows = [
+        [name, f"{entry['questions']}", *best_bold([entry["methods"][own][_SHOWN]["value"] for own in RIVALS])]
+        for name, entry in found("budgets").items()
+        if entry["questions"] >= 30
+    ]
+    return table([f"{budget_label(_SHOWN)} of the tokens", "questions", *RIVALS], rows) if rows else NOT_MEASURED
+
+
 def budget_rows(name: str, entry: dict[str, Any]) -> list[list[str]]:
     """One row per budget; none for a set of which nothing can survive."""
     if not entry["questions"]:
@@ -527,6 +539,7 @@ BLOCKS = {
     "ranking": ranking,
     "ranking_reductions": ranking_reductions,
     "budgets": budgets,
+    "budgets_short": budgets_short,
     "gain_ablation": gain_ablation,
     "duplicates": duplicates,
     "calibration": calibrated,
