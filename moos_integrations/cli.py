@@ -256,8 +256,8 @@ def evaluate(
     parts: Annotated[
         str,
         typer.Option(
-            help="Some of `recall`, `sweep`, `ranking`, `pairs`, `budgets`, `gain_ablation` and `duplicates`, with "
-            "commas between."
+            help="Some of `recall`, `sweep`, `ranking`, `pairs`, `budgets`, `gain_ablation`, `unit_size` "
+            "and `duplicates`, with commas between."
         ),
     ] = "recall,sweep,ranking,pairs,budgets",
     sets: Annotated[str | None, typer.Option(help="Only these data sets, with commas between.")] = None,

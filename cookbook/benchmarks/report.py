@@ -318,16 +318,26 @@ def budget_rows(name: str, entry: dict[str, Any]) -> list[list[str]]:
 
 def gain_ablation() -> str:
     """Mean over the sets for every setting of the marginal gain; best of each budget bold."""
-    sets = list(found("gain_ablation").values())
+    return means_over_sets("gain_ablation", "setting")
+
+
+def unit_size() -> str:
+    """Mean over the sets by the number of sentences or lines in a unit."""
+    return means_over_sets("unit_size", "sentences or lines per unit")
+
+
+def means_over_sets(part: str, what: str) -> str:
+    """One row per method; best of each budget bold."""
+    sets = list(found(part).values())
     if not sets:
         return NOT_MEASURED
-    names, shares = list(sets[0]["methods"]), list(sets[0]["methods"]["defaults"])
+    names, shares = list(sets[0]["methods"]), list(next(iter(sets[0]["methods"].values())))
     columns = [
         best_bold([known_mean([entry["methods"][name][share]["value"] for entry in sets]) for name in names])
         for share in shares
     ]
     rows = [[name, *cells] for name, *cells in zip(names, *columns, strict=True)]
-    return table([f"setting, mean over {len(sets)} sets", *[budget_label(share) for share in shares]], rows)
+    return table([f"{what}, mean over {len(sets)} sets", *[budget_label(share) for share in shares]], rows)
 
 
 def duplicates() -> str:
@@ -541,6 +551,7 @@ BLOCKS = {
     "budgets": budgets,
     "budgets_short": budgets_short,
     "gain_ablation": gain_ablation,
+    "unit_size": unit_size,
     "duplicates": duplicates,
     "calibration": calibrated,
     "latency": latency,

@@ -33,7 +33,7 @@ from moos_integrations.core.output import Output
 from moos_integrations.core.prepared import PreparedText
 from moos_integrations.core.selection import select
 from moos_integrations.core.tokens import TokenCounter
-from moos_integrations.core.types import BoolArray, FloatArray, Scorer, WordScores
+from moos_integrations.core.types import BoolArray, FloatArray, Scorer, SegmentedText, WordScores
 from moos_integrations.evaluation.data import Document, Question, Records, data_file, hotpotqa_held_out, read_asked
 from moos_integrations.evaluation.metrics import estimate, normalise, paired, ratio, survives
 from moos_integrations.evaluation.ranking import Pool, bm25_scores, embedded, random_scores
@@ -66,6 +66,8 @@ ABLATION_SETS = (
     "code_functions",
     "loghub_logs",
 )
+UNIT_SIZES = (1, 2, 4)
+"""Sentences or lines per unit."""
 ABLATION_LIMIT = 100
 """Questions per set where many settings are tried."""
 DUPLICATE_SETS = ("nq_20docs", "hotpotqa")
@@ -112,9 +114,11 @@ class Case:
     retrieved: FloatArray | None = None
 
     @classmethod
-    def of(cls, question: Question, scorer: Scorer, counter: TokenCounter) -> Case:
-        """Segment and score the documents of a question."""
+    def of(cls, question: Question, scorer: Scorer, counter: TokenCounter, unit_size: int = 1) -> Case:
+        """Segment and score the documents of a question; `unit_size` sentences or lines make a unit."""
         pool = Pool.of(question)
+        if unit_size > 1:
+            pool = replace(pool, documents=tuple(coarser(document, unit_size) for document in pool.documents))
         scores = scorer.score(pool.documents, question.question)
         texts = [PreparedText(document, counter) for document in pool.documents]
         return cls(pool, scores, Output(texts, counter, DEFAULT_SEPARATOR), texts)
@@ -166,6 +170,12 @@ class Case:
                 inside |= (document.word_starts < end) & (document.word_ends > start)
             held, total = held + int(cost[inside & own].sum()), total + int(cost[inside].sum())
         return held / total if total else float("nan")
+
+
+def coarser(document: SegmentedText, size: int) -> SegmentedText:
+    """The same words, with every `size` units joined into one."""
+    starts = document.unit_starts[::size]
+    return replace(document, unit_starts=starts, unit_ends=np.append(starts[1:], document.unit_ends[-1:]))
 
 
 # --- orders of words -------------------------------------------------------------------------------------------------

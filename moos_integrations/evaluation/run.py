@@ -171,6 +171,20 @@ class Evaluation:
         methods = {label: [own.priority(case) for case in cases] for label, own in budgets.GRID.items()}
         return {"skipped": skipped, **budgets.compare(cases, methods, self._counter, against="defaults")}
 
+    def unit_size(self, name: str) -> dict[str, Any]:
+        """The same, with several sentences or lines to a unit."""
+        limit = min(self.options.limit or budgets.ABLATION_LIMIT, budgets.ABLATION_LIMIT)
+        records = budgets.read_set(self.options.data, name, limit, skip_bad=self.options.skip_bad)
+        by_size = [self._cases_of(records, f"{name}, {size}", unit_size=size) for size in budgets.UNIT_SIZES]
+        known = set(map(id, budgets.measurable(by_size[0])))
+        rows = [row for row in zip(*by_size, strict=True) if id(row[0]) in known]
+        methods = {
+            str(size): [budgets.Settings().priority(case) for case in column]
+            for size, column in zip(budgets.UNIT_SIZES, zip(*rows, strict=True), strict=True)
+        }
+        cases = [row[0] for row in rows]  # orders are of words, which are the same whatever the units
+        return {"skipped": records.skipped, **budgets.compare(cases, methods, self._counter, against="1")}
+
     def duplicates(self, name: str) -> dict[str, Any]:
         """The same token budgets with every document retrieved twice, and with overlapping chunks."""
         limit = min(self.options.limit or budgets.ABLATION_LIMIT, budgets.ABLATION_LIMIT)
@@ -201,9 +215,11 @@ class Evaluation:
         records = budgets.read_set(self.options.data, name, limit, skip_bad=self.options.skip_bad)
         return budgets.measurable(self._cases_of(records.items, name, alpha)), records.skipped
 
-    def _cases_of(self, questions: Iterable[Question], label: str, alpha: float = DEFAULT_ALPHA) -> list[Case]:
+    def _cases_of(
+        self, questions: Iterable[Question], label: str, alpha: float = DEFAULT_ALPHA, unit_size: int = 1
+    ) -> list[Case]:
         scorer = _scorer(self.classifier, alpha, self.options.outlier_statistic)
-        return [Case.of(question, scorer, self._counter) for question in self.watch(questions, label)]
+        return [Case.of(question, scorer, self._counter, unit_size) for question in self.watch(questions, label)]
 
     def _plain_and_ours(self, cases: Sequence[Case]) -> Methods:
         known = budgets.ours(cases) | budgets.without_model(cases, self._embedder, self.options.seed)
@@ -244,6 +260,12 @@ PARTS = {
         "gain_ablation",
         budgets.ABLATION_SETS,
         Evaluation.gain_ablation,
+        {"budgets": budgets.BUDGETS, "ablation_limit": budgets.ABLATION_LIMIT},
+    ),
+    "unit_size": Part(
+        "unit_size",
+        budgets.ABLATION_SETS,
+        Evaluation.unit_size,
         {"budgets": budgets.BUDGETS, "ablation_limit": budgets.ABLATION_LIMIT},
     ),
     "duplicates": Part(

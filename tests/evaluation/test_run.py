@@ -78,6 +78,7 @@ def test_the_command_measures_every_part(data: Path, tiny_model: Path, tmp_path:
         spent["methods"]
     )
     assert set(spent["sources"]) == {"made up"}
+    assert set(found["unit_size"]["sets"]["musique"]["methods"]) == {"1", "2", "4"}
     assert "no redundancy" in found["gain_ablation"]["sets"]["musique"]["methods"]
     assert set(found["duplicates"]["sets"]["hotpotqa"]["every document twice"]) == {"once", "repeated"}
 
