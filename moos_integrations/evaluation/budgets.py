@@ -34,7 +34,8 @@ from moos_integrations.core.prepared import PreparedText
 from moos_integrations.core.selection import select
 from moos_integrations.core.tokens import TokenCounter
 from moos_integrations.core.types import BoolArray, FloatArray, Scorer, SegmentedText, WordScores
-from moos_integrations.evaluation.data import Document, Question, Records, data_file, hotpotqa_held_out, read_asked
+from moos_integrations.evaluation import ranking
+from moos_integrations.evaluation.data import Document, Question, Records, read_asked
 from moos_integrations.evaluation.metrics import estimate, normalise, paired, ratio, survives
 from moos_integrations.evaluation.ranking import Pool, bm25_scores, embedded, random_scores
 
@@ -82,17 +83,8 @@ Methods = dict[str, list[Priority]]
 
 
 def read_set(data: Path, name: str, limit: int | None = None, *, skip_bad: bool = False) -> Records[Question]:
-    """The questions of a set; of `hotpotqa` only those that are held out from training.
-
-    Raises:
-        InputError: If the file is missing or a record is malformed.
-    """
-    path = data_file(data, name)
-    if name != "hotpotqa":
-        return read_asked(path, limit=limit, skip_bad=skip_bad)
-    records = read_asked(path, skip_bad=skip_bad)
-    ids = hotpotqa_held_out(record.id for record in records)
-    return Records(tuple([record for record in records if record.id in ids][:limit]), records.skipped)
+    """The questions of a set of any schema; see `ranking.read_set`."""
+    return ranking.read_set(data, name, limit, skip_bad=skip_bad, read=read_asked)
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,16 +38,23 @@ _BATCH_PIECES = 2048  # padding included, in one pass of the embedder; larger on
 _LEAST, _MOST = 1e-6, 1 - 1e-6  # probabilities are moved in between, so that their log-odds are finite
 
 
-def read_set(data: Path, name: str, limit: int | None = None, *, skip_bad: bool = False) -> Records[Question]:
-    """The questions of a set; of `hotpotqa` only those that are held out from training.
+def read_set(
+    data: Path,
+    name: str,
+    limit: int | None = None,
+    *,
+    skip_bad: bool = False,
+    read: Callable[..., Records[Question]] = read_questions,
+) -> Records[Question]:
+    """The questions of a set, by a reader of its file; of `hotpotqa` only those that are held out from training.
 
     Raises:
         InputError: If the file is missing or a record is malformed.
     """
     path = data_file(data, name)
     if name != "hotpotqa":
-        return read_questions(path, limit=limit, skip_bad=skip_bad)
-    records = read_questions(path, skip_bad=skip_bad)
+        return read(path, limit=limit, skip_bad=skip_bad)
+    records = read(path, skip_bad=skip_bad)
     ids = hotpotqa_held_out(record.id for record in records)
     return Records(tuple([record for record in records if record.id in ids][:limit]), records.skipped)
 
