@@ -56,7 +56,11 @@ class CompressorFields(BaseModel):
     budget_tokens: int | None = Field(
         default=None, description="Ceiling in target-LLM tokens over all documents, joined."
     )
-    threshold: float | None = Field(default=None, description="Keep words whose metric is at least this, in [0, 1].")
+    threshold: float | None = Field(
+        default=None,
+        description="Adaptive, in [0, 1]: with a question, keep the units that are at least this share as likely to be "
+        "needed as the best one; without, the words whose metric is at least this.",
+    )
     alpha: float = Field(
         default=DEFAULT_ALPHA, description="Weight of the preserve probability against the outlier score."
     )

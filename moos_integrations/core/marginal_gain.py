@@ -42,7 +42,7 @@ class UnitGains:
 
     Attributes:
         document: Index of each unit's document. Shape of this and all others: `(units,)`.
-        relevance: Log-odds that the question needs it; without a question, that a reader needs it.
+        relevance: What scorer, matched terms and retriever say of its being needed, added up in log-odds.
         redundancy: Largest cosine to the units it was compared with, in [-1, 1]; 1 for a repetition.
         against: Index of the unit it is most like; -1 if it was compared with none.
         repeated: Its text stands in a better unit already.

@@ -59,9 +59,9 @@ class Output:
         """One document's spans and text. A search for the cut changes few documents from one try to the next."""
         key = kept.tobytes()
         if self._last[index][0] != key:
-            own = self._texts[index]
-            spans = own.renderer.spans(kept)
-            self._last[index] = key, spans, "".join([own.document.text[start:end] for start, end in spans])
+            renderer = self._texts[index].renderer
+            spans = renderer.spans(kept)
+            self._last[index] = key, spans, renderer.text(spans)
         return self._last[index][1:]
 
     def measure(self, kept: Sequence[BoolArray]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 import regex
@@ -94,10 +95,10 @@ class Renderer:
         strength, gap = best // (gaps + 1), gaps - best % (gaps + 1)
         return np.where((self._closes[right] | self._opens[left]) & (strength < _LINE), -1, gap)
 
-    def text(self, kept: BoolArray) -> str:
-        """The kept text: the concatenation of `spans(kept)`."""
+    def text(self, spans: Sequence[Span]) -> str:
+        """The kept text: the concatenation of what `spans` gave."""
         source = self._text
-        return "".join([source[start:end] for start, end in self.spans(kept)])
+        return "".join([source[start:end] for start, end in spans])
 
 
 def _may_break(text: str, before: IntArray, after: IntArray) -> BoolArray:

@@ -15,7 +15,8 @@ from moos_integrations.core.text import segment
 def render(text: str, keep: str) -> str:
     """Render with the words listed in `keep` (each names all its occurrences)."""
     document = segment(text)
-    return Renderer(document).text(np.array([word in keep.split() for word in document.words()], bool))
+    renderer = Renderer(document)
+    return renderer.text(renderer.spans(np.array([word in keep.split() for word in document.words()], bool)))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_output_is_a_subsequence_that_holds_all_kept_words(text: str, data: st.D
     kept = np.array(data.draw(st.lists(st.booleans(), min_size=len(document), max_size=len(document))), bool)
     renderer = Renderer(document)
     spans = renderer.spans(kept)
-    assert renderer.text(kept) == "".join(text[start:end] for start, end in spans)
+    assert renderer.text(spans) == "".join(text[start:end] for start, end in spans)
     assert all(start < end for start, end in spans)
     assert all(left[1] < right[0] for left, right in itertools.pairwise(spans))
     inside = {position for start, end in spans for position in range(start, end)}
@@ -62,4 +63,5 @@ def test_everything_kept_is_the_source_without_its_outer_white_space(text: str) 
     document = segment(text)
     if len(document):
         start, end = document.word_starts[0], document.word_ends[-1]
-        assert Renderer(document).text(np.ones(len(document), bool)) == text[start:end]
+        renderer = Renderer(document)
+        assert renderer.text(renderer.spans(np.ones(len(document), bool))) == text[start:end]
