@@ -94,7 +94,7 @@ def load_classifier(
 @lru_cache(maxsize=4)
 def _load_classifier(name: str, device: str, dtype: str, preserve_label: str | int | None) -> Classifier:
     source = _resolve(name)
-    where, what = _device(device), _dtype(dtype, _device(device))
+    where, what = placement(device, dtype)
     with _quiet():
         model, tokenizer = _from_pretrained(name, source)
     return classifier_of(name, model.requires_grad_(False).to(device=where, dtype=what), tokenizer, preserve_label)
@@ -239,6 +239,15 @@ def _device(device: str) -> torch.device:
         raise ConfigError(
             f"`device` must be 'auto' or a torch device such as 'cpu' or 'cuda:0', got {device!r}."
         ) from error
+
+
+def placement(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """Where a model goes and what it computes in; the arguments are those of `load_classifier`.
+
+    Raises:
+        ConfigError: On an unknown device or dtype.
+    """
+    return _device(device), _dtype(dtype, _device(device))
 
 
 def _dtype(dtype: str, device: torch.device) -> torch.dtype:

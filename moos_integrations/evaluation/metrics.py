@@ -1,10 +1,15 @@
-"""Does an answer survive, and how sure is a share: normalisation, ratios, bootstrap intervals, paired differences."""
+"""Metrics of answers and of kept text, and how sure they are.
+
+Does an answer survive; exact match, containment, F1 and ROUGE of a reader's answer; ratios with bootstrap intervals,
+paired differences.
+"""
 
 from __future__ import annotations
 
 import re
 import string
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moos_integrations.core.types import FloatArray
+from moos_integrations.errors import MissingExtraError
 
 DRAWS = 2000
 """Bootstrap samples behind an interval."""
@@ -38,6 +44,61 @@ def survives(answers: Sequence[str], text: str) -> bool:
         text: Already normalised.
     """
     return any((answer := _normalised_answer(each)).strip() and answer in text for each in answers)
+
+
+def exact_match(given: str, accepted: Sequence[str]) -> float:
+    """1 if an answer is one of the accepted ones after `normalise`, else 0 (SQuAD)."""
+    return float(any(normalise(given) == _normalised_answer(each) for each in accepted))
+
+
+def containment(given: str, accepted: Sequence[str]) -> float:
+    """1 if one of the accepted answers stands in the given one as whole words, else 0."""
+    return float(survives(accepted, normalise(given)))
+
+
+def token_f1(given: str, accepted: Sequence[str]) -> float:
+    """Best F1 over the accepted answers of the words that both have, after `normalise` (SQuAD); in [0, 1]."""
+    return max((_f1(normalise(given).split(), _normalised_answer(each).split()) for each in accepted), default=0.0)
+
+
+def _f1(given: list[str], accepted: list[str]) -> float:
+    if not given or not accepted:
+        return float(given == accepted)
+    shared = sum((Counter(given) & Counter(accepted)).values())
+    return 2 * shared / (len(given) + len(accepted))
+
+
+def rouge(given: str, accepted: Sequence[str], kind: str = "rouge2") -> tuple[float, float]:
+    """Best ROUGE recall and F1 over the references, by the package rouge-score with stemming; each in [0, 1].
+
+    Args:
+        given: A summary, or the text that is left to be summarised: then recall is what matters.
+        accepted: The references.
+        kind: "rouge1", "rouge2" or "rougeL".
+
+    Raises:
+        MissingExtraError: If rouge-score is not installed.
+    """
+    scorer = _rouge_scorer(kind)
+    scores = [scorer.score(reference, given)[kind] for reference in accepted]
+    return max((own.recall for own in scores), default=0.0), max((own.fmeasure for own in scores), default=0.0)
+
+
+@lru_cache(maxsize=4)
+def _rouge_scorer(kind: str) -> Any:
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError as error:
+        raise MissingExtraError("rouge_score", extra="eval") from error
+    return RougeScorer([kind], use_stemmer=True)
+
+
+def measure_answers(given: Sequence[str], accepted: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Exact match, containment and F1 of a reader's answers, each with its interval, and how many there are."""
+    found: dict[str, Any] = {"questions": len(given)}
+    for name, metric in (("exact_match", exact_match), ("containment", containment), ("f1", token_f1)):
+        found[name] = estimate([metric(own, right) for own, right in zip(given, accepted, strict=True)])
+    return found
 
 
 def ratio(hits: npt.ArrayLike, totals: npt.ArrayLike | None = None) -> float | None:

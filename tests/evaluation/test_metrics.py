@@ -3,7 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moos_integrations.evaluation.metrics import bootstrap_interval, estimate, normalise, paired, ratio, survives
+from moos_integrations.evaluation.metrics import (
+    bootstrap_interval,
+    containment,
+    estimate,
+    exact_match,
+    measure_answers,
+    normalise,
+    paired,
+    ratio,
+    rouge,
+    survives,
+    token_f1,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +60,33 @@ def test_paired_differences_are_sharper_than_two_intervals() -> None:
     right = np.random.default_rng(1).random(100)
     assert paired(right + 0.1, right) == {"difference": 0.1, "interval": [0.1, 0.1]}
     assert paired([2, 1], [1, 1], [2, 2])["difference"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("given", "accepted", "exact", "contained", "f1"),
+    [
+        ("the Ada Byron", ["ada byron!"], 1, 1, 1),
+        ("It was Ada Byron", ["Ada Byron", "A. Byron"], 0, 1, 2 / 3),
+        ("Ada", ["Ada Byron"], 0, 0, 2 / 3),
+        ("", ["Ada Byron"], 0, 0, 0),
+        ("the", ["a"], 1, 0, 1),  # nothing is left of either
+        ("x x", ["x"], 0, 1, 2 / 3),  # a word counts as often as it stands there
+        ("x", [], 0, 0, 0),
+    ],
+)
+def test_answers(given: str, accepted: list[str], exact: float, contained: float, f1: float) -> None:
+    assert exact_match(given, accepted) == exact
+    assert containment(given, accepted) == contained
+    assert token_f1(given, accepted) == pytest.approx(f1)
+
+
+def test_answers_are_measured_together() -> None:
+    found = measure_answers(["Ada", "3 May"], [["Ada"], ["4 May"]])
+    assert (found["questions"], found["exact_match"]["value"], found["f1"]["value"]) == (2, 0.5, 0.75)
+
+
+def test_rouge_takes_the_best_reference() -> None:
+    recall, f1 = rouge("the bridges were built by ada", ["nothing alike", "the bridge was built by ada byron"])
+    assert recall == pytest.approx(3 / 6)  # the bridg, built by, by ada of six pairs; words are stemmed
+    assert f1 == pytest.approx(2 * 3 / (5 + 6))
+    assert rouge("x", []) == (0, 0)
