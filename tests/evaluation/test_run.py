@@ -36,9 +36,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(folder, name, squad)
     for name in ("tatqa_tables", "code_functions", "nq_10docs", *ranking.SETS):
         write(folder, name, pages)
-    for name in ("covidqa_long", "loghub_logs", "narrativeqa_summary", "qmsum", "quality"):
+    for name in ("covidqa_long", "loghub_logs", "multi_news", "narrativeqa_summary", "qmsum", "quality"):
         write(folder, name, long)
     write(folder, "google_compression_cased", pair)
+    for name in ("gsm8k", "bbh_cot"):
+        write(folder, name, {"prompt": CONTEXT, "question": "When?", "answer": "3 May"})
     return folder
 
 
