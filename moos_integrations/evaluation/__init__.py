@@ -1,5 +1,40 @@
-"""Measuring models: readers of the data sets, metrics, and the parts of `moos evaluate`; and `calibrate`."""
+"""Measuring: readers of the data sets, metrics, what readers make of contexts, and the parts of `moos evaluate`.
+
+For one's own questions: `calibrate` finds a target, `rate_curves` draws what every rate leaves.
+"""
 
 from moos_integrations.evaluation.calibration import Calibration, calibrate
+from moos_integrations.evaluation.curves import RateCurves, rate_curves
+from moos_integrations.evaluation.hub import read_hub
+from moos_integrations.evaluation.metrics import exact_match, measure_answers, rouge, survives, token_f1
+from moos_integrations.evaluation.readers import (
+    CausalReader,
+    ChatReader,
+    LlamaCppReader,
+    Readers,
+    SpanReader,
+    log_likelihoods,
+)
+from moos_integrations.evaluation.survival import json_validity, survival, table_validity
 
-__all__ = ["Calibration", "calibrate"]
+__all__ = [
+    "Calibration",
+    "CausalReader",
+    "ChatReader",
+    "LlamaCppReader",
+    "RateCurves",
+    "Readers",
+    "SpanReader",
+    "calibrate",
+    "exact_match",
+    "json_validity",
+    "log_likelihoods",
+    "measure_answers",
+    "rate_curves",
+    "read_hub",
+    "rouge",
+    "survival",
+    "survives",
+    "table_validity",
+    "token_f1",
+]
