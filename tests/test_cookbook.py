@@ -72,7 +72,9 @@ def test_notebook_asks_one_question(path):
 
 @each_notebook
 def test_notebook_uses_the_public_api(path):
-    public = {"moos_integrations", "moos_integrations.langchain", "moos_integrations.llama_index"}
+    public = {"moos_integrations"} | {
+        f"moos_integrations.{name}" for name in ("evaluation", "langchain", "llama_index")
+    }
     nodes = [node for cell in code_cells(read(path)) for node in ast.walk(ast.parse(cell.source))]
     modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
