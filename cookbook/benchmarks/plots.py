@@ -4,6 +4,9 @@
 
 * `ranking_SET.svg`: share of questions whose answer survives, against the words kept, for each ranker;
 * `recall.svg`: query-free answer recall against the rate, mean over the sets, for each method;
+* `answers.svg`: what readers make of every method's contexts, against the tokens kept, mean over the sets of questions;
+* `end_to_end.svg`: seconds from context to answer with and without compression, against the length of the context;
+* `documents.svg`: milliseconds per call, against the number of documents, ours and LLMLingua-2 on the same weights;
 * `layers.svg`: cosine between preserve and discard words in every layer, for each `beta` of training.
 """
 
@@ -14,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from report import RANKERS, RATES, budget_label, found, known_mean, load, methods_of
+from report import RANKERS, RATES, READ, answer_means, budget_label, found, known_mean, load, methods_of, times_fewer
 
 mpl.use("agg")
 # Text stays text, and the same figures give the same bytes.
@@ -97,9 +100,74 @@ def layers() -> list[Path]:
     return [save(figure, "layers")]
 
 
+def answers() -> list[Path]:
+    """Log-likelihood and F1 beside each other; ours thick, the others in colours of their own."""
+    entries = list(found("answers").values())
+    if not entries:
+        return []
+    shares = tuple(entries[0]["methods"]["moos"])
+    columns, means = answer_means(shares)
+    figure = Figure(figsize=(2 * SIZE[0], SIZE[1] + 1))
+    for axes, metric in zip(figure.subplots(1, 2), ("log_likelihood", "f1"), strict=True):
+        colours = iter(mpl.colormaps["tab20"].colors)
+        for method, values in means.items():
+            known = [
+                (share, value)
+                for (own, share), value in zip(columns, values, strict=True)
+                if own == metric and value is not None
+            ]
+            style = {"linewidth": 3.0, "color": "black"} if method == "moos" else {"color": next(colours)}
+            across = [times_fewer(share) for share, _ in known]
+            axes.plot(across, [value for _, value in known], marker=".", label=method, **style)
+        axes.set(xlabel="times fewer tokens", ylabel=READ[metric], title="mean over the sets of questions")
+    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return [save(figure, "answers")]
+
+
+def end_to_end() -> list[Path]:
+    """One panel per reader, both axes logarithmic."""
+    try:
+        readers = load("end_to_end")["readers"]
+    except FileNotFoundError:
+        return []
+    figure = Figure(figsize=(2 * SIZE[0], SIZE[1]))
+    for axes, (name, reader) in zip(figure.subplots(1, len(readers), squeeze=False)[0], readers.items(), strict=True):
+        cases = [case for case in reader["cases"] if "without" in case]
+        lengths = [case["without"]["context_tokens"] for case in cases]
+        totals = {"no compression": [case["without"]["total_seconds"] for case in cases]}
+        for rate in cases[0]["with"] if cases else ():
+            totals[f"{rate} fewer tokens"] = [case["with"][rate]["total_seconds"] for case in cases]
+        for label, seconds in totals.items():
+            axes.plot(lengths, seconds, "--" if label == "no compression" else "-", marker=".", label=label)
+        axes.set(title=name, xlabel="tokens of context", ylabel="seconds to the answer", xscale="log", yscale="log")
+        axes.legend(fontsize="small")
+    return [save(figure, "end_to_end")]
+
+
+def documents() -> list[Path]:
+    """Of `speed.json`, one line per length of the documents and engine."""
+    try:
+        cases = load("speed")["cases"]
+    except FileNotFoundError:
+        return []
+    figure, axes = axes_of("time of one call", "documents", "milliseconds")
+    for words, style in zip(sorted({case["words"] for case in cases}), ("-", "--", ":"), strict=True):
+        own = [case for case in cases if case["words"] == words]
+        for engine, colour in (("moos", "black"), ("llmlingua2", "tab:orange")):
+            known = [
+                (case["documents"], case[engine]["milliseconds"]) for case in own if "milliseconds" in case[engine]
+            ]
+            axes.plot(
+                *zip(*known, strict=True), style, color=colour, marker=".", label=f"{engine}, {words:,} words each"
+            )
+    axes.set(xscale="log", yscale="log")
+    axes.legend(fontsize="small")
+    return [save(figure, "documents")]
+
+
 def main() -> None:
     """Draw everything that there are results for."""
-    for path in (*ranking(), *recall(), *layers()):
+    for path in (*ranking(), *recall(), *answers(), *end_to_end(), *documents(), *layers()):
         print(path.name)
 
 

@@ -416,6 +416,202 @@ def ceiling() -> str:
     return table([*header, "unused share, median", "90 %", "99 %", "much unused, not told"], rows)
 
 
+# --- readers ---------------------------------------------------------------------------------------------------------
+
+ASKED_SETS = ("nq_20docs", "hotpotqa", "2wikimqa", "musique", "narrativeqa_summary", "covidqa_long")
+"""Questions about prose whose answers are quoted: what the short table and the plot take the mean of."""
+READ = {"log_likelihood": "nats per token", "f1": "F1", "recall": "answers kept", "rouge2": "ROUGE-2 recall"}
+README_SHARES = ("0.25", "0.125", "0.0625")
+
+
+def times_fewer(share: str) -> str:
+    """A share of the tokens as the factor by which there are fewer."""
+    return f"{1 / float(share):g}x"
+
+
+def shown(metric: str, value: float | None, best: float | None) -> str:
+    """A cell of a metric, the best of its column in bold; `-` where there was nothing to measure."""
+    if value is None:
+        return "-"
+    text = f"{value:.2f}" if metric == "log_likelihood" else f"{100 * value:.1f}"
+    return f"**{text}**" if value == best else text
+
+
+def read_columns(entry: dict[str, Any]) -> list[tuple[str, str]]:
+    """The metrics and shares that a set has."""
+    cells = entry["methods"]["moos"]
+    return [(metric, share) for metric in READ for share in cells if metric in cells[share]]
+
+
+def value_of(cell: dict[str, Any], metric: str) -> float | None:
+    """A measured value; None where it was not measured or says nothing."""
+    return cell[metric]["value"] if metric in cell else None
+
+
+def answers() -> str:
+    """A table per set: what readers make of each method's contexts, and of all and of none of the text."""
+    parts = []
+    for name, entry in found("answers").items():
+        columns = read_columns(entry)
+        bests = [
+            max(
+                (v for cells in entry["methods"].values() if (v := value_of(cells[share], metric)) is not None),
+                default=None,
+            )
+            for metric, share in columns
+        ]
+        rows = [
+            [method, *[shown(metric, value_of(cells[share], metric), best)
+                       for (metric, share), best in zip(columns, bests, strict=True)]]
+            for method, cells in entry["methods"].items()
+        ]  # fmt: skip
+        for bound, cell in entry["bounds"].items():
+            rows.append(
+                [f"*{bound} of the text*", *[shown(metric, value_of(cell, metric), None) for metric, _ in columns]]
+            )
+        header = ["kept", *[f"{READ[metric]}, {times_fewer(share)}" for metric, share in columns]]
+        said = f"**{name}**: {entry['questions']} questions of {entry['tokens']:,} tokens in the mean"
+        if entry["judged_questions"]:
+            said += f", the first {entry['judged_questions']} read by the language model"
+        parts.append(f"{said}.\n\n{table(header, rows)}")
+    return "\n".join(parts) if parts else NOT_MEASURED
+
+
+def answer_means(shares: tuple[str, ...]) -> tuple[list[tuple[str, str]], dict[str, list[float | None]]]:
+    """Means over `ASKED_SETS` by method, of every metric at every share."""
+    sets = [entry for name, entry in found("answers").items() if name in ASKED_SETS]
+    columns = [(metric, share) for metric in ("log_likelihood", "f1", "recall") for share in shares]
+    names = list(sets[0]["methods"]) if sets else []
+    return columns, {
+        name: [
+            known_mean([value_of(entry["methods"][name][share], metric) for entry in sets]) for metric, share in columns
+        ]
+        for name in names
+    }
+
+
+def answers_short() -> str:
+    """The mean over the sets of quoted answers, for the README."""
+    columns, means = answer_means(README_SHARES)
+    if not means:
+        return NOT_MEASURED
+    bests = [max((v for v in column if v is not None), default=None) for column in zip(*means.values(), strict=True)]
+    rows = [
+        [name, *[shown(metric, value, best) for (metric, _), value, best in zip(columns, values, bests, strict=True)]]
+        for name, values in means.items()
+    ]
+    header = ["kept by", *[f"{READ[metric]}, {times_fewer(share)}" for metric, share in columns]]
+    return table(header, rows)
+
+
+def answers_lost() -> str:
+    """Every set, share and metric at which another method is ahead of ours: the one that is furthest ahead."""
+    rows = []
+    for name, entry in found("answers").items():
+        for metric, share in read_columns(entry):
+            cells = {
+                pair.removeprefix("moos - "): own[share][metric]
+                for pair, own in entry["differences"].items()
+                if metric in own[share] and own[share][metric]["difference"] is not None
+            }
+            ahead = {other: cell for other, cell in cells.items() if cell["difference"] < 0}
+            if ahead:
+                other, cell = min(ahead.items(), key=lambda own: own[1]["difference"])
+                scale = 1 if metric == "log_likelihood" else 100
+                low, high = (scale * edge for edge in cell["interval"])
+                told = f"{scale * cell['difference']:+.2f} [{low:+.2f}, {high:+.2f}]"
+                rows.append([name, times_fewer(share), READ[metric], other, told, f"{len(ahead)} of {len(cells)}"])
+    if not found("answers"):
+        return NOT_MEASURED
+    return table(["set", "tokens", "metric", "furthest ahead", "moos - other [95 %]", "ahead of moos"], rows)
+
+
+def answers_kept() -> str:
+    """How much of its budget each method used, what it cost, and what went wrong; over all sets."""
+    sets = found("answers")
+    if not sets:
+        return NOT_MEASURED
+    first = next(iter(sets.values()))
+    rows = []
+    for name in first["methods"]:
+        cells = {share: [entry["methods"][name][share] for entry in sets.values()] for share in first["methods"][name]}
+        used = [known_mean([cell["tokens"] for cell in own]) for own in cells.values()]
+        seconds = known_mean([cell["median_seconds"] for cell in cells["0.25"] if "median_seconds" in cell])
+        notes: dict[str, int] = {}
+        for cell in (cell for own in cells.values() for cell in own):
+            for note, count in cell.get("notes", {}).items():
+                notes[note] = notes.get(note, 0) + count
+        told = "; ".join(f"{note}: {count}" for note, count in sorted(notes.items(), key=lambda own: -own[1])[:4])
+        rows.append(
+            [
+                name,
+                *["-" if value is None else f"{value:.1%}" for value in used],
+                "-" if seconds is None else f"{1000 * seconds:,.0f}",
+                told.replace("|", "/") or "-",
+            ]
+        )
+    questions = sum(entry["questions"] for entry in sets.values())
+    asked = [f"asked {budget_label(share)}" for share in first["methods"]["moos"]]
+    return table([f"mean over {len(sets)} sets, {questions:,} questions", *asked, "ms per call", "notes"], rows)
+
+
+def end_to_end() -> str:
+    """Seconds from documents to a short answer, and how many times faster with compression."""
+    try:
+        result = load("end_to_end")
+    except FileNotFoundError:
+        return NOT_MEASURED
+    rows = []
+    for name, own in result["readers"].items():
+        for case in own["cases"]:
+            if "without" not in case:
+                rows.append([name, f"{case['length']:,}", case.get("left_out") or case.get("error", "-"), *["-"] * 6])
+                continue
+            cells = [name, f"{case['without']['context_tokens']:,}", f"{case['without']['total_seconds']:,.2f}"]
+            for row in case["with"].values():
+                cells.append(f"{row['total_seconds']:,.2f} ({row['compress_seconds']:,.2f})")
+            rows.append([*cells, *[f"{row['speed_up']:.1f}x" for row in case["with"].values()]])
+        tokens = [own["break_even"][rate]["tokens"] for rate in own["break_even"]]
+        rows.append(
+            [name, "pays from", "-", *["-" if value is None else f"{value:,} tokens" for value in tokens], "", "", ""]
+        )
+    rates = list(result["rates"])
+    header = ["reader", "tokens of context", "seconds without", *[f"with {rate} (of it compression)" for rate in rates]]
+    return f"{where(result)}\n\n{table([*header, *[f'faster at {rate}' for rate in rates]], rows)}"
+
+
+SURVIVING = ("numbers", "negations", "names", "urls", "identifiers")
+
+
+def robust_text() -> str:
+    """What is left of the words that must not be lost, and of structure; one row per set, rate and method."""
+    rows = []
+    for name, entry in found("robust_text").items():
+        for rate in (rate for rate in entry if rate.startswith("0.")):
+            for method, own in entry[rate].items():
+                kinds = [own["survived"].get(kind, {}).get("value") for kind in SURVIVING]
+                valid = [own[kind]["valid"]["value"] for kind in ("json", "tables")]
+                cells = ["-" if value is None else f"{value:.0%}" for value in (own["kept"]["value"], *kinds, *valid)]
+                changed = "-" if own["altered"]["value"] is None else f"{own['altered']['value']:.0%}"
+                failed = "; ".join(f"{told}: {times}" for told, times in own["errors"].items()).replace("|", "/")
+                rows.append([name, budget_label(rate), method, *cells, changed, failed or "-"])
+    header = ["set", "asked", "kept by", "tokens", *SURVIVING, "valid JSON", "whole tables", "altered", "errors"]
+    return table(header, rows) if rows else NOT_MEASURED
+
+
+def reader() -> str:
+    """The span reader on questions of held-out articles."""
+    try:
+        result = load("reader")
+    except FileNotFoundError:
+        return NOT_MEASURED
+    own = result["held_out_articles"]
+    cells = [percent(own[name]["value"]) for name in ("exact_match", "f1")]
+    trained = f"{result['trained_on']['examples']:,}"
+    return table(["span reader", "trained on", "questions", "exact match", "F1"],
+                 [["MiniLM, its own paragraph", trained, f"{own['questions']:,}", *cells]])  # fmt: skip
+
+
 # --- sentence compression ------------------------------------------------------------------------------------------
 
 
@@ -556,6 +752,13 @@ BLOCKS = {
     "calibration": calibrated,
     "latency": latency,
     "ceiling": ceiling,
+    "answers": answers,
+    "answers_short": answers_short,
+    "answers_lost": answers_lost,
+    "answers_kept": answers_kept,
+    "end_to_end": end_to_end,
+    "robust_text": robust_text,
+    "reader": reader,
     "pairs": pairs,
     "training": training,
     "beta_layers": beta_layers,

