@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tiny import HashScorer, save_tiny_model
+from tiny import HashScorer, save_tiny_causal_model, save_tiny_model, save_tiny_span_model
 
 from moos_integrations import ContextCompressor
 
@@ -25,6 +25,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def aware_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny WordPiece classifier that is query-aware."""
     return save_tiny_model(tmp_path_factory.mktemp("aware"), query_aware=True)
+
+
+@pytest.fixture(scope="session")
+def span_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny, untrained model with a span head."""
+    return save_tiny_span_model(tmp_path_factory.mktemp("span"))
+
+
+@pytest.fixture(scope="session")
+def causal_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny, untrained causal language model that reads 128 tokens."""
+    return save_tiny_causal_model(tmp_path_factory.mktemp("causal"))
 
 
 @pytest.fixture(scope="session")

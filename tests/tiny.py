@@ -9,9 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForQuestionAnswering,
+    BertForTokenClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from moos_integrations import SegmentedText, WordScores
+from moos_integrations.core.config import BUNDLED_MODELS
 
 CORPUS = (
     "The quick brown fox jumps over the lazy dog. Numbers like 42 and 3.14 matter, names like Ada Lovelace too.",
@@ -142,5 +151,28 @@ def save_tiny_model(
         **({"moos": {"query_aware": True, "similarity_scale": 10.0}} if query_aware else {}),
     )
     BertForTokenClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+_SIZES = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def save_tiny_span_model(folder: Path) -> Path:
+    """An untrained reader with a span head and the bundled tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(BUNDLED_MODELS / "moos-minilm-en")
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=len(tokenizer), initializer_range=1.0, num_hidden_layers=1, **_SIZES)
+    BertForQuestionAnswering(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_tiny_causal_model(folder: Path) -> Path:
+    """An untrained causal language model with the bundled tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(BUNDLED_MODELS / "moos-minilm-en")
+    torch.manual_seed(0)
+    sizes = {"max_position_embeddings": 128, "num_hidden_layers": 2, **_SIZES}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), initializer_range=0.5, **sizes)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from langchain_core.language_models import FakeListChatModel
-from transformers import AutoTokenizer, BertConfig, BertForQuestionAnswering, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 from moos_integrations.core.config import BUNDLED_MODELS
 from moos_integrations.errors import InputError, ModelError
@@ -30,28 +30,6 @@ CONTEXTS = ["It opened in 1843, on a Monday.", "The bridge was built by Ada Byro
 
 def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(BUNDLED_MODELS / "moos-minilm-en")
-
-
-@pytest.fixture(scope="module")
-def span_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("span")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    config = BertConfig(vocab_size=len(tokenizer()), initializer_range=1.0, **sizes)
-    BertForQuestionAnswering(config).save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def causal_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("causal")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    config = LlamaConfig(vocab_size=len(tokenizer()), max_position_embeddings=128, initializer_range=0.5, **sizes)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
-    return folder
 
 
 def test_spans_stand_in_their_context_whatever_the_batch(span_model: Path) -> None:
