@@ -105,6 +105,84 @@ def fill(results: Path) -> None:
     write(results, "pairs", {"sentences": 2, "keep_rate_of_people": 0.5, "methods": {"model": f1}}, "google")
 
 
+def read_cell(likely: float, f1: float, **more: object) -> dict[str, object]:
+    return {"tokens": 0.25, "log_likelihood": share(likely), "f1": share(f1), "recall": share(f1), **more}
+
+
+def fill_answers(results: Path) -> None:
+    """Ours is ahead in likelihood and behind in F1; a third method does not reach the budget."""
+    shares = ("0.25", "0.125", "0.0625")
+    methods = {
+        "moos": dict.fromkeys(shares, read_cell(-2.0, 0.5)),
+        "llmslim": dict.fromkeys(shares, read_cell(-3.0, 0.6, median_seconds=0.2, notes={"above the budget": 1})),
+        "grugify": {key: {"tokens": 0.5} for key in shares},
+    }
+    behind = {"difference": -0.1, "interval": [-0.2, 0.0]}
+    ahead = {"difference": 1.0, "interval": [0.5, 1.5]}
+    differences = {
+        "moos - llmslim": {key: {"log_likelihood": ahead, "f1": behind, "recall": behind} for key in shares},
+        "moos - grugify": {key: {} for key in shares},
+    }
+    bounds = {"whole": read_cell(-1.0, 0.9), "nothing": read_cell(-5.0, 0.0)}
+    table = {"questions": 8, "judged_questions": 4, "tokens": 2000, "methods": methods, "differences": differences}
+    write(results, "answers", {**table, "bounds": bounds}, "hotpotqa")
+
+
+def test_what_readers_found_is_shown_wins_and_losses(results: Path) -> None:
+    names = ("answers", "answers_short", "answers_lost", "answers_kept", "robust_text", "end_to_end", "reader")
+    assert {report.BLOCKS[name]() for name in names} == {report.NOT_MEASURED}
+    fill_answers(results)
+    for name in ("answers", "answers_short"):
+        shown = report.BLOCKS[name]()
+        assert "| moos | **-2.00** | **-2.00** | **-2.00** | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 |" in shown
+        assert "| llmslim | -3.00 | -3.00 | -3.00 | **60.0** |" in shown
+        assert "| grugify | - | - |" in shown
+    assert "| *whole of the text* | -1.00 |" in report.BLOCKS["answers"]()
+    lost = report.BLOCKS["answers_lost"]()
+    assert "| hotpotqa | 4x | F1 | llmslim | -10.00 [-20.00, +0.00] | 1 of 1 |" in lost
+    assert "nats" not in lost
+    kept = report.BLOCKS["answers_kept"]()
+    assert "| llmslim | 25.0% | 25.0% | 25.0% | 200 | above the budget: 3 |" in kept
+
+
+def fill_end_to_end(results: Path) -> None:
+    def row(total: float, **more: float) -> dict[str, float]:
+        return {"total_seconds": total, "compress_seconds": 0.5, **more}
+
+    cases = [
+        {"length": 1000, "without": row(4.0, context_tokens=990), "with": {"4x": row(2.0, speed_up=2.0)}},
+        {"length": 2000, "left_out": "left out: predicted 999 s"},
+    ]
+    pays = {"4x": {"tokens": 300}}
+    packages = {"torch": "2", "transformers": "5"}
+    environment = {"processor": "P", "torch_threads": 2, "python": "3", "packages": packages, "date": "today"}
+    readers = {"smollm2": {"cases": cases, "break_even": pays}}
+    payload = {"environment": environment, "rates": {"4x": 0.25}, "readers": readers}
+    (results / "end_to_end.json").write_text(json.dumps(payload), encoding="utf-8")
+
+
+def test_end_to_end_times_are_shown(results: Path) -> None:
+    fill_end_to_end(results)
+    shown = report.BLOCKS["end_to_end"]()
+    assert "| smollm2 | 990 | 4.00 | 2.00 (0.50) | 2.0x |" in shown
+    assert "| smollm2 | 2,000 | left out: predicted 999 s | - | - |" in shown
+    assert "| smollm2 | pays from | - | 300 tokens | - |" in shown
+
+
+def test_what_survives_is_shown(results: Path) -> None:
+    cell = {
+        "kept": share(0.5),
+        "survived": {"numbers": share(0.4), "all": share(0.4)},
+        "json": {"valid": {"value": None}},
+        "tables": {"valid": share(0.3)},
+        "altered": share(0.0),
+        "errors": {"ValueError: a | b": 2},
+    }
+    write(results, "robust_text", {"texts": 3, "items": {"numbers": 9}, "0.5": {"moos": cell}}, "tatqa_tables")
+    row = "| tatqa_tables | 50% | moos | 50% | 40% | - | - | - | - | - | 30% | 0% | ValueError: a / b: 2 |"
+    assert row in report.BLOCKS["robust_text"]()
+
+
 def write(results: Path, name: str, entry: dict[str, object], data_set: str) -> None:
     (results / f"{name}.json").write_text(json.dumps({"sets": {data_set: entry}}), encoding="utf-8")
 
@@ -132,8 +210,12 @@ def test_plots_show_what_was_measured(results: Path, capsys: pytest.CaptureFixtu
     (results / "beta_sweep.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
     plots.main()
     assert capsys.readouterr().out.split() == ["ranking_nq_20docs.svg", "recall.svg", "layers.svg"]
+    assert b"beta 0.1" in (plots.PLOTS / "layers.svg").read_bytes()
+    fill_answers(results)
+    fill_end_to_end(results)
+    plots.main()
+    assert {"answers.svg", "end_to_end.svg"} < {path.name for path in plots.PLOTS.iterdir()}
     first = {path.name: path.read_bytes() for path in plots.PLOTS.iterdir()}
-    assert b"beta 0.1" in first["layers.svg"]
     plots.main()
     assert {path.name: path.read_bytes() for path in plots.PLOTS.iterdir()} == first  # no date, no random ids
 

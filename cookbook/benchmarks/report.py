@@ -561,21 +561,27 @@ def end_to_end() -> str:
         result = load("end_to_end")
     except FileNotFoundError:
         return NOT_MEASURED
+    rates = list(result["rates"])
     rows = []
     for name, own in result["readers"].items():
         for case in own["cases"]:
             if "without" not in case:
-                rows.append([name, f"{case['length']:,}", case.get("left_out") or case.get("error", "-"), *["-"] * 6])
+                told = case.get("left_out") or case["error"]
+                rows.append([name, f"{case['length']:,}", told, *["-"] * (2 * len(rates))])
                 continue
-            cells = [name, f"{case['without']['context_tokens']:,}", f"{case['without']['total_seconds']:,.2f}"]
-            for row in case["with"].values():
-                cells.append(f"{row['total_seconds']:,.2f} ({row['compress_seconds']:,.2f})")
-            rows.append([*cells, *[f"{row['speed_up']:.1f}x" for row in case["with"].values()]])
-        tokens = [own["break_even"][rate]["tokens"] for rate in own["break_even"]]
-        rows.append(
-            [name, "pays from", "-", *["-" if value is None else f"{value:,} tokens" for value in tokens], "", "", ""]
-        )
-    rates = list(result["rates"])
+            whole, others = case["without"], [case["with"][rate] for rate in rates]
+            rows.append(
+                [
+                    name,
+                    f"{whole['context_tokens']:,}",
+                    f"{whole['total_seconds']:,.2f}",
+                    *[f"{row['total_seconds']:,.2f} ({row['compress_seconds']:,.2f})" for row in others],
+                    *[f"{row['speed_up']:.1f}x" for row in others],
+                ]
+            )
+        tokens = [own["break_even"][rate]["tokens"] for rate in rates]
+        pays = ["-" if value is None else f"{value:,} tokens" for value in tokens]
+        rows.append([name, "pays from", "-", *pays, *["-"] * len(rates)])
     header = ["reader", "tokens of context", "seconds without", *[f"with {rate} (of it compression)" for rate in rates]]
     return f"{where(result)}\n\n{table([*header, *[f'faster at {rate}' for rate in rates]], rows)}"
 

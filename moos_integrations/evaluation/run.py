@@ -48,6 +48,7 @@ class Options:
         outlier_statistic: Which outlier score the method `moos` uses.
         seed: Of the random baselines.
         skip_bad: Leave malformed records out and count them.
+        shares: Of the tokens, at which the part `answers` compares.
     """
 
     data: Path
@@ -56,6 +57,7 @@ class Options:
     outlier_statistic: OutlierStatistic = DEFAULT_STATISTIC
     seed: int = 0
     skip_bad: bool = False
+    shares: tuple[float, ...] = answers.SHARES
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ class Evaluation:
     def settings(self) -> dict[str, Any]:
         """The settings that all parts share."""
         settings = asdict(self.options)
-        del settings["data"], settings["skip_bad"]  # a path of this machine; and what it changes is counted per set
+        # A path of this machine; what is counted per set; and what stands with the part that it belongs to.
+        del settings["data"], settings["skip_bad"], settings["shares"]
         return {
             **settings,
             "tokenizer": "o200k_base",
@@ -220,6 +223,7 @@ class Evaluation:
             self._methods,
             self._counter,
             self.readers if name in answers.JUDGED else replace(self.readers, judge=None),
+            shares=options.shares,
             judged=options.limit or answers.JUDGED.get(name),
             kind=answers.KINDS.get(name, "quoted"),
             watch=lambda items: self.watch(items, name),
@@ -231,7 +235,8 @@ class Evaluation:
         own = {**self.settings, **part.settings}
         if part.measure is Evaluation.answers:
             reader, judge = self.readers.names
-            own |= {"reader": reader, "language_model": judge, "methods": list(self._methods)}
+            own |= {"shares": self.options.shares, "methods": list(self._methods)}
+            own |= {"reader": reader, "language_model": judge}
         return own
 
     # --- shared ------------------------------------------------------------------------------------------------------
@@ -316,7 +321,6 @@ PARTS = {
         answers.SETS,
         Evaluation.answers,
         {
-            "shares": answers.SHARES,
             "judged_shares": answers.JUDGED_SHARES,
             "judged": answers.JUDGED,
             "questions": answers.QUESTIONS,
