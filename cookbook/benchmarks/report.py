@@ -26,8 +26,6 @@ SPENDERS = (
     "moos", "sentences", "words", "uniform rate",
     "bm25", "embeddings", "embeddings, mmr", "documents, embeddings", "random",
 )  # fmt: skip
-RIVALS = ("moos", "uniform rate", "bm25", "embeddings", "embeddings, mmr", "documents, embeddings")
-_SHOWN = "0.125"
 STATISTICS = ("class_diag", "class_dist", "global_diag")
 NOT_MEASURED = "Not measured yet.\n"
 _BLOCK = re.compile(r"(<!-- results:(\w+) -->\n).*?(<!-- /results -->)", re.DOTALL)
@@ -290,16 +288,6 @@ def budgets() -> str:
     return table(header, rows) if rows else NOT_MEASURED
 
 
-def budgets_short() -> str:
-    """One row per set at one budget; sets with too few questions to say anything are left to the full table."""
-    rows = [
-        [name, f"{entry['questions']}", *best_bold([entry["methods"][own][_SHOWN]["value"] for own in RIVALS])]
-        for name, entry in found("budgets").items()
-        if entry["questions"] >= 30
-    ]
-    return table([f"{budget_label(_SHOWN)} of the tokens", "questions", *RIVALS], rows) if rows else NOT_MEASURED
-
-
 def budget_rows(name: str, entry: dict[str, Any]) -> list[list[str]]:
     """One row per budget; none for a set of which nothing can survive."""
     if not entry["questions"]:
@@ -478,16 +466,14 @@ def answers() -> str:
 
 
 def answer_means(shares: tuple[str, ...]) -> tuple[list[tuple[str, str]], dict[str, list[float | None]]]:
-    """Means over `ASKED_SETS` by method, of every metric at every share."""
+    """Means over `ASKED_SETS` by method, of every metric at every share; None where a method lacks one of the sets."""
     sets = [entry for name, entry in found("answers").items() if name in ASKED_SETS]
     columns = [(metric, share) for metric in ("log_likelihood", "f1", "recall") for share in shares]
-    names = list(sets[0]["methods"]) if sets else []
-    return columns, {
-        name: [
-            known_mean([value_of(entry["methods"][name][share], metric) for entry in sets]) for metric, share in columns
-        ]
-        for name in names
-    }
+    means: dict[str, list[float | None]] = {}
+    for name in sets[0]["methods"] if sets else ():
+        cells = [[value_of(entry["methods"][name][share], metric) for entry in sets] for metric, share in columns]
+        means[name] = [None if None in own else known_mean(own) for own in cells]
+    return columns, means
 
 
 def answers_short() -> str:
@@ -500,8 +486,15 @@ def answers_short() -> str:
         [name, *[shown(metric, value, best) for (metric, _), value, best in zip(columns, values, bests, strict=True)]]
         for name, values in means.items()
     ]
+    sets = {name: entry for name, entry in found("answers").items() if name in ASKED_SETS}
+    for bound in ("whole", "nothing"):
+        values = [
+            known_mean([value_of(own["bounds"][bound], metric) for own in sets.values()]) for metric, _ in columns
+        ]
+        cells = [shown(metric, value, None) for (metric, _), value in zip(columns, values, strict=True)]
+        rows.append([f"*{bound} of the text*", *cells])
     header = ["kept by", *[f"{READ[metric]}, {times_fewer(share)}" for metric, share in columns]]
-    return table(header, rows)
+    return f"Mean over {len(sets)} sets ({', '.join(sets)}):\n\n{table(header, rows)}"
 
 
 def answers_lost() -> str:
@@ -751,7 +744,6 @@ BLOCKS = {
     "ranking": ranking,
     "ranking_reductions": ranking_reductions,
     "budgets": budgets,
-    "budgets_short": budgets_short,
     "gain_ablation": gain_ablation,
     "unit_size": unit_size,
     "duplicates": duplicates,

@@ -87,12 +87,12 @@ QUESTIONS: Mapping[str, int] = {
 JUDGED: Mapping[str, int] = {
     "nq_20docs": 12,
     "hotpotqa": 25,
-    "2wikimqa": 30,
-    "musique": 12,
-    "narrativeqa_summary": 28,
+    "2wikimqa": 20,
+    "musique": 8,
+    "narrativeqa_summary": 20,
     "quality": 4,
-    "gsm8k": 6,
-    "bbh_cot": 20,
+    "gsm8k": 5,
+    "bbh_cot": 15,
 }
 """How many of them the language model is asked about, likewise; of other sets none."""
 REACHED = 1.05
