@@ -17,7 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from report import RANKERS, RATES, READ, answer_means, budget_label, found, known_mean, load, methods_of, times_fewer
+from report import (
+    RANKERS,
+    RATES,
+    READ,
+    answer_means,
+    bound_mean,
+    budget_label,
+    found,
+    known_mean,
+    load,
+    methods_of,
+    times_fewer,
+)
 
 mpl.use("agg")
 # Text stays text, and the same figures give the same bytes.
@@ -101,12 +113,13 @@ def layers() -> list[Path]:
 
 
 def answers() -> list[Path]:
-    """Log-likelihood and F1 beside each other; ours thick, the others in colours of their own."""
+    """Log-likelihood and F1 side by side; ours thick, the others in colours of their own, all of the text dashed."""
     entries = list(found("answers").values())
     if not entries:
         return []
     shares = tuple(entries[0]["methods"]["moos"])
     columns, means = answer_means(shares)
+    means = {method: values for method, values in means.items() if any(value is not None for value in values)}
     figure = Figure(figsize=(2 * SIZE[0], SIZE[1] + 1))
     for axes, metric in zip(figure.subplots(1, 2), ("log_likelihood", "f1"), strict=True):
         colours = iter(mpl.colormaps["tab20"].colors)
@@ -119,6 +132,9 @@ def answers() -> list[Path]:
             style = {"linewidth": 3.0, "color": "black"} if method == "moos" else {"color": next(colours)}
             across = [times_fewer(share) for share, _ in known]
             axes.plot(across, [value for _, value in known], marker=".", label=method, **style)
+        whole = bound_mean("whole", metric)
+        if whole is not None:
+            axes.axhline(whole, color="grey", linestyle="--", label="all of the text")
         axes.set(xlabel="times fewer tokens", ylabel=READ[metric], title="mean over the sets of questions")
     axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return [save(figure, "answers")]
@@ -130,7 +146,7 @@ def end_to_end() -> list[Path]:
         readers = load("end_to_end")["readers"]
     except FileNotFoundError:
         return []
-    figure = Figure(figsize=(2 * SIZE[0], SIZE[1]))
+    figure = Figure(figsize=(2 * SIZE[0], SIZE[1]), layout="constrained")
     for axes, (name, reader) in zip(figure.subplots(1, len(readers), squeeze=False)[0], readers.items(), strict=True):
         cases = [case for case in reader["cases"] if "without" in case]
         lengths = [case["without"]["context_tokens"] for case in cases]
@@ -139,7 +155,11 @@ def end_to_end() -> list[Path]:
             totals[f"{rate} fewer tokens"] = [case["with"][rate]["total_seconds"] for case in cases]
         for label, seconds in totals.items():
             axes.plot(lengths, seconds, "--" if label == "no compression" else "-", marker=".", label=label)
-        axes.set(title=name, xlabel="tokens of context", ylabel="seconds to the answer", xscale="log", yscale="log")
+        axes.set(title=name, xlabel="tokens of context", ylabel="seconds to the answer")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.set_xticks(lengths, [f"{length:,}" for length in lengths], rotation=45)
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.legend(fontsize="small")
     return [save(figure, "end_to_end")]
 

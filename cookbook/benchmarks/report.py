@@ -476,6 +476,13 @@ def answer_means(shares: tuple[str, ...]) -> tuple[list[tuple[str, str]], dict[s
     return columns, means
 
 
+def bound_mean(bound: str, metric: str) -> float | None:
+    """Mean of a metric over `ASKED_SETS`, of the `whole` of the text or of `nothing` of it."""
+    return known_mean(
+        [value_of(own["bounds"][bound], metric) for name, own in found("answers").items() if name in ASKED_SETS]
+    )
+
+
 def answers_short() -> str:
     """The mean over the sets of quoted answers, for the README."""
     columns, means = answer_means(README_SHARES)
