@@ -1,6 +1,6 @@
 """What readers make of our contexts and of other compressors', at equal tokens: log-likelihood, F1, answer recall.
 
-    pip install -r cookbook/benchmarks/requirements.txt   # see there
+    pip install --no-deps -r cookbook/benchmarks/requirements.txt
     python cookbook/benchmarks/train_reader.py --data DIR --output READER
     python cookbook/benchmarks/run_readers.py --data DIR --reader READER/model --language-model MODEL
 

@@ -231,7 +231,7 @@ class SentenceEmbedder:
         ids = self._tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
         vectors = np.zeros((len(ids), self._model.config.hidden_size))
         with torch.inference_mode():
-            for rows in self._batches([len(row) for row in ids]):
+            for rows in batches([len(row) for row in ids], _BATCH_PIECES):
                 inputs = self._tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
                 inputs = inputs.to(self._device)
                 states = self._model(**inputs).last_hidden_state.float()  # (B, T, H)
@@ -240,16 +240,17 @@ class SentenceEmbedder:
                 vectors[rows] = torch.nn.functional.normalize((states * weight).sum(1), dim=-1).cpu().numpy()
         return vectors
 
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Rows of similar length together, the short ones first."""
-        rows: list[int] = []
-        for row in np.argsort(lengths, kind="stable").tolist():
-            if rows and (len(rows) + 1) * lengths[row] > _BATCH_PIECES:
-                yield rows
-                rows = []
-            rows.append(row)
-        if rows:
+
+def batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Rows of similar length together, the short ones first; at most `most` tokens with padding, at least one row."""
+    rows: list[int] = []
+    for row in np.argsort(lengths, kind="stable").tolist():
+        if rows and (len(rows) + 1) * lengths[row] > most:
             yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
 
 
 # --- the model -------------------------------------------------------------------------------------------------------

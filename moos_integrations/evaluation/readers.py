@@ -17,6 +17,7 @@ import numpy as np
 
 from moos_integrations.core.types import FloatArray
 from moos_integrations.errors import InputError, ModelError
+from moos_integrations.evaluation.ranking import batches
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -126,18 +127,6 @@ def _check_continuations(prompts: Sequence[str], texts: Sequence[str]) -> None:
         raise InputError("The log-likelihood of a blank text is not defined; leave such records out.")
 
 
-def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Rows of similar length together, the short ones first; at most `most` tokens with padding, at least one row."""
-    rows: list[int] = []
-    for row in np.argsort(lengths, kind="stable").tolist():
-        if rows and (len(rows) + 1) * lengths[row] > most:
-            yield rows
-            rows = []
-        rows.append(row)
-    if rows:
-        yield rows
-
-
 # --- spans -----------------------------------------------------------------------------------------------------------
 
 
@@ -194,7 +183,7 @@ class SpanReader:
         _same_length(questions=questions, contexts=contexts)
         windows = self._windows(questions, contexts)
         best = [(-np.inf, "")] * len(questions)
-        for rows in _batches([len(ids) for ids in windows["input_ids"]], self._batch_pieces):
+        for rows in batches([len(ids) for ids in windows["input_ids"]], self._batch_pieces):
             for row, score, (start, end) in self._spans(windows, rows):
                 owner = windows["overflow_to_sample_mapping"][row]
                 if score > best[owner][0]:
@@ -279,7 +268,7 @@ class CausalReader:
         before, after = self._ids(prompts), self._ids(texts)
         found = np.full(len(prompts), np.nan)
         lengths = [len(left) + len(right) for left, right in zip(before, after, strict=True)]
-        for rows in _batches(lengths, self._batch_tokens):
+        for rows in batches(lengths, self._batch_tokens):
             fitting = [row for row in rows if lengths[row] <= self.longest]
             if fitting:
                 found[fitting] = self._batch([before[row] for row in fitting], [after[row] for row in fitting])
