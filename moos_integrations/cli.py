@@ -271,6 +271,9 @@ def evaluate(
     language_model: Annotated[
         str | None, typer.Option(help="For `answers`: GGUF file, folder or hub id of a model that judges contexts.")
     ] = None,
+    memory: Annotated[
+        Path | None, typer.Option(help="For `answers`: folder that keeps likelihoods, to go on after a crash.")
+    ] = None,
     alpha: Annotated[float, typer.Option(help="Weight of the preserve probability in the method `moos`.")] = 0.95,
     outlier_statistic: OutlierStatistic = Statistic(DEFAULT_STATISTIC),
     seed: Annotated[int, typer.Option(help="Of the random baselines.")] = 0,
@@ -302,6 +305,7 @@ def evaluate(
             baseline_model=baseline_model,
             reader=reader,
             language_model=language_model,
+            memory=memory,
             device=device,
             progress=not quiet,
         )

@@ -129,7 +129,16 @@ def fill_answers(results: Path) -> None:
 
 
 def test_what_readers_found_is_shown_wins_and_losses(results: Path) -> None:
-    names = ("answers", "answers_short", "answers_lost", "answers_kept", "robust_text", "end_to_end", "reader")
+    names = (
+        "answers",
+        "answers_short",
+        "answers_lost",
+        "answers_kept",
+        "answers_llm",
+        "robust_text",
+        "end_to_end",
+        "reader",
+    )
     assert {report.BLOCKS[name]() for name in names} == {report.NOT_MEASURED}
     fill_answers(results)
     for name in ("answers", "answers_short"):

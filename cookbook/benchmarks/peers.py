@@ -36,7 +36,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from moos_integrations.core.config import BUNDLED_MODELS
+from moos_integrations.core.config import BUNDLED_MODEL, BUNDLED_MODELS
 from moos_integrations.core.text import segment
 from moos_integrations.core.tokens import token_counter
 
@@ -314,6 +314,8 @@ def checkpoint(source: str) -> str:
     """Folder with an fp32 copy of a checkpoint; llmlingua tells models apart by their path, hence its name."""
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+    bundled = BUNDLED_MODELS / source
+    source = str(bundled) if bundled.is_dir() else source
     parent = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, parent, ignore_errors=True)
     target = str(Path(parent) / "bert-base-multilingual-cased")
@@ -775,7 +777,7 @@ class Lazy:
 def peers(
     names: Sequence[str] | None = None,
     *,
-    model: str | None = None,
+    model: str = BUNDLED_MODEL,
     baseline_model: str | None = None,
     llm: str | None = None,
     legacy: str | None = None,
@@ -785,7 +787,7 @@ def peers(
 
     Args:
         names: Which; None for all that the other arguments allow.
-        model: Checkpoint folder for the token classifiers; None for the bundled one.
+        model: Checkpoint for the token classifiers: bundled name, folder or hub id.
         baseline_model: Checkpoint folder for those called ", beta 0".
         llm: Folder of a causal language model in Hugging Face format. For llmlingua-1 and longllmlingua its
             `tokenizer_class` must be PreTrainedTokenizerFast, and its config must have `rope_theta` at the top.
@@ -804,9 +806,8 @@ def peers(
             raise ValueError(f"unknown peer {name!r}; there are: {', '.join(NAMES)}")
         if needs[name]:
             raise ValueError(f"{name!r} needs `{needs[name]}`")
-    own = model or str(BUNDLED_MODELS / "moos-minilm-en")
     return {
-        name: Lazy(name, Options((baseline_model or own) if name.endswith(BETA_0) else own, llm, legacy, threads))
+        name: Lazy(name, Options((baseline_model or model) if name.endswith(BETA_0) else model, llm, legacy, threads))
         for name in names
     }
 

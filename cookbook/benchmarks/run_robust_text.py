@@ -264,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "none" not in options.peers:
         from peers import peers, versions  # not needed to measure our own
 
-        methods |= peers(options.peers, baseline_model=options.baseline_model)
+        methods |= peers(options.peers, model=options.model, baseline_model=options.baseline_model)
         packages = versions(options.peers)
     payload: dict[str, Any] = {
         "model": options.model,

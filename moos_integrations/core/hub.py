@@ -131,7 +131,7 @@ def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | i
         width=model.config.hidden_size,
         device=model.device,
         dtype=model.dtype,
-        fingerprint=_fingerprint(model),
+        fingerprint=weights_fingerprint(model),
     )
 
 
@@ -267,7 +267,8 @@ def _cpu_multiplies_bfloat16() -> bool:
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-def _fingerprint(model: torch.nn.Module) -> str:
+def weights_fingerprint(model: torch.nn.Module) -> str:
+    """A short hash of a model's weights, wherever they are."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

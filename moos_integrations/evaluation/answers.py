@@ -65,8 +65,8 @@ KINDS: Mapping[str, Kind] = {
 """Of the sets whose answers are not quoted."""
 SHARES = (0.5, 0.25, 0.125, 0.0625, 0.03125)
 """Of the tokens: 2, 4, 8, 16 and 32 times fewer."""
-JUDGED_SHARES = SHARES[1:]
-"""At which the language model is asked, which is slow."""
+JUDGED_SHARE = 0.25
+"""The largest share at which the language model is asked, as it is slow: half of the text costs as much as the rest."""
 QUESTIONS: Mapping[str, int] = {
     "nq_20docs": 20,
     "hotpotqa": 30,
@@ -220,7 +220,7 @@ def measure(
     *,
     kind: Kind = "quoted",
     shares: Sequence[float] = SHARES,
-    judged_shares: Sequence[float] = JUDGED_SHARES,
+    judged_share: float = JUDGED_SHARE,
     judged: int | None = None,
     watch: Callable[[Iterable[Question]], Iterable[Question]] = iter,
 ) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def measure(
         readers: Who reads.
         kind: How answers come about: decides what is measured.
         shares: Of each question's tokens.
-        judged_shares: Those of them at which the language model is asked.
+        judged_share: The largest of them at which the language model is asked.
         judged: How many of the questions, from the first on, it is asked about; None for all.
         watch: Wraps the loop over the questions that compresses.
     """
@@ -243,7 +243,7 @@ def measure(
     judged = len(questions) if judged is None else min(judged, len(questions))
     table = _Table(questions, whole, counter, readers, kind, judged)
     cells = {
-        name: {share: table.columns(own, share, likely=share in judged_shares) for share, own in by_share.items()}
+        name: {share: table.columns(own, share, likely=share <= judged_share) for share, own in by_share.items()}
         for name, by_share in made.items()
     }
     ends = {name: table.columns(own, 1.0, likely=True) for name, own in bounds.items()}

@@ -8,8 +8,11 @@ A reader is handed finished contexts and never sees how they were made. The prom
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,6 +56,15 @@ class Judge(Protocol):
         ...
 
 
+class KnownJudge(Judge, Protocol):
+    """A judge that tells its weights."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Readers:
     """Who reads the contexts.
@@ -60,7 +72,7 @@ class Readers:
     Attributes:
         reader: Finds or writes answers; None to leave `exact_match` and `f1` out.
         judge: Says how likely the right answer is; None to leave `log_likelihood` out.
-        names: What they are, for the record.
+        names: What they are, for the record: names with a hash of the weights.
     """
 
     reader: Reader | None = None
@@ -68,23 +80,32 @@ class Readers:
     names: tuple[str | None, str | None] = (None, None)
 
 
-def load_readers(reader: str | None, language_model: str | None, *, device: str = "auto") -> Readers:
+def load_readers(
+    reader: str | None, language_model: str | None, *, device: str = "auto", memory: Path | None = None
+) -> Readers:
     """Load what is named.
 
     Args:
         reader: Folder or hub id for `SpanReader`.
         language_model: A GGUF file for `LlamaCppReader`, or a folder or hub id for `CausalReader`.
         device: "auto" or a torch device; llama.cpp chooses its own.
+        memory: Folder that keeps the language model's likelihoods, see `RememberingJudge`; None to keep none.
 
     Raises:
         ModelError: If one of them cannot be loaded.
     """
-    judge: Judge | None = None
+    spans = SpanReader(reader, device=device) if reader is not None else None
+    judge: KnownJudge | None = None
     if language_model is not None:
         gguf = language_model.endswith(".gguf")
         judge = LlamaCppReader(language_model) if gguf else CausalReader(language_model, device=device)
-    names = (reader and Path(reader).name, language_model and Path(language_model).name)
-    return Readers(SpanReader(reader, device=device) if reader is not None else None, judge, names)
+        if memory is not None:
+            judge = RememberingJudge(judge, memory / f"likelihoods-{judge.fingerprint}.jsonl")
+    return Readers(spans, judge, (_name(reader, spans), _name(language_model, judge)))
+
+
+def _name(given: str | None, loaded: SpanReader | KnownJudge | None) -> str | None:
+    return f"{Path(given).name}, weights {loaded.fingerprint}" if given and loaded else None
 
 
 def log_likelihoods(
@@ -127,6 +148,45 @@ def _check_continuations(prompts: Sequence[str], texts: Sequence[str]) -> None:
         raise InputError("The log-likelihood of a blank text is not defined; leave such records out.")
 
 
+class RememberingJudge:
+    """A judge whose likelihoods are kept in a file of JSON lines: what stands there is not computed again.
+
+    The answer log-likelihood is the slow part of an evaluation, and most contexts stay the same from one run to the
+    next. The file is of one model: name it by `fingerprint`.
+    """
+
+    def __init__(self, judge: KnownJudge, path: Path) -> None:
+        """Read what is known.
+
+        Args:
+            judge: Asked for what is new.
+            path: The file; made if need be. A line that was cut off by a crash is left out.
+        """
+        self._judge, self._path, self.fingerprint = judge, path, judge.fingerprint
+        self._known: dict[str, float] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                key, value = json.loads(line)
+            except ValueError:
+                continue
+            self._known[key] = float("nan") if value is None else value
+
+    def continuations(self, prompts: Sequence[str], texts: Sequence[str]) -> FloatArray:
+        """As `Judge.continuations`."""
+        _check_continuations(prompts, texts)
+        keys = [hashlib.sha256(json.dumps(pair).encode()).hexdigest() for pair in zip(prompts, texts, strict=True)]
+        new = list({key: row for row, key in enumerate(keys) if key not in self._known}.values())
+        given = self._judge.continuations([prompts[row] for row in new], [texts[row] for row in new]).tolist()
+        fresh = {keys[row]: value for row, value in zip(new, given, strict=True)}
+        self._known |= fresh
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            for key, value in fresh.items():
+                # The line's end comes first, after whatever a crash has left; JSON has no NaN.
+                file.write("\n" + json.dumps([key, None if value != value else value]))
+        return np.array([self._known[key] for key in keys])
+
+
 # --- spans -----------------------------------------------------------------------------------------------------------
 
 
@@ -160,7 +220,7 @@ class SpanReader:
         """
         from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-        from moos_integrations.core.hub import placement
+        from moos_integrations.core.hub import placement, weights_fingerprint
 
         self._device, kind = placement(device, dtype)
         try:
@@ -171,6 +231,7 @@ class SpanReader:
         if not self._tokenizer.is_fast:
             raise ModelError(f"The reader {str(folder)!r} needs a fast tokenizer, which tells where pieces stand.")
         self._model: Any = model.eval().to(device=self._device, dtype=kind)
+        self.fingerprint = weights_fingerprint(model)
         self._window, self._overlap = window, overlap
         self._longest, self._batch_pieces = longest_answer, batch_pieces
 
@@ -249,7 +310,7 @@ class CausalReader:
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from moos_integrations.core.hub import placement
+        from moos_integrations.core.hub import placement, weights_fingerprint
 
         self._device, kind = placement(device, dtype)
         try:
@@ -259,6 +320,7 @@ class CausalReader:
             raise ModelError(f"Expected a causal language model in {str(folder)!r}: {error}") from error
         network: Any = model
         self._model = network.eval().to(self._device)
+        self.fingerprint = weights_fingerprint(network)
         self._batch_tokens = batch_tokens
         self.longest = int(model.config.max_position_embeddings)
 
@@ -321,13 +383,14 @@ class LlamaCppReader:
             from llama_cpp import Llama
         except ImportError as error:
             raise ModelError("LlamaCppReader needs llama-cpp-python: pip install llama-cpp-python") from error
+        path = Path(path or smollm2())
         try:
             self._llama: Any = Llama(
-                str(path or smollm2()), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False
+                str(path), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False
             )
         except ValueError as error:
             raise ModelError(f"Expected a GGUF file at {str(path)!r}: {error}") from error
-        self._context, self._max_tokens = context, max_tokens
+        self._path, self._context, self._max_tokens = path, context, max_tokens
 
     def answers(self, questions: Sequence[str], contexts: Sequence[str]) -> list[str]:
         """The answers, up to the end of the line; "" where a prompt is too long.
@@ -337,6 +400,15 @@ class LlamaCppReader:
         """
         _same_length(questions=questions, contexts=contexts)
         return [self._answer(prompt(*pair)) for pair in zip(questions, contexts, strict=True)]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of the file."""
+        digest = hashlib.sha256()
+        with self._path.open("rb") as file:
+            for block in iter(lambda: file.read(2**20), b""):
+                digest.update(block)
+        return digest.hexdigest()[:16]
 
     def _answer(self, text: str) -> str:
         tokens = self._tokens(text)

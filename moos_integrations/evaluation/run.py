@@ -321,7 +321,7 @@ PARTS = {
         answers.SETS,
         Evaluation.answers,
         {
-            "judged_shares": answers.JUDGED_SHARES,
+            "judged_share": answers.JUDGED_SHARE,
             "judged": answers.JUDGED,
             "questions": answers.QUESTIONS,
         },
@@ -351,6 +351,7 @@ def evaluate(
     reader: str | None = None,
     language_model: str | None = None,
     others: Mapping[str, Method] | None = None,
+    memory: Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
     progress: bool = True,
@@ -370,6 +371,8 @@ def evaluate(
         reader: Folder or hub id of a span reader, for the part `answers`.
         language_model: GGUF file, folder or hub id of a language model that judges contexts there.
         others: More methods for that part, by name.
+        memory: Folder that keeps the language model's likelihoods, so that a run that is stopped, or run again with
+            more questions or methods, asks for none twice; None to keep none.
         device: As for `ContextCompressor.from_pretrained`.
         dtype: As for `ContextCompressor.from_pretrained`.
         progress: Show a progress bar on standard error.
@@ -393,7 +396,9 @@ def evaluate(
         classifier,
         options,
         baseline=second[0] if second else None,
-        readers=load_readers(reader, language_model, device=device) if "answers" in wanted else NO_READERS,
+        readers=load_readers(reader, language_model, device=device, memory=memory)
+        if "answers" in wanted
+        else NO_READERS,
         others=others,
         watch=_watch if progress else lambda items, _: items,
     )

@@ -91,8 +91,8 @@ def test_a_table_by_hand() -> None:
         {"first": first_words, "failing": failing},
         COUNTER,
         Readers(reader, judge),
-        shares=(0.5, 0.1),
-        judged_shares=(0.5,),
+        shares=(0.9, 0.5, 0.1),
+        judged_share=0.5,
         judged=1,
     )
     assert (table["questions"], table["judged_questions"]) == (2, 1)
@@ -103,7 +103,8 @@ def test_a_table_by_hand() -> None:
     tenth = table["methods"]["first"]["0.1"]
     assert [tenth[name]["value"] for name in ("recall", "exact_match")] == [0, 0]
     assert tenth["f1"]["value"] == pytest.approx(2 / 3, abs=1e-4)
-    assert "log_likelihood" not in tenth
+    assert "log_likelihood" in tenth
+    assert "log_likelihood" not in table["methods"]["first"]["0.9"]
     assert table["methods"]["failing"]["0.5"]["notes"] == {"ValueError: no": 2}
     assert table["methods"]["failing"]["0.5"]["log_likelihood"]["value"] == -3
     assert table["differences"]["first - failing"]["0.5"]["log_likelihood"]["difference"] == 2
@@ -141,7 +142,7 @@ def test_what_the_model_cannot_read_is_no_part_of_the_mean() -> None:
             return np.where(np.array([len(prompt) > 250 for prompt in prompts]), np.nan, given)
 
     methods = {"first": first_words, "failing": failing}
-    table = measure([asked()], methods, COUNTER, Readers(None, Short()), shares=(0.5,), judged_shares=(0.5,))
+    table = measure([asked()], methods, COUNTER, Readers(None, Short()), shares=(0.5,), judged_share=0.5)
     assert table["bounds"]["whole"]["log_likelihood"]["value"] is None
     assert table["methods"]["first"]["0.5"]["log_likelihood"]["value"] == -1
 
@@ -165,9 +166,7 @@ def test_a_compressor_without_relevance_can_be_measured() -> None:
 def test_worked_examples_are_judged_by_the_solution_alone() -> None:
     reader, judge = Echo(), Echo()
     methods = {"first": first_words}
-    table = measure(
-        [asked()], methods, COUNTER, Readers(reader, judge), kind="solved", shares=(0.5,), judged_shares=(0.5,)
-    )
+    table = measure([asked()], methods, COUNTER, Readers(reader, judge), kind="solved", shares=(0.5,), judged_share=0.5)
     assert set(table["methods"]["first"]["0.5"]) == {"tokens", "log_likelihood", "median_seconds"}
     assert not reader.read
     assert all(prompt.endswith("Who built the bridge?\nLet's think step by step\n") for prompt, _ in judge.read)

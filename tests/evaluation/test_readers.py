@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from moos_integrations.evaluation.readers import (
     CausalReader,
     ChatReader,
     LlamaCppReader,
+    RememberingJudge,
     SpanReader,
     load_readers,
     log_likelihoods,
@@ -119,12 +122,52 @@ def test_bad_readers_say_what_was_expected(tmp_path: Path, causal_model: Path, s
         SpanReader(span_model).answers(["Who?"], [])
 
 
-def test_readers_are_loaded_by_name(causal_model: Path, span_model: Path) -> None:
+def other_causal_model(causal_model: Path, folder: Path) -> Path:
+    """The same model under the same name with one weight changed."""
+    model: Any = LlamaForCausalLM.from_pretrained(causal_model)
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] += 1
+    model.save_pretrained(folder / causal_model.name)
+    tokenizer().save_pretrained(folder / causal_model.name)
+    return folder / causal_model.name
+
+
+def test_readers_are_loaded_by_name(causal_model: Path, span_model: Path, tmp_path: Path) -> None:
     found = load_readers(str(span_model), str(causal_model))
     assert isinstance(found.reader, SpanReader)
     assert isinstance(found.judge, CausalReader)
-    assert found.names == (span_model.name, causal_model.name)
+    names = [name and re.sub("[0-9a-f]{16}$", "HASH", name) for name in found.names]
+    assert names == [f"{span_model.name}, weights HASH", f"{causal_model.name}, weights HASH"]
+    assert found.names != load_readers(str(span_model), str(other_causal_model(causal_model, tmp_path))).names
     assert load_readers(None, None).reader is None
+
+
+class Counting:
+    """A judge that says how long texts are, NaN for long ones, and counts what it is asked."""
+
+    fingerprint = "abc"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def continuations(self, prompts: Sequence[str], texts: Sequence[str]) -> Any:
+        self.asked += prompts
+        return np.array([np.nan if len(text) > 5 else -len(text) / 7 for text in texts])
+
+
+def test_likelihoods_are_remembered_across_runs(tmp_path: Path) -> None:
+    judge: Any = Counting()
+    path = tmp_path / "kept" / "likelihoods.jsonl"
+    first = RememberingJudge(judge, path).continuations(["a", "b", "a"], ["one", "far too long", "one"])
+    assert judge.asked == ["a", "b"]
+    np.testing.assert_array_equal(first, judge.continuations(["a", "b", "a"], ["one", "far too long", "one"]))
+    judge.asked.clear()
+    path.write_text(path.read_text(encoding="utf-8") + '\n["cut o', encoding="utf-8")
+    again = RememberingJudge(judge, path).continuations(["b", "a", "a"], ["far too long", "one", "two"])
+    assert judge.asked == ["a"]
+    np.testing.assert_array_equal(again, [np.nan, -3 / 7, -3 / 7])
+    with pytest.raises(InputError, match="blank"):
+        RememberingJudge(judge, path).continuations(["a"], [" "])
 
 
 def test_any_chat_model_reads() -> None:
