@@ -103,7 +103,7 @@ def test_readers_read_ours_and_peers(
     run_readers.main()
     found = json.loads((tmp_path / "out" / "answers.json").read_text(encoding="utf-8"))
     entry = found["sets"]["hotpotqa"]
-    assert (entry["questions"], entry["judged_questions"]) == (8, 8)
+    assert entry["questions"] == 8
     assert entry["methods"]["moos"]["0.5"]["recall"]["value"] is not None
     assert entry["methods"]["llmslim"]["0.25"] == {
         "tokens": entry["methods"]["llmslim"]["0.5"]["tokens"],

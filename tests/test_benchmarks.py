@@ -124,7 +124,7 @@ def fill_answers(results: Path) -> None:
         "moos - grugify": {key: {} for key in shares},
     }
     bounds = {"whole": read_cell(-1.0, 0.9), "nothing": read_cell(-5.0, 0.0)}
-    table = {"questions": 8, "judged_questions": 4, "tokens": 2000, "methods": methods, "differences": differences}
+    table = {"questions": 8, "tokens": 2000, "methods": methods, "differences": differences}
     write(results, "answers", {**table, "bounds": bounds}, "hotpotqa")
 
 

@@ -469,8 +469,6 @@ def answer_tables(file: str) -> str:
             )
         header = ["kept", *[f"{READ[metric]}, {times_fewer(share)}" for metric, share in columns]]
         said = f"**{name}**: {entry['questions']} questions of {entry['tokens']:,} tokens in the mean"
-        if entry["judged_questions"]:
-            said += f", the first {entry['judged_questions']} read by the language model"
         parts.append(f"{said}.\n\n{table(header, rows)}")
     return "\n".join(parts) if parts else NOT_MEASURED
 

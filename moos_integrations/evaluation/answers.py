@@ -84,17 +84,19 @@ QUESTIONS: Mapping[str, int] = {
     "bbh_cot": 20,
 }
 """Records of each set, unless a limit is given: the longer the documents, the fewer, as peers and readers are slow."""
-JUDGED: Mapping[str, int] = {
-    "nq_20docs": 12,
-    "hotpotqa": 25,
-    "2wikimqa": 20,
-    "musique": 8,
-    "narrativeqa_summary": 20,
-    "quality": 4,
-    "gsm8k": 5,
-    "bbh_cot": 15,
-}
-"""How many of them the language model is asked about, likewise; of other sets none."""
+JUDGED = (
+    "nq_20docs",
+    "hotpotqa",
+    "2wikimqa",
+    "musique",
+    "narrativeqa_summary",
+    "quality",
+    "tatqa_tables",
+    "loghub_logs",
+    "gsm8k",
+    "bbh_cot",
+)
+"""Sets that the language model is asked about: not the longest ones, nor summaries."""
 REACHED = 1.05
 """A method that takes more than so many times its budget, in the mean, cannot reach it, and is not read there."""
 METRICS = ("recall", "rouge2", "exact_match", "f1", "log_likelihood")
@@ -221,7 +223,6 @@ def measure(
     kind: Kind = "quoted",
     shares: Sequence[float] = SHARES,
     judged_share: float = JUDGED_SHARE,
-    judged: int | None = None,
     watch: Callable[[Iterable[Question]], Iterable[Question]] = iter,
 ) -> dict[str, Any]:
     """The table of methods.
@@ -234,14 +235,12 @@ def measure(
         kind: How answers come about: decides what is measured.
         shares: Of each question's tokens.
         judged_share: The largest of them at which the language model is asked.
-        judged: How many of the questions, from the first on, it is asked about; None for all.
         watch: Wraps the loop over the questions that compresses.
     """
     whole = [max(counter.count(joined(question)), 1) for question in questions]
     made = contexts(questions, methods, whole, shares, watch)
     bounds = {"whole": [Context(joined(own)) for own in questions], "nothing": [Context("") for _ in questions]}
-    judged = len(questions) if judged is None else min(judged, len(questions))
-    table = _Table(questions, whole, counter, readers, kind, judged)
+    table = _Table(questions, whole, counter, readers, kind)
     cells = {
         name: {share: table.columns(own, share, likely=share <= judged_share) for share, own in by_share.items()}
         for name, by_share in made.items()
@@ -250,7 +249,6 @@ def measure(
     against = next(iter(methods))
     return {
         "questions": len(questions),
-        "judged_questions": judged if readers.judge else 0,
         "tokens": round(statistics.mean(whole)) if whole else 0,
         "bounds": {name: _cell(own, bounds[name]) for name, own in ends.items()},
         "methods": {
@@ -296,10 +294,9 @@ class _Table:
         counter: TokenCounter,
         readers: Readers,
         kind: Kind,
-        judged: int,
     ) -> None:
         self._questions, self._whole, self._counter = questions, whole, counter
-        self._readers, self._kind, self._judged = readers, kind, judged
+        self._readers, self._kind = readers, kind
         self._answers: dict[tuple[int, str], str] = {}
         self._likely: dict[tuple[int, str], float] = {}
 
@@ -323,7 +320,7 @@ class _Table:
                 found["exact_match"] = np.array([exact_match(*row) for row in zip(given, accepted, strict=True)])
                 found["f1"] = np.array([token_f1(*row) for row in zip(given, accepted, strict=True)])
         if likely and self._readers.judge is not None:
-            found["log_likelihood"] = self._judge(self._readers.judge, texts[: self._judged])
+            found["log_likelihood"] = self._judge(self._readers.judge, texts)
         return found
 
     def _read(self, reader: Reader, texts: Sequence[str]) -> list[str]:

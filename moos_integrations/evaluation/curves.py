@@ -157,7 +157,8 @@ def rate_curves(
         raise InputError("No answer stands in its documents as whole words: there is nothing to measure.")
     methods = {"moos": ours(compressor)["moos"], **(others or {})}
     counter = token_counter(compressor.config.tokenizer)
-    table = measure(asked, methods, counter, readers or Readers(), shares=shares, judged_share=max(shares, default=1.0))
+    everywhere = max(shares, default=1.0)
+    table = measure(asked, methods, counter, readers or Readers(), shares=shares, judged_share=everywhere)
     metrics = [name for name in METRICS if name in table["bounds"]["whole"]]
     return RateCurves(
         questions=len(asked),

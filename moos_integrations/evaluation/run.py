@@ -224,7 +224,6 @@ class Evaluation:
             self._counter,
             self.readers if name in answers.JUDGED else replace(self.readers, judge=None),
             shares=options.shares,
-            judged=options.limit or answers.JUDGED.get(name),
             kind=answers.KINDS.get(name, "quoted"),
             watch=lambda items: self.watch(items, name),
         )

@@ -1,0 +1,86 @@
+"""From which share of its tokens on should a sentence be kept whole, where a model reads what is kept?
+
+    python cookbook/benchmarks/run_whole_from.py --data DIR --reader READER/model --language-model MODEL
+
+Answer recall (`gain_ablation.json`) sees single words; readers also want sentences that can be read. On questions that
+`answers.json` does not use, candidates for `whole_from` are held against each other by answer log-likelihood, the span
+reader's F1 and answer recall. Reader and model as for `run_readers.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common import write_result
+
+from moos_integrations import ContextCompressor
+from moos_integrations.core.config import DEFAULT_TOKENIZER
+from moos_integrations.core.tokens import token_counter
+from moos_integrations.evaluation import answers
+from moos_integrations.evaluation.readers import Readers, load_readers
+
+SETS = ("nq_20docs", "hotpotqa", "musique", "narrativeqa_summary")
+SHARES = (0.25, 0.125, 0.0625)
+CANDIDATES = ((0.7, 0.7), (0.7, 0.3), (0.7, 0.0))
+"""Temperature and `whole_from`; the first is the default, which the others are held against."""
+
+
+def name_of(temperature: float, whole_from: float) -> str:
+    """As in the gain ablation."""
+    return f"temperature {temperature:g}, whole from {whole_from:g}"
+
+
+def compare(
+    data: Path, name: str, limit: int, methods: Mapping[str, answers.Method], readers: Readers
+) -> dict[str, Any]:
+    """The table of a set's questions that `answers.json` does not use."""
+    used = answers.QUESTIONS[name]
+    known = {own.id for own in answers.read_set(data, name, used)[0]}
+    questions, _ = answers.read_set(data, name, used + limit)
+    fresh = [own for own in questions if own.id not in known]
+    return answers.measure(fresh, methods, token_counter(DEFAULT_TOKENIZER), readers, shares=SHARES)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help=f"folder with {', '.join(SETS)}")
+    parser.add_argument("--reader", help="span reader made by train_reader.py")
+    parser.add_argument("--language-model", help="folder, hub id or GGUF file")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
+    parser.add_argument("--limit", type=int, default=30, help="questions per set, after those of answers.json")
+    parser.add_argument("--contexts", type=Path, help="folder that keeps likelihoods")
+    options = parser.parse_args()
+
+    readers = load_readers(options.reader, options.language_model, memory=options.contexts)
+    with tempfile.TemporaryDirectory() as scores:
+        methods = {
+            name_of(heat, share): answers.ours(
+                ContextCompressor.from_pretrained(temperature=heat, whole_from=share, cache_dir=scores)
+            )["moos"]
+            for heat, share in CANDIDATES
+        }
+        tables = {name: compare(options.data, name, options.limit, methods, readers) for name in options.sets}
+    mean = {
+        name: {
+            metric: [
+                round(statistics.mean(own["methods"][name][str(share)][metric]["value"] for own in tables.values()), 4)
+                for share in SHARES
+            ]
+            for metric in answers.METRICS
+            if metric in tables[options.sets[0]]["methods"][name][str(SHARES[0])]
+        }
+        for name in methods
+    }
+    reader, judge = readers.names
+    settings = {"limit": options.limit, "shares": SHARES, "reader": reader, "language_model": judge}
+    print(write_result("whole_from", {"settings": settings, "mean_of_sets": mean, "sets": tables}))
+
+
+if __name__ == "__main__":
+    main()
