@@ -154,6 +154,16 @@ def test_what_readers_found_is_shown_wins_and_losses(results: Path) -> None:
     assert "| llmslim | 25.0% | 25.0% | 25.0% | 200 | above the budget: 3 |" in kept
 
 
+def test_how_sentences_are_kept_is_shown(results: Path) -> None:
+    assert report.BLOCKS["whole_from"]() == report.NOT_MEASURED
+    methods = {"thinned": {"0.25": read_cell(-2.0, 0.5)}, "whole": {"0.25": read_cell(-3.0, 0.6)}}
+    write(results, "whole_from", {"questions": 8, "methods": methods}, "hotpotqa")
+    shown = report.BLOCKS["whole_from"]()
+    assert "Mean over 1 sets (hotpotqa), 8 questions" in shown
+    assert "| thinned | **-2.00** | 50.0 | 50.0 |" in shown
+    assert "| whole | -3.00 | **60.0** | **60.0** |" in shown
+
+
 def fill_end_to_end(results: Path) -> None:
     def row(total: float, **more: float) -> dict[str, float]:
         return {"total_seconds": total, "compress_seconds": 0.5, **more}

@@ -131,6 +131,14 @@ def test_a_row_has_the_medians_and_their_sum() -> None:
     }
 
 
+def test_finished_readers_are_kept_under_the_same_settings(tmp_path: Path) -> None:
+    path, settings = tmp_path / "end_to_end.json", {"threads": 2, "lengths": None, "readers": {}}
+    assert script.finished(path, settings) == {}
+    path.write_text(json.dumps({**settings, "environment": {}, "readers": {"smollm2": {"cases": []}}}))
+    assert script.finished(path, settings) == {"smollm2": {"cases": []}}
+    assert script.finished(path, {**settings, "threads": 1}) == {}
+
+
 @pytest.mark.slow
 def test_a_random_reader_has_finite_logits() -> None:
     import torch

@@ -309,6 +309,22 @@ def gain_ablation() -> str:
     return means_over_sets("gain_ablation", "setting")
 
 
+def whole_from() -> str:
+    """What readers make of sentences that are thinned and of whole ones, mean over the sets."""
+    sets = list(found("whole_from").values())
+    if not sets:
+        return NOT_MEASURED
+    names, columns = list(sets[0]["methods"]), read_columns(next(iter(sets[0]["methods"].values())))
+    values = [
+        [known_mean([value_of(entry["methods"][name][share], metric) for entry in sets]) for metric, share in columns]
+        for name in names
+    ]
+    header = ["setting", *[f"{READ[metric]}, {times_fewer(share)}" for metric, share in columns]]
+    questions = sum(entry["questions"] for entry in sets)
+    said = f"Mean over {len(sets)} sets ({', '.join(found('whole_from'))}), {questions} questions:"
+    return f"{said}\n\n{table(header, measured_rows(names, columns, values))}"
+
+
 def unit_size() -> str:
     """Mean over the sets by the number of sentences or lines in a unit."""
     return means_over_sets("unit_size", "sentences or lines per unit")
@@ -425,10 +441,20 @@ def shown(metric: str, value: float | None, best: float | None) -> str:
     return f"**{text}**" if value == best else text
 
 
-def read_columns(entry: dict[str, Any]) -> list[tuple[str, str]]:
-    """The metrics and shares that a set has."""
-    cells = entry["methods"]["moos"]
+def read_columns(cells: dict[str, Any]) -> list[tuple[str, str]]:
+    """The metrics and shares that a method was measured at."""
     return [(metric, share) for metric in READ for share in cells if metric in cells[share]]
+
+
+def measured_rows(
+    names: list[str], columns: list[tuple[str, str]], values: list[list[float | None]]
+) -> list[list[str]]:
+    """Rows of a table of `read_columns`, the best of each column in bold."""
+    bests = [max((v for v in column if v is not None), default=None) for column in zip(*values, strict=True)]
+    return [
+        [name, *[shown(metric, value, best) for (metric, _), value, best in zip(columns, own, bests, strict=True)]]
+        for name, own in zip(names, values, strict=True)
+    ]
 
 
 def value_of(cell: dict[str, Any], metric: str) -> float | None:
@@ -450,19 +476,9 @@ def answer_tables(file: str) -> str:
     """A table per set of a result file."""
     parts = []
     for name, entry in found(file).items():
-        columns = read_columns(entry)
-        bests = [
-            max(
-                (v for cells in entry["methods"].values() if (v := value_of(cells[share], metric)) is not None),
-                default=None,
-            )
-            for metric, share in columns
-        ]
-        rows = [
-            [method, *[shown(metric, value_of(cells[share], metric), best)
-                       for (metric, share), best in zip(columns, bests, strict=True)]]
-            for method, cells in entry["methods"].items()
-        ]  # fmt: skip
+        columns = read_columns(entry["methods"]["moos"])
+        values = [[value_of(cells[share], metric) for metric, share in columns] for cells in entry["methods"].values()]
+        rows = measured_rows(list(entry["methods"]), columns, values)
         for bound, cell in entry["bounds"].items():
             rows.append(
                 [f"*{bound} of the text*", *[shown(metric, value_of(cell, metric), None) for metric, _ in columns]]
@@ -496,11 +512,7 @@ def answers_short() -> str:
     columns, means = answer_means(README_SHARES)
     if not means:
         return NOT_MEASURED
-    bests = [max((v for v in column if v is not None), default=None) for column in zip(*means.values(), strict=True)]
-    rows = [
-        [name, *[shown(metric, value, best) for (metric, _), value, best in zip(columns, values, bests, strict=True)]]
-        for name, values in means.items()
-    ]
+    rows = measured_rows(list(means), columns, list(means.values()))
     sets = {name: entry for name, entry in found("answers").items() if name in ASKED_SETS}
     for bound in ("whole", "nothing"):
         values = [
@@ -516,7 +528,7 @@ def answers_lost() -> str:
     """Every set, share and metric at which another method is ahead of ours: the one that is furthest ahead."""
     rows = []
     for name, entry in found("answers").items():
-        for metric, share in read_columns(entry):
+        for metric, share in read_columns(entry["methods"]["moos"]):
             cells = {
                 pair.removeprefix("moos - "): own[share][metric]
                 for pair, own in entry["differences"].items()
@@ -761,6 +773,7 @@ BLOCKS = {
     "budgets": budgets,
     "gain_ablation": gain_ablation,
     "unit_size": unit_size,
+    "whole_from": whole_from,
     "duplicates": duplicates,
     "calibration": calibrated,
     "latency": latency,
