@@ -131,7 +131,7 @@ def test_a_row_has_the_medians_and_their_sum() -> None:
     }
 
 
-def test_finished_readers_are_kept_under_the_same_settings(tmp_path: Path) -> None:
+def test_other_readers_are_kept_under_the_same_settings(tmp_path: Path) -> None:
     path, settings = tmp_path / "end_to_end.json", {"threads": 2, "lengths": None, "readers": {}}
     assert script.finished(path, settings) == {}
     path.write_text(json.dumps({**settings, "environment": {}, "readers": {"smollm2": {"cases": []}}}))

@@ -130,12 +130,14 @@ def _worked_examples(path: Path, limit: int) -> Iterator[str]:
 
 
 def ours(model: str) -> dict[str, Method]:
-    """Our ways: as it comes, with the question, and with everything protected that is counted."""
+    """Our ways: as it comes, with the question, by units (which keeps lines whole), all that is counted protected."""
     plain = ContextCompressor.from_pretrained(model)
+    by_units = ContextCompressor.from_pretrained(model, budgets="gain")
     protecting = ContextCompressor.from_pretrained(model, protect=KINDS)
     return {
         "moos": _without_question(plain),
         "moos, question": _with_question(plain),
+        "moos, gain": _without_question(by_units),
         "moos, protect": _without_question(protecting),
     }
 
