@@ -137,6 +137,7 @@ def test_what_readers_found_is_shown_wins_and_losses(results: Path) -> None:
         "answers_llm",
         "robust_text",
         "end_to_end",
+        "end_to_end_short",
         "reader",
     )
     assert {report.BLOCKS[name]() for name in names} == {report.NOT_MEASURED}
@@ -186,6 +187,9 @@ def test_end_to_end_times_are_shown(results: Path) -> None:
     assert "| smollm2 | 990 | 4.00 | 2.00 (0.50) | 2.0x |" in shown
     assert "| smollm2 | 2,000 | left out: predicted 999 s | - | - |" in shown
     assert "| smollm2 | pays from | - | 300 tokens | - |" in shown
+    short = report.BLOCKS["end_to_end_short"]()
+    assert "| smollm2 | 990 | 4.0 | 2.0 | 0.5 | 2.0x |" in short
+    assert "2,000" not in short
 
 
 def test_what_survives_is_shown(results: Path) -> None:

@@ -606,6 +606,29 @@ def end_to_end() -> str:
     return f"{where(result)}\n\n{table([*header, *[f'faster at {rate}' for rate in rates]], rows)}"
 
 
+def end_to_end_short() -> str:
+    """The same at 4x for contexts from 1k tokens on, for the README."""
+    try:
+        result = load("end_to_end")
+    except FileNotFoundError:
+        return NOT_MEASURED
+    rows = [
+        [
+            name,
+            f"{case['without']['context_tokens']:,}",
+            f"{case['without']['total_seconds']:,.1f}",
+            f"{case['with']['4x']['total_seconds']:,.1f}",
+            f"{case['with']['4x']['compress_seconds']:,.1f}",
+            f"{case['with']['4x']['speed_up']:.1f}x",
+        ]
+        for name, own in result["readers"].items()
+        for case in own["cases"]
+        if "without" in case and case["length"] >= 1000
+    ]
+    header = ["reader", "tokens of context", "seconds without", "seconds with 4x", "of it compression", "faster"]
+    return f"{table(header, rows)}\n({where(result)}.)\n"
+
+
 SURVIVING = ("numbers", "negations", "names", "urls", "identifiers")
 
 
@@ -784,6 +807,7 @@ BLOCKS = {
     "answers_kept": answers_kept,
     "answers_llm": answers_llm,
     "end_to_end": end_to_end,
+    "end_to_end_short": end_to_end_short,
     "robust_text": robust_text,
     "reader": reader,
     "pairs": pairs,
