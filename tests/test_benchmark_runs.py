@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "cookbook" / "benchmarks"))
 import peers  # noqa: E402
 import run_readers  # noqa: E402
 import run_robust_text  # noqa: E402
+import run_whole_from  # noqa: E402
 import train_reader  # noqa: E402
 
 from moos_integrations.evaluation.data import Answer, Document, Question, SquadPassage, SquadQuestion  # noqa: E402
@@ -113,6 +114,23 @@ def test_readers_read_ours_and_peers(
     }
     assert found["settings"]["methods"][-1] == "llmslim"
     assert set(found["peers"]) == {"llmslim"}
+
+
+@pytest.mark.slow
+def test_settings_are_tried_on_other_questions(
+    data: Path, span_model: Path, causal_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: dict[str, Any] = {}
+    monkeypatch.setattr(run_whole_from, "write_result", written.__setitem__)
+    monkeypatch.setattr(run_whole_from.answers, "QUESTIONS", {"hotpotqa": 3})
+    command = ["x", "--data", str(data), "--sets", "hotpotqa", "--limit", "8"]
+    monkeypatch.setattr(sys, "argv", [*command, "--reader", str(span_model), "--language-model", str(causal_model)])
+    run_whole_from.main()
+    table = written["whole_from"]["sets"]["hotpotqa"]
+    assert table["questions"] == 5  # of eight, after three
+    names = ["temperature 0.7, whole from 0.7", "temperature 0.7, whole from 0.3", "temperature 0.7, whole from 0"]
+    assert list(table["methods"]) == names
+    assert all(cell["log_likelihood"]["value"] < 0 for own in table["methods"].values() for cell in own.values())
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ reader's F1 and answer recall. Reader and model as for `run_readers.py`.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,20 +65,9 @@ def main() -> None:
             for heat, share in CANDIDATES
         }
         tables = {name: compare(options.data, name, options.limit, methods, readers) for name in options.sets}
-    mean = {
-        name: {
-            metric: [
-                round(statistics.mean(own["methods"][name][str(share)][metric]["value"] for own in tables.values()), 4)
-                for share in SHARES
-            ]
-            for metric in answers.METRICS
-            if metric in tables[options.sets[0]]["methods"][name][str(SHARES[0])]
-        }
-        for name in methods
-    }
     reader, judge = readers.names
     settings = {"limit": options.limit, "shares": SHARES, "reader": reader, "language_model": judge}
-    print(write_result("whole_from", {"settings": settings, "mean_of_sets": mean, "sets": tables}))
+    print(write_result("whole_from", {"settings": settings, "sets": tables}))
 
 
 if __name__ == "__main__":
