@@ -34,7 +34,7 @@ from moos_integrations.evaluation import budgets
 from moos_integrations.evaluation.budgets import Case
 from moos_integrations.evaluation.data import Document, Problem, Question, data_file, read_problems
 from moos_integrations.evaluation.metrics import containment, estimate, exact_match, paired, rouge, token_f1
-from moos_integrations.evaluation.readers import EXAMPLES, PROMPT, Judge, Reader, Readers, log_likelihoods
+from moos_integrations.evaluation.readers import EXAMPLES, PROMPT, RESULT, Judge, Reader, Readers, log_likelihoods
 
 SETS = (
     "nq_20docs",
@@ -52,17 +52,20 @@ SETS = (
     "gsm8k",
     "bbh_cot",
 )
-Kind = Literal["quoted", "summary", "chosen", "solved"]
+Kind = Literal["quoted", "summary", "chosen", "solved", "result"]
 """How answers come about: quoted from the documents, written about them, chosen after reading them, or worked out as in
-the worked examples that are compressed. Of the last two only the log-likelihood tells."""
+the worked examples that are compressed, with the solution or with its result alone. Of the last three only the
+log-likelihood tells."""
 KINDS: Mapping[str, Kind] = {
     "qmsum": "summary",
     "multi_news": "summary",
     "quality": "chosen",
     "gsm8k": "solved",
-    "bbh_cot": "solved",
+    "bbh_cot": "result",
 }
 """Of the sets whose answers are not quoted."""
+TEMPLATES: Mapping[Kind, str] = {"solved": EXAMPLES, "result": RESULT}
+"""Prompts for worked examples; `PROMPT` for all others."""
 SHARES = (0.5, 0.25, 0.125, 0.0625, 0.03125)
 """Of the tokens: 2, 4, 8, 16 and 32 times fewer."""
 JUDGED_SHARE = 0.25
@@ -92,11 +95,11 @@ JUDGED = (
     "narrativeqa_summary",
     "quality",
     "tatqa_tables",
-    "loghub_logs",
     "gsm8k",
     "bbh_cot",
 )
-"""Sets that the language model is asked about: not the longest ones, nor summaries."""
+"""Sets that the language model is asked about, as it is slow: not the longest ones, nor summaries, nor code and logs,
+whose answers stand there word by word or not at all."""
 REACHED = 1.05
 """A method that takes more than so many times its budget, in the mean, cannot reach it, and is not read there."""
 METRICS = ("recall", "rouge2", "exact_match", "f1", "log_likelihood")
@@ -188,7 +191,7 @@ def plain(embed: Callable[[Sequence[str]], FloatArray], counter: TokenCounter, s
 def read_set(data: Path, name: str, limit: int | None = None, *, skip_bad: bool = False) -> tuple[list[Question], int]:
     """The questions of a set that say something, and how many records were malformed."""
     most = limit or QUESTIONS[name]
-    if KINDS.get(name) == "solved":
+    if KINDS.get(name) in TEMPLATES:
         problems = read_problems(data_file(data, name), skip_bad=skip_bad)
         return [_asked(problem) for problem in by_turns(problems.items)[:most]], problems.skipped
     records = budgets.read_set(data, name, most, skip_bad=skip_bad)
@@ -337,7 +340,7 @@ class _Table:
             [own.question for own in asked],
             [text for _, text in new],
             [own.answers[0] for own in asked],
-            template=EXAMPLES if self._kind == "solved" else PROMPT,
+            template=TEMPLATES.get(self._kind, PROMPT),
         )
         self._likely.update(zip(new, given.tolist(), strict=True))
         return np.array([self._likely[row, text] for row, text in enumerate(texts)])

@@ -31,7 +31,10 @@ PROMPT = (
 )
 """What a language model reads before the answer, which begins with a space."""
 EXAMPLES = "{context}\n\nQuestion: {question}\nLet's think step by step\n"
-"""The same where the context is worked examples."""
+"""The same where the context is worked examples and a solution is to follow."""
+RESULT = "{context}\n\nQuestion: {question}\nSo the answer is"
+"""The same where only the solution's result is known: straight after the question, examples that reason before they
+answer make it less likely the better they are read."""
 
 
 class Reader(Protocol):

@@ -14,7 +14,7 @@ from tiny import HashScorer, UnitScorer
 from moos_integrations import ContextCompressor
 from moos_integrations.core.tokens import token_counter
 from moos_integrations.core.types import FloatArray
-from moos_integrations.evaluation.answers import Context, contexts, joined, measure, ours, plain, read_set
+from moos_integrations.evaluation.answers import Context, Kind, contexts, joined, measure, ours, plain, read_set
 from moos_integrations.evaluation.data import Document, Question
 from moos_integrations.evaluation.readers import Readers
 
@@ -162,13 +162,16 @@ def test_a_compressor_without_relevance_can_be_measured() -> None:
     assert table["methods"]["moos"]["0.5"]["tokens"] <= 0.5
 
 
-def test_worked_examples_are_judged_by_the_solution_alone() -> None:
+@pytest.mark.parametrize(
+    ("kind", "asked_for"), [("solved", "Let's think step by step\n"), ("result", "So the answer is")]
+)
+def test_worked_examples_are_judged_by_the_solution_alone(kind: Kind, asked_for: str) -> None:
     reader, judge = Echo(), Echo()
     methods = {"first": first_words}
-    table = measure([asked()], methods, COUNTER, Readers(reader, judge), kind="solved", shares=(0.5,), judged_share=0.5)
+    table = measure([asked()], methods, COUNTER, Readers(reader, judge), kind=kind, shares=(0.5,), judged_share=0.5)
     assert set(table["methods"]["first"]["0.5"]) == {"tokens", "log_likelihood", "median_seconds"}
     assert not reader.read
-    assert all(prompt.endswith("Who built the bridge?\nLet's think step by step\n") for prompt, _ in judge.read)
+    assert all(prompt.endswith(f"Who built the bridge?\n{asked_for}") for prompt, _ in judge.read)
 
 
 def test_the_first_problems_speak_for_all_tasks(tmp_path: Path) -> None:
