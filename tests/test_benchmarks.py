@@ -158,9 +158,10 @@ def test_what_readers_found_is_shown_wins_and_losses(results: Path) -> None:
 def test_how_sentences_are_kept_is_shown(results: Path) -> None:
     assert report.BLOCKS["whole_from"]() == report.NOT_MEASURED
     methods = {"thinned": {"0.25": read_cell(-2.0, 0.5)}, "whole": {"0.25": read_cell(-3.0, 0.6)}}
-    write(results, "whole_from", {"questions": 8, "methods": methods}, "hotpotqa")
+    bounds = {"whole": read_cell(-1.0, 0.9)}
+    write(results, "whole_from", {"questions": 8, "tokens": 99, "methods": methods, "bounds": bounds}, "hotpotqa")
     shown = report.BLOCKS["whole_from"]()
-    assert "Mean over 1 sets (hotpotqa), 8 questions" in shown
+    assert "**hotpotqa**: 8 questions of 99 tokens" in shown
     assert "| thinned | **-2.00** | 50.0 | 50.0 |" in shown
     assert "| whole | -3.00 | **60.0** | **60.0** |" in shown
 

@@ -310,19 +310,8 @@ def gain_ablation() -> str:
 
 
 def whole_from() -> str:
-    """What readers make of sentences that are thinned and of whole ones, mean over the sets."""
-    sets = list(found("whole_from").values())
-    if not sets:
-        return NOT_MEASURED
-    names, columns = list(sets[0]["methods"]), read_columns(next(iter(sets[0]["methods"].values())))
-    values = [
-        [known_mean([value_of(entry["methods"][name][share], metric) for entry in sets]) for metric, share in columns]
-        for name in names
-    ]
-    header = ["setting", *[f"{READ[metric]}, {times_fewer(share)}" for metric, share in columns]]
-    questions = sum(entry["questions"] for entry in sets)
-    said = f"Mean over {len(sets)} sets ({', '.join(found('whole_from'))}), {questions} questions:"
-    return f"{said}\n\n{table(header, measured_rows(names, columns, values))}"
+    """What readers make of sentences that are thinned and of whole ones."""
+    return answer_tables("whole_from")
 
 
 def unit_size() -> str:
@@ -476,7 +465,7 @@ def answer_tables(file: str) -> str:
     """A table per set of a result file."""
     parts = []
     for name, entry in found(file).items():
-        columns = read_columns(entry["methods"]["moos"])
+        columns = read_columns(next(iter(entry["methods"].values())))
         values = [[value_of(cells[share], metric) for metric, share in columns] for cells in entry["methods"].values()]
         rows = measured_rows(list(entry["methods"]), columns, values)
         for bound, cell in entry["bounds"].items():

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from moos_integrations.core.tokens import token_counter
 from moos_integrations.evaluation import answers
 from moos_integrations.evaluation.readers import Readers, load_readers
 
-SETS = ("nq_20docs", "hotpotqa", "musique", "narrativeqa_summary")
+SETS = ("nq_20docs", "hotpotqa", "musique", "narrativeqa_summary", "multi_news", "bbh_cot")
 SHARES = (0.25, 0.125, 0.0625)
 CANDIDATES = ((0.7, 0.7), (0.7, 0.3), (0.7, 0.0))
 """Temperature and `whole_from`; the first is the default, which the others are held against."""
@@ -42,7 +43,9 @@ def compare(
     known = {own.id for own in answers.read_set(data, name, used)[0]}
     questions, _ = answers.read_set(data, name, used + limit)
     fresh = [own for own in questions if own.id not in known]
-    return answers.measure(fresh, methods, token_counter(DEFAULT_TOKENIZER), readers, shares=SHARES)
+    readers = readers if name in answers.JUDGED else replace(readers, judge=None)
+    kind = answers.KINDS.get(name, "quoted")
+    return answers.measure(fresh, methods, token_counter(DEFAULT_TOKENIZER), readers, kind=kind, shares=SHARES)
 
 
 def main() -> None:
@@ -52,7 +55,7 @@ def main() -> None:
     parser.add_argument("--reader", help="span reader made by train_reader.py")
     parser.add_argument("--language-model", help="folder, hub id or GGUF file")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
-    parser.add_argument("--limit", type=int, default=30, help="questions per set, after those of answers.json")
+    parser.add_argument("--limit", type=int, default=20, help="questions per set, after those of answers.json")
     parser.add_argument("--contexts", type=Path, help="folder that keeps likelihoods")
     options = parser.parse_args()
 
