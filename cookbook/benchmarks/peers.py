@@ -36,7 +36,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from moos_integrations.core.config import BUNDLED_MODEL, BUNDLED_MODELS
+from moos_integrations.core.config import BUNDLED_MODEL
+from moos_integrations.core.hub import resolve
 from moos_integrations.core.text import segment
 from moos_integrations.core.tokens import token_counter
 
@@ -314,8 +315,7 @@ def checkpoint(source: str) -> str:
     """Folder with an fp32 copy of a checkpoint; llmlingua tells models apart by their path, hence its name."""
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-    bundled = BUNDLED_MODELS / source
-    source = str(bundled) if bundled.is_dir() else source
+    source = resolve(source)
     parent = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, parent, ignore_errors=True)
     target = str(Path(parent) / "bert-base-multilingual-cased")

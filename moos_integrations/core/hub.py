@@ -93,7 +93,7 @@ def load_classifier(
 
 @lru_cache(maxsize=4)
 def _load_classifier(name: str, device: str, dtype: str, preserve_label: str | int | None) -> Classifier:
-    source = _resolve(name)
+    source = resolve(name)
     where, what = placement(device, dtype)
     with _quiet():
         model, tokenizer = _from_pretrained(name, source)
@@ -135,7 +135,12 @@ def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | i
     )
 
 
-def _resolve(name: str) -> str:
+def resolve(name: str) -> str:
+    """The folder of a bundled model; any other name as it is.
+
+    Raises:
+        ConfigError: If it is no name at all.
+    """
     if not isinstance(name, str) or not name:
         raise ConfigError(f"`model` must be a bundled name, a folder or a hub id, got {name!r}.")
     bundled = BUNDLED_MODELS / name
