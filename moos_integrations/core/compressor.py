@@ -27,6 +27,7 @@ from moos_integrations.core.marginal_gain import (
     relative_odds,
     standardised,
     unit_relevance,
+    with_enclosing,
     word_priority,
 )
 from moos_integrations.core.output import Output, joined, whole
@@ -307,6 +308,7 @@ class ContextCompressor:
         protected = [protected_words(document, config.protect) for document in documents]
         priority = levels = None
         if gains is not None:
+            enclosing = [own.enclosing for own in texts]
             priority = word_priority(
                 documents,
                 scores,
@@ -316,7 +318,8 @@ class ContextCompressor:
                 whole_from=config.whole_from,
                 structured=[own.structured for own in texts],
             )
-            levels = by_word(documents, relative_odds(gains))
+            priority = with_enclosing(documents, priority, enclosing)
+            levels = with_enclosing(documents, by_word(documents, relative_odds(gains)), enclosing)
         selection = select(
             scores,
             protected,

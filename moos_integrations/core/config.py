@@ -172,7 +172,8 @@ class CompressorConfig:
         redundancy_weight: Weight of redundancy against relevance, in log-odds.
         temperature: How evenly units share, in log-odds; towards 0 the best units get all.
         whole_from: Share of a unit's tokens from which it is kept whole, in [0, 1]. Lines of code, rows of tables, list
-            items and log lines are kept whole or not at all.
+            items and log lines are kept whole or not at all, and only with the lines that they stand under by their
+            indentation (`def`, `if`, the item above a nested list).
         top_n: Keep something of at most so many documents, those with the most relevant units; None for all.
         order: How the kept documents follow one another: "source" as they came, "relevance" the best first, "ends" the
             best first and last and the worst in the middle, where language models look least.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from moos_integrations.core.marginal_gain import UnitGains
+from moos_integrations.core.text import enclosing_units
 from moos_integrations.core.types import SegmentedText, Selection, WordScores
 from moos_integrations.errors import MissingExtraError
 
@@ -71,6 +72,8 @@ class UnitExplanation:
         share: Its share of the budget, in [0, 1]; what it cannot use goes on to the others.
         words: Words in it.
         kept_words: Words of it that are kept.
+        under: Index, in `Explanation.units`, of the line that opens the block it stands in (`def`, `if`, the item above
+            a nested list), by its indentation: that line stays wherever this one does. None if there is none.
     """
 
     document: int
@@ -85,6 +88,7 @@ class UnitExplanation:
     share: float
     words: int
     kept_words: int
+    under: int | None = None
 
 
 class Explanation:
@@ -128,9 +132,10 @@ class Explanation:
             count = len(document.unit_starts)
             words = np.bincount(document.unit_of_word, minlength=count).tolist()
             kept_words = np.bincount(document.unit_of_word[kept], minlength=count).tolist()
+            over, first = enclosing_units(document).tolist(), len(found)
             spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
             for unit, (start, end) in enumerate(spans):
-                place = len(found)
+                place = first + unit
                 against = int(gains.against[place])
                 found.append(
                     UnitExplanation(
@@ -146,6 +151,7 @@ class Explanation:
                         share=float(shares[place]),
                         words=words[unit],
                         kept_words=kept_words[unit],
+                        under=None if over[unit] < 0 else first + over[unit],
                     )
                 )
         return found

@@ -224,6 +224,38 @@ def by_word(documents: Sequence[SegmentedText], units: FloatArray) -> list[Float
     return [own[document.unit_of_word] for document, own in zip(documents, parts, strict=True)]
 
 
+def with_enclosing(
+    documents: Sequence[SegmentedText], words: Sequence[FloatArray], enclosing: Sequence[IntArray]
+) -> list[FloatArray]:
+    """Word by word, the largest number of a unit or of any that stands under it.
+
+    The line that opens a block says whose the lines below it are: `return a + b` tells little without its `def`. With
+    these numbers no line enters before the lines that it stands under.
+
+    Args:
+        documents: Segmented.
+        words: A number per word. Shape of each: `(words,)`.
+        enclosing: Index of the unit that each unit stands under, smaller than its own; -1 for none. Shape of each:
+            `(units,)`.
+
+    Returns:
+        Per document. Shape of each: `(words,)`.
+    """
+    return [
+        _with_enclosing(document.unit_of_word, own, over) if (over >= 0).any() else own
+        for document, own, over in zip(documents, words, enclosing, strict=True)
+    ]
+
+
+def _with_enclosing(owner: IntArray, words: FloatArray, over: IntArray) -> FloatArray:
+    best = np.full(len(over), -np.inf)
+    np.maximum.at(best, owner, words)
+    below = np.full(len(over), -np.inf)
+    for unit in np.flatnonzero(over >= 0)[::-1].tolist():  # from the innermost on: what is lifted lifts on
+        below[over[unit]] = max(below[over[unit]], best[unit], below[unit])
+    return np.asarray(np.maximum(words, below[owner]))
+
+
 def document_ranks(gains: UnitGains, documents: int) -> list[int]:
     """Place of each document, 0 for the one whose best unit gains most; ties in source order.
 

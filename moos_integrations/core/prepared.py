@@ -11,7 +11,7 @@ import numpy as np
 from moos_integrations.core.lexical import unit_terms
 from moos_integrations.core.marginal_gain import unit_shingles
 from moos_integrations.core.rendering import Renderer
-from moos_integrations.core.text import segment, structured_units
+from moos_integrations.core.text import enclosing_units, segment, structured_units
 from moos_integrations.core.tokens import TokenCounter
 from moos_integrations.core.types import BoolArray, IntArray, SegmentedText
 
@@ -48,6 +48,11 @@ class PreparedText:
     def structured(self) -> BoolArray:
         """Which units are lines of code, rows of tables and the like. Shape: `(units,)`."""
         return structured_units(self.document)
+
+    @cached_property
+    def enclosing(self) -> IntArray:
+        """The unit that each unit stands under by its indentation, -1 for none. Shape: `(units,)`."""
+        return enclosing_units(self.document)
 
 
 class TextCache:

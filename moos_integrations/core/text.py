@@ -98,6 +98,8 @@ _LINE = regex.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 _STRUCTURED = regex.compile(
     r"\s*[|+]|.*\|.*\||.*\t|\s*(?:[-*•‣◦]|\d{1,3}[.)])\s|\s*#{1,6}\s|\s{2,}\S|[^a-z]*\d{2}:\d{2}|.*[;{}]\s*\Z|\s*```"
 )
+_INDENTED = regex.compile(r"(?:\A|[\r\n])[ \t]+\S")
+_TAB = 4  # columns
 _SENTENCE_END = regex.compile(r"[.!?。！？…:;][\"'”’)\]]*\s*\Z")
 # The splitter looks for the other half of quotes and brackets as far as it can see, which makes it slow and wrong on
 # very long paragraphs; blocks of this many characters keep it linear.
@@ -131,6 +133,45 @@ def structured_units(document: SegmentedText) -> BoolArray:
     """Which units are lines of code, rows of tables, list items, log lines. Shape: `(units,)`."""
     spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
     return np.array([_STRUCTURED.match(document.text, start, end) is not None for start, end in spans], bool)
+
+
+def enclosing_units(document: SegmentedText) -> IntArray:
+    """For each unit, the one that it stands under by its indentation: the line that opens its block.
+
+    `def f(x):` encloses the lines of the function, `for y in x:` those of the loop; likewise with nested lists, YAML,
+    laid-out JSON, and lines of a stack trace under their error. A sentence has the indentation of its line. A line that
+    begins with a closing bracket stands under the line that opened it and encloses what that line does:
+
+        def f(
+            x: int,
+        ) -> int:
+            return x
+
+    Returns:
+        Index of the unit, always a smaller one; -1 where there is none. Shape: `(units,)`.
+    """
+    text = document.text
+    found = np.full(len(document.unit_starts), -1, np.int64)
+    if not _INDENTED.search(text):
+        return found
+    open_blocks: list[tuple[int, int]] = []  # indentation and index, from the outermost on
+    indentation = 0
+    spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
+    for unit, (start, end) in enumerate(spans):
+        line = text[start:end].lstrip()
+        if not line:
+            continue
+        closing = False
+        if start == 0 or text[start - 1] in "\r\n":
+            lead = text[start : end - len(line)]
+            indentation = len(lead[max(lead.rfind("\n"), lead.rfind("\r")) + 1 :].expandtabs(_TAB))
+            closing = line[0] in ")]}"
+        while open_blocks and open_blocks[-1][0] >= indentation + closing:  # a bracket closes what is as far in
+            open_blocks.pop()
+        if open_blocks:
+            found[unit] = open_blocks[-1][1]
+        open_blocks.append((indentation, unit))
+    return found
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int]]:

@@ -27,6 +27,7 @@ from moos_integrations.core.marginal_gain import (
     per_document,
     standardised,
     unit_relevance,
+    with_enclosing,
     word_priority,
 )
 from moos_integrations.core.output import Output
@@ -276,6 +277,7 @@ class Settings:
         lexical_weight: As in `CompressorConfig`; likewise
         retriever_weight: (of `Case.retrieved`; 0 here, as the methods that are compared know of no retriever).
         lines_whole: Keep lines of code, rows of tables and the like whole or not at all, as the compressor does.
+        enclosing: Keep lines only with those that they stand under, as the compressor does.
     """
 
     redundancy: Redundancy = DEFAULTS.redundancy
@@ -288,10 +290,11 @@ class Settings:
     lexical_weight: float = DEFAULTS.lexical_weight
     retriever_weight: float = 0.0
     lines_whole: bool = True
+    enclosing: bool = True
 
     def priority(self, case: Case) -> Priority:
         """What `ContextCompressor` orders the words by with these settings."""
-        return word_priority(
+        priority = word_priority(
             case.pool.documents,
             [replace(own, metric=self._metric(own)) for own in case.scores],
             case.output.costs,
@@ -300,6 +303,9 @@ class Settings:
             whole_from=self.whole_from,
             structured=[own.structured for own in case.texts] if self.lines_whole else None,
         )
+        if not self.enclosing:
+            return priority
+        return with_enclosing(case.pool.documents, priority, [own.enclosing for own in case.texts])
 
     def gains(self, case: Case) -> UnitGains:
         """Marginal gains of the units."""
@@ -359,6 +365,7 @@ GRID: Mapping[str, Settings] = {
     "relevance with the whole of the document's": Settings(document_weight=1.0),
     **{f"match of terms, weight {weight:g}": Settings(lexical_weight=weight) for weight in (0.0, 1.0, 3.0)},
     "lines of code and rows of tables thinned": Settings(lines_whole=False),
+    "lines without those that they stand under": Settings(enclosing=False),
     **{f"retriever, weight {weight:g}": Settings(retriever_weight=weight) for weight in (0.25, 0.5, 1.0, 2.0)},
     **{f"word by word, alpha {alpha:g}": Settings(whole_from=1.0, alpha=alpha) for alpha in (1.0, 0.95, 0.9, 0.8, 0.5)},
 }

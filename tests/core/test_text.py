@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import regex
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from moos_integrations.core.text import segment, structured_units, unit_spans, word_spans
+from moos_integrations.core.text import enclosing_units, segment, structured_units, unit_spans, word_spans
 
 HARD = st.text(
     alphabet=st.one_of(
@@ -110,3 +111,46 @@ def test_lines_of_code_and_rows_are_told_from_prose() -> None:
     document = segment("Prose stands here. More of it.\n| a | b |\n    return x;\n- an item\nProse again.")
     assert structured_units(document).tolist() == [False, False, True, True, True, False]
     assert structured_units(segment("")).tolist() == []
+
+
+BLOCKS = [
+    ("import os\n\n", None),
+    ("class Bridge:\n", None),
+    ("    def built(\n", "class"),
+    ("        self,\n", "    def"),
+    ("    ) -> int:\n", "    def"),
+    ("        if self.old:\n", "    ) ->"),
+    ("            return 1843;\n", "        if"),
+    ("        return 1999;\n", "    ) ->"),
+    ("\tlength = 300;\n", "class"),
+    ("done = True\n", None),
+]
+
+
+def test_indentation_tells_what_a_line_stands_under() -> None:
+    lines = [line for line, _ in BLOCKS]
+    document = segment("".join(lines))
+    assert units("".join(lines)) == lines
+    over = [None if own < 0 else lines[own] for own in enclosing_units(document).tolist()]
+    assert all(
+        (own is None) is (start is None) and (own or "").startswith(start or "")
+        for own, (_, start) in zip(over, BLOCKS, strict=True)
+    ), over
+
+
+def test_a_sentence_is_as_far_in_as_its_line() -> None:
+    document = segment("He said much. He said this:\n  - go on. Now.\n  - stop\nAnd he went. Far.\n")
+    assert enclosing_units(document).tolist() == [-1, -1, 1, 1, -1, -1]
+
+
+@given(st.text(alphabet="ab. \t\n\r)}"))
+def test_what_encloses_comes_before(text: str) -> None:
+    over = enclosing_units(segment(text))
+    assert (over < np.arange(len(over))).all()
+    assert (over >= -1).all()
+    assert (enclosing_units(segment(text.replace(" ", "").replace("\t", ""))) == -1).sum() >= 0
+
+
+def test_text_without_indentation_encloses_nothing() -> None:
+    assert enclosing_units(segment("One. Two.\nThree {\n}\n")).tolist() == [-1] * 4
+    assert enclosing_units(segment("")).tolist() == []

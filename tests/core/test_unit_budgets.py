@@ -26,6 +26,7 @@ from moos_integrations import (
 from moos_integrations.core.cache import CachedScorer, MemoryStore
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.prepared import TextCache
+from moos_integrations.core.tokens import token_counter
 
 SENTENCES = st.sampled_from(
     [
@@ -34,6 +35,7 @@ SENTENCES = st.sampled_from(
         "The baker slept well all night long.",
         "Nobody knows who paid for it.",
         "x = 3\ny = 4\n",
+        "if x:\n    y = 4\n  z = 5\n",
         "1889!",
     ]
 )
@@ -69,6 +71,32 @@ def test_a_larger_budget_keeps_a_superset(texts: list[str], settings: dict[str, 
     own = compressor(**settings)
     small, large = (own.compress(texts, "Who?", budget_tokens=budget) for budget in sorted(budgets))
     assert kept_words(small) <= kept_words(large)
+
+
+BLOCKS = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(["if x:", "y = 4;", "Nobody knows. Who paid?", ")", "- 1889"])),
+    max_size=9,
+).map(lambda lines: "".join(f"{'  ' * depth}{line}\n" for depth, line in lines))
+
+
+@given(
+    texts=st.lists(BLOCKS, max_size=3),
+    settings=SETTINGS,
+    target=st.one_of(
+        st.fixed_dictionaries({"budget_tokens": st.integers(0, 60)}),
+        st.fixed_dictionaries({"threshold": st.floats(0, 1)}),
+    ),
+)
+def test_no_line_stays_without_those_that_it_stands_under(
+    texts: list[str], settings: dict[str, Any], target: dict[str, Any]
+) -> None:
+    units = list(compressor(**settings).compress(texts, "Who?", **target).explain().units)
+    for unit in units:
+        if unit.kept_words and unit.under is not None:
+            over = units[unit.under]
+            assert over.document == unit.document
+            assert over.start < unit.start
+            assert over.kept_words == over.words
 
 
 @given(texts=TEXTS, settings=SETTINGS)
@@ -121,6 +149,15 @@ def test_the_budget_goes_to_the_units_that_answer() -> None:
     result = compressor(Judge(), budget_tokens=9).compress([RIVER, BRIDGE], "bridge")
     assert result.text == "The bridge was built by Ada Byron."
     assert result.documents[0].dropped
+
+
+def test_a_line_brings_the_lines_that_open_its_block() -> None:
+    tunnel = "def tunnel(year):\n    if year:\n        dig = 1\n\n"
+    crossing = "def crossing(year):\n    if year:\n        bridge = 1"
+    budget = token_counter("o200k_base").count(crossing)
+    result = compressor(Judge(), temperature=0.1).compress(f"{tunnel}{crossing}", "bridge", budget_tokens=budget)
+    assert result.text == crossing
+    assert [unit.under for unit in result.explain().units] == [None, 0, 1, None, 3, 4]
 
 
 def test_an_easy_question_takes_fewer_tokens_under_a_threshold() -> None:

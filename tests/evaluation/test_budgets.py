@@ -38,9 +38,10 @@ def kept_text(own: Case, priority: budgets.Priority, budget: int) -> str:
 @pytest.mark.parametrize("settings", [{}, {"whole_from": 1.0, "temperature": 3.0}, {"redundancy": "symmetric"}])
 @pytest.mark.parametrize("budget", [0, 7, 15, 30, 99])
 def test_what_is_measured_is_what_the_compressor_does(settings: dict[str, object], budget: int) -> None:
-    own = case()
+    texts = (*TEXTS, "def built(by):\n    if by:\n        return 1843\n    raise ValueError")
+    own = case(question(texts))
     config = CompressorConfig(budget_tokens=budget, **settings)  # type: ignore[arg-type]
-    expected = ContextCompressor(UnitScorer(), config).compress(list(TEXTS), "Who built the bridge?").text
+    expected = ContextCompressor(UnitScorer(), config).compress(texts, "Who built the bridge?").text
     # The scorer tells no outlier scores, so that alpha changes nothing.
     assert kept_text(own, Settings(**settings).priority(own), budget) == expected  # type: ignore[arg-type]
 
