@@ -73,12 +73,13 @@ def test_what_a_peer_made_is_remembered_across_runs(tmp_path: Path) -> None:
 
 def test_training_examples_mark_the_answer() -> None:
     start = CONTEXT.index("3 May")
-    asked = SquadQuestion("1", "When?", (Answer("3 May", start),))
-    guessed = SquadQuestion("2", "When?", (Answer("3 May", start, occurrences=2),))
-    passages = [SquadPassage(str(n), "A", CONTEXT, (asked, guessed)) for n in range(30)]
-    passages += [SquadPassage(str(n), "A", OTHER, ()) for n in range(30)]
+    asked = [SquadQuestion(str(n), "When?", (Answer("3 May", start),)) for n in range(30)]
+    guessed = SquadQuestion("g", "When?", (Answer("3 May", start, occurrences=2),))
+    passages = [SquadPassage("a", "A", CONTEXT, (*asked, guessed)), SquadPassage("b", "A", f"On 3 May. {OTHER}", ())]
+    passages += [SquadPassage(str(n), "B", OTHER, ()) for n in range(5)]
     found = train_reader.examples(passages, seed=0)
     assert len(found) == 30  # a guessed place is no example
+    assert len(train_reader.examples(passages, seed=0, count=7)) == 7
     spans = [(context, span) for _, context, span in found]
     assert all(span is None or context[slice(*span)] == "3 May" for context, span in spans)
     assert any(span is None for _, span in spans)
@@ -157,4 +158,5 @@ def test_the_reader_is_trained(data: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(train_reader.SETTINGS, "batch_size", 2)
     train_reader.main()
     assert written["reader"]["held_out_articles"]["questions"] > 0
+    assert written["reader"]["among_ten"]["questions"] > 0
     assert (tmp_path / "reader" / "model" / "config.json").exists()

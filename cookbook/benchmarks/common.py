@@ -42,7 +42,7 @@ def environment() -> dict[str, Any]:
     revision = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
     ).stdout.strip()
-    return {**found, "git_revision": revision}
+    return {**found, "git_revision": revision or None}  # None outside of a checkout
 
 
 def write_result(name: str, payload: dict[str, Any]) -> Path:

