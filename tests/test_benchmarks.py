@@ -7,6 +7,7 @@ import json
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,6 +133,7 @@ def test_what_readers_found_is_shown_wins_and_losses(results: Path) -> None:
     names = (
         "answers",
         "answers_short",
+        "answers_means",
         "answers_lost",
         "answers_kept",
         "answers_llm",
@@ -151,8 +153,24 @@ def test_what_readers_found_is_shown_wins_and_losses(results: Path) -> None:
     lost = report.BLOCKS["answers_lost"]()
     assert "| hotpotqa | 4x | F1 | llmslim | -10.00 [-20.00, +0.00] | 1 of 1 |" in lost
     assert "nats" not in lost
+    means = report.BLOCKS["answers_means"]()
+    assert (
+        "| llmslim | +1.00 [+0.50, +1.50] | +1.00 [+0.50, +1.50] | +1.00 [+0.50, +1.50] | -10.0 [-20.0, +0.0] |"
+        in means
+    )
+    assert "| grugify | - | - | - | - | - | - |" in means
     kept = report.BLOCKS["answers_kept"]()
     assert "| llmslim | 25.0% | 25.0% | 25.0% | 200 | above the budget: 3 |" in kept
+
+
+def test_intervals_of_several_sets_are_put_together() -> None:
+    narrow, wide = (
+        {"difference": own, "interval": [own - below, own + 4.0]} for own, below in ((1.0, 3.0), (3.0, 4.0))
+    )
+    mean, low, high = report.mean_difference([narrow, wide])
+    assert (mean, low) == (2.0, pytest.approx(2.0 - 5.0 / 2))  # sqrt(3^2 + 4^2) = 5, of two sets
+    assert high == pytest.approx(2.0 + 32**0.5 / 2)
+    assert report.mean_difference([wide]) == pytest.approx((3.0, -1.0, 7.0))
 
 
 def test_how_sentences_are_kept_is_shown(results: Path) -> None:
@@ -168,7 +186,7 @@ def test_how_sentences_are_kept_is_shown(results: Path) -> None:
 
 def fill_end_to_end(results: Path) -> None:
     def row(total: float, **more: float) -> dict[str, float]:
-        return {"total_seconds": total, "compress_seconds": 0.5, **more}
+        return {"total_seconds": total, "compress_seconds": 0.5, "generate_seconds": 0.25, **more}
 
     cases = [
         {"length": 1000, "without": row(4.0, context_tokens=990), "with": {"4x": row(2.0, speed_up=2.0)}},
@@ -189,8 +207,22 @@ def test_end_to_end_times_are_shown(results: Path) -> None:
     assert "| smollm2 | 2,000 | left out: predicted 999 s | - | - |" in shown
     assert "| smollm2 | pays from | - | 300 tokens | - |" in shown
     short = report.BLOCKS["end_to_end_short"]()
-    assert "| smollm2 | 990 | 4.0 | 2.0 | 0.5 | 2.0x |" in short
+    assert "| smollm2 | 990 | 4.0 | 2.0 | 0.5 | 0.2 | 2.0x |" in short
     assert "2,000" not in short
+
+
+def test_ways_to_keep_lines_are_shown(results: Path) -> None:
+    assert report.BLOCKS["code_lines"]() == report.NOT_MEASURED
+    entry: dict[str, Any] = {"questions": 9, "methods": {"defaults": {"0.25": {"value": 0.9}}}}
+    write(results, "gain_ablation", entry, "code_functions")
+    assert report.BLOCKS["code_lines"]() == report.NOT_MEASURED  # of an ablation before these ways were in it
+    entry["methods"] |= {name: {"0.25": {"value": 0.7}} for name in report.CODE[1:]}
+    gained = {"difference": 0.2, "interval": [0.1, 0.3]}
+    entry["differences"] = {f"defaults - {name}": {"0.25": gained} for name in report.CODE[1:]}
+    write(results, "gain_ablation", entry, "code_functions")
+    shown = report.BLOCKS["code_lines"]()
+    assert "| defaults | 90.0% |" in shown
+    assert "| lines without those that they stand under | 70.0% (+20.0 [+10.0, +30.0]) |" in shown
 
 
 def test_what_survives_is_shown(results: Path) -> None:

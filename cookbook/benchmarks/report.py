@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
+import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +317,27 @@ def whole_from() -> str:
     return answer_tables("whole_from")
 
 
+CODE = ("defaults", "lines without those that they stand under", "lines of code and rows of tables thinned")
+"""Settings of the ablation that are about lines."""
+
+
+def code_lines() -> str:
+    """What becomes of the answers in code when its lines are kept in other ways."""
+    entry = found("gain_ablation").get("code_functions")
+    if entry is None or not all(name in entry["methods"] for name in CODE):
+        return NOT_MEASURED
+    shares = list(entry["methods"]["defaults"])
+    rows = []
+    for name in CODE:
+        cells = [percent(entry["methods"][name][share]["value"]) for share in shares]
+        if name != "defaults":
+            against = entry["differences"][f"defaults - {name}"]
+            cells = [f"{cell} ({difference(against[share])})" for cell, share in zip(cells, shares, strict=True)]
+        rows.append([name, *cells])
+    said = f"code_functions, {entry['questions']} questions (defaults less this, with 95 % interval)"
+    return table([said, *[budget_label(share) for share in shares]], rows)
+
+
 def unit_size() -> str:
     """Mean over the sets by the number of sentences or lines in a unit."""
     return means_over_sets("unit_size", "sentences or lines per unit")
@@ -324,7 +348,8 @@ def means_over_sets(part: str, what: str) -> str:
     sets = list(found(part).values())
     if not sets:
         return NOT_MEASURED
-    names, shares = list(sets[0]["methods"]), list(next(iter(sets[0]["methods"].values())))
+    names = [name for name in sets[0]["methods"] if all(name in entry["methods"] for entry in sets)]
+    shares = list(sets[0]["methods"][names[0]])
     columns = [
         best_bold([known_mean([entry["methods"][name][share]["value"] for entry in sets]) for name in names])
         for share in shares
@@ -513,6 +538,40 @@ def answers_short() -> str:
     return f"Mean over {len(sets)} sets ({', '.join(sets)}):\n\n{table(header, rows)}"
 
 
+def mean_difference(cells: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """Mean of differences over sets, with a 95 % interval.
+
+    The sets' own intervals are put together by their distances to the differences, squared (MOVER: Zou and Donner,
+    2008): right for independent samples, which the questions of different sets are, and for uneven intervals.
+    """
+    mean = statistics.fmean(cell["difference"] for cell in cells)
+    below, above = (
+        math.hypot(*(cell["difference"] - cell["interval"][edge] for cell in cells)) / len(cells) for edge in (0, 1)
+    )
+    return mean, mean - below, mean + above
+
+
+def answers_means() -> str:
+    """Ours minus every other method in the mean over the sets of quoted answers, with intervals."""
+    sets = [entry["differences"] for name, entry in found("answers").items() if name in ASKED_SETS]
+    if not sets:
+        return NOT_MEASURED
+    columns = [(metric, share) for metric in ("log_likelihood", "f1") for share in README_SHARES]
+    rows = []
+    for pair in sets[0]:
+        row = [pair.removeprefix("moos - ")]
+        for metric, share in columns:
+            cells = [own[pair][share].get(metric) for own in sets]
+            if any(cell is None or cell["difference"] is None for cell in cells):
+                row.append("-")
+                continue
+            scale, digits = (1, 2) if metric == "log_likelihood" else (100, 1)
+            mean, low, high = (f"{scale * value:+.{digits}f}" for value in mean_difference(cells))
+            row.append(f"{mean} [{low}, {high}]")
+        rows.append(row)
+    return table(["moos -", *[f"{READ[metric]}, {times_fewer(share)}" for metric, share in columns]], rows)
+
+
 def answers_lost() -> str:
     """Every set, share and metric at which another method is ahead of ours: the one that is furthest ahead."""
     rows = []
@@ -608,14 +667,15 @@ def end_to_end_short() -> str:
             f"{case['without']['total_seconds']:,.1f}",
             f"{case['with']['4x']['total_seconds']:,.1f}",
             f"{case['with']['4x']['compress_seconds']:,.1f}",
+            f"{case['with']['4x']['generate_seconds']:,.1f}",
             f"{case['with']['4x']['speed_up']:.1f}x",
         ]
         for name, own in result["readers"].items()
         for case in own["cases"]
         if "without" in case and case["length"] >= 1000
     ]
-    header = ["reader", "tokens of context", "seconds without", "seconds with 4x", "of it compression", "faster"]
-    return f"{table(header, rows)}\n({where(result)}.)\n"
+    header = ["reader", "tokens of context", "seconds without", "with 4x", "of it compression", "of it the answer"]
+    return f"{table([*header, 'faster'], rows)}\n({where(result)}.)\n"
 
 
 SURVIVING = ("numbers", "negations", "names", "urls", "identifiers")
@@ -643,11 +703,13 @@ def reader() -> str:
         result = load("reader")
     except FileNotFoundError:
         return NOT_MEASURED
-    own = result["held_out_articles"]
-    cells = [percent(own[name]["value"]) for name in ("exact_match", "f1")]
     trained = f"{result['trained_on']['examples']:,}"
-    return table(["span reader", "trained on", "questions", "exact match", "F1"],
-                 [["MiniLM, its own paragraph", trained, f"{own['questions']:,}", *cells]])  # fmt: skip
+    rows = []
+    for told, name in (("its own paragraph", "held_out_articles"), ("that among ten", "among_ten")):
+        if own := result.get(name):
+            cells = [percent(own[metric]["value"]) for metric in ("exact_match", "f1")]
+            rows.append([f"MiniLM, {told}", trained, f"{own['questions']:,}", *cells])
+    return table(["span reader", "trained on", "questions", "exact match", "F1"], rows)
 
 
 # --- sentence compression ------------------------------------------------------------------------------------------
@@ -784,6 +846,7 @@ BLOCKS = {
     "ranking_reductions": ranking_reductions,
     "budgets": budgets,
     "gain_ablation": gain_ablation,
+    "code_lines": code_lines,
     "unit_size": unit_size,
     "whole_from": whole_from,
     "duplicates": duplicates,
@@ -792,6 +855,7 @@ BLOCKS = {
     "ceiling": ceiling,
     "answers": answers,
     "answers_short": answers_short,
+    "answers_means": answers_means,
     "answers_lost": answers_lost,
     "answers_kept": answers_kept,
     "answers_llm": answers_llm,
