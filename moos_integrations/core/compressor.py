@@ -306,20 +306,7 @@ class ContextCompressor:
         gains = gains if by_gain else None
         output = Output(texts, counter, config.separator, arranged(ranks, config.order))
         protected = [protected_words(document, config.protect) for document in documents]
-        priority = levels = None
-        if gains is not None:
-            enclosing = [own.enclosing for own in texts]
-            priority = word_priority(
-                documents,
-                scores,
-                output.costs,
-                gains,
-                temperature=config.temperature,
-                whole_from=config.whole_from,
-                structured=[own.structured for own in texts],
-            )
-            priority = with_enclosing(documents, priority, enclosing)
-            levels = with_enclosing(documents, by_word(documents, relative_odds(gains)), enclosing)
+        priority, levels = (None, None) if gains is None else self._orders(texts, scores, output.costs, gains)
         selection = select(
             scores,
             protected,
@@ -365,6 +352,23 @@ class ContextCompressor:
             redundancy=config.redundancy,
             shingles=[own.shingles for own in texts],
         )
+
+    def _orders(
+        self, texts: list[PreparedText], scores: list[WordScores], costs: Sequence[IntArray], gains: UnitGains
+    ) -> tuple[list[FloatArray], list[FloatArray]]:
+        """What words are ordered by under a ceiling, and what a threshold is held against, where units have gains."""
+        documents, enclosing = [own.document for own in texts], [own.enclosing for own in texts]
+        priority = word_priority(
+            documents,
+            scores,
+            costs,
+            gains,
+            temperature=self.config.temperature,
+            whole_from=self.config.whole_from,
+            structured=[own.structured for own in texts],
+        )
+        levels = by_word(documents, relative_odds(gains))
+        return with_enclosing(documents, priority, enclosing), with_enclosing(documents, levels, enclosing)
 
     def _pass_through(self, texts: list[str], message: str, start: float) -> CompressionResult:
         def count(text: str) -> int:
