@@ -73,7 +73,8 @@ class UnitExplanation:
         words: Words in it.
         kept_words: Words of it that are kept.
         under: Index, in `Explanation.units`, of the line that opens the block it stands in (`def`, `if`, the item above
-            a nested list), by its indentation: that line stays wherever this one does. None if there is none.
+            a nested list), by its indentation: that line stays wherever this one does, protected words apart. None if
+            there is none.
     """
 
     document: int
