@@ -32,7 +32,7 @@ from moos_integrations.core.config import (
 )
 from moos_integrations.core.embeddings import Embeddings
 from moos_integrations.core.protection import pattern_from_json
-from moos_integrations.core.types import Citation, CompressedDocument
+from moos_integrations.core.result import Citation, CompressedDocument
 from moos_integrations.errors import ConfigError
 
 METADATA_KEY = "moos"

@@ -27,7 +27,7 @@ from pydantic import ConfigDict, Field
 
 from moos_integrations.adapter import METADATA_KEY, CompressorFields, best_first, citations_of, document_metadata
 from moos_integrations.core.protection import pattern_to_json
-from moos_integrations.core.types import Citation, CompressedDocument, CompressionResult
+from moos_integrations.core.result import Citation, CompressedDocument, CompressionResult
 
 __all__ = ["COMPRESSION_EVENT", "METADATA_KEY", "MOOSCompressor", "cite"]
 

@@ -231,7 +231,7 @@ def test_laws_of_a_budget(texts: list[str], budget: int) -> None:
     order = [int(document.id or "") for document in kept]
     assert order == sorted(set(order))
     assert all(is_subsequence(document.page_content, texts[int(document.id or "")]) for document in kept)
-    counter = ContextCompressor(LongWords())._load()[1]
+    counter = ContextCompressor(LongWords()).counter
     assert counter.count("\n\n".join(contents(kept))) <= budget
 
 
@@ -353,7 +353,7 @@ async def test_bundled_model_in_a_real_retriever(store: InMemoryVectorStore) -> 
         source = sources[document.id]
         assert is_subsequence(document.page_content, source.page_content)
         assert document.metadata["n"] == source.metadata["n"]
-    counter = retriever.base_compressor.compressor._load()[1]  # type: ignore[attr-defined]
+    counter = retriever.base_compressor.compressor.counter  # type: ignore[attr-defined]
     full = counter.count("\n\n".join(contents(list(sources.values()))))
     assert 0 < counter.count("\n\n".join(contents(kept))) <= 0.5 * full
     assert await retriever.ainvoke(question) == kept

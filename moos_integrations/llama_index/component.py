@@ -12,8 +12,8 @@ from typing_extensions import Self
 
 from moos_integrations.adapter import CompressorFields
 from moos_integrations.core.protection import pattern_to_json
+from moos_integrations.core.result import CompressedDocument, CompressionResult
 from moos_integrations.core.tokens import token_counter
-from moos_integrations.core.types import CompressedDocument, CompressionResult
 from moos_integrations.errors import ConfigError
 from moos_integrations.llama_index.events import MOOSCompressionEndEvent, MOOSCompressionStartEvent
 from moos_integrations.llama_index.nodes import compressed_copy, copy_of, is_more_than_text, text_of

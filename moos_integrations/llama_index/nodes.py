@@ -10,7 +10,7 @@ from typing import Any
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeWithScore, TextNode
 
 from moos_integrations.adapter import METADATA_KEY, best_first, citations_of, document_metadata
-from moos_integrations.core.types import Citation, CompressedDocument
+from moos_integrations.core.result import Citation, CompressedDocument
 from moos_integrations.errors import InputError
 
 _OFFSETS = ("start_char_idx", "end_char_idx")

@@ -9,7 +9,7 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from pydantic import ConfigDict
 
-from moos_integrations.core.types import CompressionResult
+from moos_integrations.core.result import CompressionResult
 from moos_integrations.errors import InputError
 from moos_integrations.llama_index.component import NodeCompressor, dispatcher
 

@@ -392,7 +392,7 @@ def test_terminals_show_the_units() -> None:
 
 
 def test_known_texts_are_forgotten_when_there_are_too_many() -> None:
-    counter = compressor()._load()[1]
+    counter = compressor().counter
     cache = TextCache(16 * 100)
     first = cache.prepare("a" * 60, counter)
     assert cache.prepare("a" * 60, counter) is first
