@@ -175,7 +175,7 @@ def test_a_question_that_says_nothing_is_none(tmp_path: Path, query: str) -> Non
     documents = [segment(text) for text in TEXTS]
     free = scorer(folder).score(documents, None)
     assert_identical(scorer(folder).score(documents, query), free)
-    assert all(np.isnan(score.pooling) for score in free)
+    assert all(np.isnan(score.passage_probability) for score in free)
 
 
 def test_other_models_ignore_the_question(aware_model: Path, tmp_path: Path) -> None:
