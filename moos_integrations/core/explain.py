@@ -28,6 +28,7 @@ Reason = Literal[
     "odds",
     "a kept line needs it",
     "below the cut",
+    "does not fit",
     "repetition",
     "beyond `top_n`",
     "too long",
@@ -61,6 +62,7 @@ class WordExplanation:
             "a kept line needs it": it opens the block of a kept line.
             Of a dropped word:
             "below the cut": its value does not reach the cut;
+            "does not fit": its value reaches the cut, but the ceiling was reached by others of the same value;
             "repetition": the text of its unit is in a better unit of another document;
             "beyond `top_n`": its document is not among the best `top_n`;
             "too long": it costs so many tokens that it ranks behind all others.
@@ -256,8 +258,9 @@ class Explanation:
             return "beyond `top_n`"
         if gains is not None and gains.repeated[table.unit_of_word[word]]:
             return "repetition"
-        oversized = table.cost[word] > OVERSIZED_TOKENS and self._values.lifted[word] >= self._selection.cutoff
-        return "too long" if oversized else "below the cut"
+        if self._values.lifted[word] < self._selection.cutoff:
+            return "below the cut"
+        return "too long" if table.cost[word] > OVERSIZED_TOKENS else "does not fit"
 
     def _heading(self, index: int) -> str:
         probability = self._table.scores[index].passage_probability
