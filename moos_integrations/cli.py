@@ -329,8 +329,7 @@ def _run(options: dict[str, Any]) -> tuple[CompressionResult, list[str]]:
             threshold=options["threshold"],
             protect=tuple(options["protect"] or ()),
             tokenizer=options["tokenizer"],
-            alpha=options["alpha"],
-            outlier_statistic=options["outlier_statistic"].value,
+            scores={"alpha": options["alpha"], "outlier_statistic": options["outlier_statistic"].value},
             separator=options["separator"].replace("\\n", "\n").replace("\\t", "\t"),
         )
         return compressor.compress(texts, options["query"]), names

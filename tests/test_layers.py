@@ -19,15 +19,17 @@ ORDER = [
     "core.types",
     "core.text",
     "core.protection",
+    "core.embeddings",
+    "core.tokens",
+    "core.checks",
+    "messages",
     "core.config",
     "core.cache",
-    "core.embeddings",
     "core.windows",
     "core.outliers",
     "core.relevance",
     "core.hub",
     "core.encoder",
-    "core.tokens",
     "core.lexical",
     "core.marginal_gain",
     "core.selection",
@@ -51,7 +53,7 @@ DOORS = {
     "transformers": ("core.hub", "training"),
     "bm25s": ("training",),
     "matplotlib": (),
-    "pydantic": ("adapter", "langchain", "llama_index"),
+    "pydantic": ("core.checks", "core.config", "adapter", "langchain", "llama_index"),
     "langchain_core": ("langchain",),
     "llama_index": ("llama_index",),
     "rich": ("cli",),
@@ -132,8 +134,11 @@ def test_public_names_are_sorted_complete_and_importable() -> None:
 
 def test_importing_the_package_loads_no_torch_and_no_framework() -> None:
     code = (
-        "import sys, moos_integrations, moos_integrations.core.compressor\n"
-        "heavy = {'torch', 'transformers', 'pydantic', 'langchain_core', 'llama_index'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "import sys, moos_integrations\n"
+        "heavy = {'torch', 'transformers', 'langchain_core', 'llama_index'}\n"
+        "found = (heavy | {'pydantic', 'numpy', 'tiktoken'}) & set(sys.modules)\n"
+        "assert not found, found\n"
+        "moos_integrations.ContextCompressor, moos_integrations.CompressorConfig()\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

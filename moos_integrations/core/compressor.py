@@ -7,13 +7,15 @@ import numbers
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from moos_integrations.core.cache import DirectoryStore, MemoryStore, ScoreStore, cached
-from moos_integrations.core.config import BUNDLED_MODEL, CompressorConfig, Target
+from moos_integrations.core.config import CompressorConfig, SettingKeywords, Target
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
 from moos_integrations.core.lexical import term_match
@@ -86,60 +88,27 @@ class ContextCompressor:
     @classmethod
     def from_pretrained(
         cls,
-        model: str = BUNDLED_MODEL,
+        model: str | None = None,
         *,
-        device: str = "auto",
-        dtype: str = "auto",
-        preserve_label: str | int | None = None,
-        embeddings: Any = None,
         lazy: bool = False,
         config: CompressorConfig | None = None,
-        **settings: Any,
+        **settings: Unpack[SettingKeywords],
     ) -> ContextCompressor:
         """Load a token classifier and build a compressor on it.
 
         Args:
-            model: "moos-minilm-en" (in the package), a folder in Hugging Face layout, or a hub id.
-            device: "auto" (cuda over mps over cpu) or a torch device.
-            dtype: "auto", "float32", "bfloat16" or "float16".
-            preserve_label: Name or index of the label that means keep, if it is not recognised by its name.
-            embeddings: A LangChain `Embeddings` or a LlamaIndex `BaseEmbedding` that tells how relevant units are to
-                the question, in place of the model. A new question over known texts then needs no forward pass.
+            model: "moos-minilm-en" (in the package, the default), a folder in Hugging Face layout, or a hub id.
             lazy: Load on first use instead of now.
-            config: The settings as one value, or
-            **settings: the fields of `CompressorConfig` as keywords.
+            config: The settings as one value. `model` replaces the one in it.
+            **settings: The settings as keywords, in place of `config`: the fields of `CompressorConfig`.
 
         Raises:
-            ConfigError: On an unusable or unknown setting.
+            ConfigError: On an unusable or unknown setting; with `lazy` too.
             ModelError: If the model cannot be loaded or used.
             TokenizerError: If the target LLM's tokenizer cannot be loaded.
         """
-        if config is not None and settings:
-            raise ConfigError(
-                f"Give the settings either as `config` or as keywords, not both; got {', '.join(settings)}."
-            )
-        config = config or CompressorConfig.from_settings(settings)
-        known = Embeddings(embeddings) if embeddings is not None else None
-
-        def load() -> Scorer:
-            from moos_integrations.core.encoder import TokenClassifierScorer
-            from moos_integrations.core.hub import load_classifier
-
-            scorer = TokenClassifierScorer(
-                load_classifier(model, device=device, dtype=dtype, preserve_label=preserve_label),
-                alpha=config.alpha,
-                outlier_statistic=config.outlier_statistic,
-                word_reduction=config.word_reduction,
-                max_batch_pieces=config.max_batch_pieces,
-            )
-            stores = _stores(config)
-            words = cached(scorer, scorer.fingerprint, stores)
-            if known is None:
-                return words
-            units = cached(UnitEmbedder(known), known.fingerprint, stores)
-            return EmbeddingScorer(words, units, known, config.similarity_scale)
-
-        compressor = cls(load, config)
+        config = _one_config(model, config, settings)
+        compressor = cls(partial(_load_scorer, config), config)
         if not lazy:
             compressor._load()
         return compressor
@@ -299,7 +268,7 @@ class ContextCompressor:
         config, asked = self.config, any(score.tells_of_question for score in scores)
         documents = [own.document for own in texts]
         # Without gains, words are ranked without regard to their units, and documents stay in their own order.
-        by_gain = config.budgets == "gain" or (config.budgets == "auto" and asked)
+        by_gain = config.gains.budgets == "gain" or (config.gains.budgets == "auto" and asked)
         arranging = config.order != "source" or config.top_n is not None
         gains = self._gains(texts, scores, query, retrieved) if by_gain or arranging else None
         ranks = document_ranks(gains, len(texts)) if arranging and gains is not None else list(range(len(texts)))
@@ -331,7 +300,7 @@ class ContextCompressor:
             seconds=time.perf_counter() - start,
             warnings=selection.warnings,
             order=output.order,
-            _explanation=Explanation(documents, scores, selection, gains, config.temperature),
+            _explanation=Explanation(documents, scores, selection, gains, config.gains.temperature),
         )
 
     def _gains(
@@ -341,15 +310,15 @@ class ContextCompressor:
         config, documents = self.config, [own.document for own in texts]
         match = per_document(documents, term_match(query or "", [own for text in texts for own in text.terms]))
         relevance = [
-            unit_relevance(document, score) + config.lexical_weight * terms + config.retriever_weight * more
+            unit_relevance(document, score) + config.gains.lexical_weight * terms + config.gains.retriever_weight * more
             for document, score, terms, more in zip(documents, scores, match, retrieved, strict=True)
         ]
         return marginal_gains(
             documents,
             relevance,
             [score.unit_vectors for score in scores],
-            weight=config.redundancy_weight,
-            redundancy=config.redundancy,
+            weight=config.gains.redundancy_weight,
+            redundancy=config.gains.redundancy,
             shingles=[own.shingles for own in texts],
         )
 
@@ -363,8 +332,8 @@ class ContextCompressor:
             scores,
             costs,
             gains,
-            temperature=self.config.temperature,
-            whole_from=self.config.whole_from,
+            temperature=self.config.gains.temperature,
+            whole_from=self.config.gains.whole_from,
             structured=[own.structured for own in texts],
         )
         levels = by_word(documents, relative_odds(gains))
@@ -382,6 +351,35 @@ class ContextCompressor:
         tokens = count(text)
         order = tuple(range(len(texts)))
         return CompressionResult(documents, text, tokens, tokens, 0, time.perf_counter() - start, (message,), order)
+
+
+def _one_config(model: str | None, config: CompressorConfig | None, settings: Mapping[str, Any]) -> CompressorConfig:
+    """The settings, which come as a config or as keywords."""
+    if config is not None and settings:
+        raise ConfigError(f"Give the settings either as `config` or as keywords, not both; got {', '.join(settings)}.")
+    named = {} if model is None else {"model": model}
+    return CompressorConfig.from_settings({**settings, **named}) if config is None else config.model_copy(update=named)
+
+
+def _load_scorer(config: CompressorConfig) -> Scorer:
+    """The model of the settings, or the model and their embeddings, behind caches."""
+    from moos_integrations.core.encoder import TokenClassifierScorer
+    from moos_integrations.core.hub import load_classifier
+
+    scores, stores = config.scores, _stores(config)
+    scorer = TokenClassifierScorer(
+        load_classifier(config.model, device=config.device, dtype=config.dtype, preserve_label=scores.preserve_label),
+        alpha=scores.alpha,
+        outlier_statistic=scores.outlier_statistic,
+        word_reduction=scores.word_reduction,
+        max_batch_pieces=scores.max_batch_pieces,
+    )
+    words = cached(scorer, scorer.fingerprint, stores)
+    if config.embeddings is None:
+        return words
+    known = Embeddings(config.embeddings)
+    units = cached(UnitEmbedder(known), known.fingerprint, stores)
+    return EmbeddingScorer(words, units, known, config.gains.similarity_scale)
 
 
 def _stores(config: CompressorConfig) -> list[ScoreStore]:

@@ -280,14 +280,14 @@ class Settings:
         enclosing: Keep lines only with those that they stand under, as the compressor does.
     """
 
-    redundancy: Redundancy = DEFAULTS.redundancy
-    redundancy_weight: float = DEFAULTS.redundancy_weight
-    temperature: float = DEFAULTS.temperature
-    whole_from: float = DEFAULTS.whole_from
-    alpha: float = DEFAULTS.alpha
+    redundancy: Redundancy = DEFAULTS.gains.redundancy
+    redundancy_weight: float = DEFAULTS.gains.redundancy_weight
+    temperature: float = DEFAULTS.gains.temperature
+    whole_from: float = DEFAULTS.gains.whole_from
+    alpha: float = DEFAULTS.scores.alpha
     relevance: tuple[str, ...] = ("words", "document", "similarity")
     document_weight: float = DOCUMENT_WEIGHT
-    lexical_weight: float = DEFAULTS.lexical_weight
+    lexical_weight: float = DEFAULTS.gains.lexical_weight
     retriever_weight: float = 0.0
     lines_whole: bool = True
     enclosing: bool = True

@@ -40,7 +40,7 @@ def kept_text(own: Case, priority: budgets.Priority, budget: int) -> str:
 def test_what_is_measured_is_what_the_compressor_does(settings: dict[str, object], budget: int) -> None:
     texts = (*TEXTS, "def built(by):\n    if by:\n        return 1843\n    raise ValueError")
     own = case(question(texts))
-    config = CompressorConfig(budget_tokens=budget, **settings)  # type: ignore[arg-type]
+    config = CompressorConfig(budget_tokens=budget, gains=settings)  # type: ignore[arg-type]
     expected = ContextCompressor(UnitScorer(), config).compress(texts, "Who built the bridge?").text
     # The scorer tells no outlier scores, so that alpha changes nothing.
     assert kept_text(own, Settings(**settings).priority(own), budget) == expected  # type: ignore[arg-type]
