@@ -45,6 +45,7 @@ ORDER = [
     "evaluation",
     "training.annotate",
     "training",
+    "cli_options",
     "cli",
 ]
 # Heavy or optional packages, and the only modules that may import them outside of functions.
@@ -53,11 +54,11 @@ DOORS = {
     "transformers": ("core.hub", "training"),
     "bm25s": ("training",),
     "matplotlib": (),
-    "pydantic": ("core.checks", "core.config", "adapter", "langchain", "llama_index"),
+    "pydantic": ("core.checks", "core.config", "adapter", "cli_options", "langchain", "llama_index"),
     "langchain_core": ("langchain",),
     "llama_index": ("llama_index",),
     "rich": ("cli",),
-    "typer": ("cli",),
+    "typer": ("cli", "cli_options"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -50,6 +50,11 @@ def expected(field: FieldInfo) -> str:
     return " or ".join(_expected(kind, metadata) for kind, metadata in _alternatives(field.annotation, field.metadata))
 
 
+def plain_types(field: FieldInfo) -> list[Any]:
+    """The types of a field without None and without what `Annotated` says."""
+    return [kind for kind, _ in _alternatives(field.annotation, field.metadata)]
+
+
 def _alternatives(annotation: Any, metadata: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
     """The members of a union with what their `Annotated` says; None is left out."""
     if get_origin(annotation) in (Union, UnionType):

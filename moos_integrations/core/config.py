@@ -239,12 +239,12 @@ class Settings(CheckedModel):
     protect: Annotated[Sequence[Any], BeforeValidator(_checked_protect)] = Field(
         default=(),
         description="What is not dropped while it fits the target: names of detectors (`numbers`, `negations`, "
-        "`urls`, ...), literal strings, compiled regular expressions.",
+        "`urls`, ...) or literal strings; in Python also compiled regular expressions.",
     )
     tokenizer: Annotated[Any, BeforeValidator(check_tokenizer)] = Field(
         default=DEFAULT_TOKENIZER,
-        description="The target LLM's tokenizer: name of a tiktoken encoding or model, Hugging Face tokenizer, or "
-        "callable that counts tokens.",
+        description="The target LLM's tokenizer: name of a tiktoken encoding or model; in Python also a Hugging Face "
+        "tokenizer or a callable that counts tokens.",
     )
     separator: Text = Field(
         default=DEFAULT_SEPARATOR, description="What the prompt puts between documents; its tokens count."
