@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,21 +17,16 @@ try:
 except ImportError as error:
     raise MissingExtraError(str(error.name), extra="cli") from error
 
-from moos_integrations import ContextCompressor, __version__
-from moos_integrations.core.config import (
-    BUNDLED_MODEL,
-    DEFAULT_ALPHA,
-    DEFAULT_STATISTIC,
-    DEFAULT_TOKENIZER,
-)
+from moos_integrations import CompressorConfig, ContextCompressor, WordScores, __version__
+from moos_integrations.cli_options import with_setting_options
+from moos_integrations.core.config import DEFAULT_STATISTIC, DEFAULT_TOKENIZER, without_effect
 
 if TYPE_CHECKING:
-    from moos_integrations import CompressionResult
+    from moos_integrations import CompressionResult, SegmentedText
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -58,20 +54,8 @@ Files = Annotated[
     list[str] | None, typer.Argument(metavar="FILE...", help="Text files, each one document; `-` is standard input.")
 ]
 Query = Annotated[str | None, typer.Option(help="The question; query-aware models (as the bundled one) read it.")]
-Rate = Annotated[float | None, typer.Option(help="Share of tokens to keep over all files. Default: 0.5.")]
-Budget = Annotated[int | None, typer.Option(help="Ceiling in tokens over all files, joined.")]
-Threshold = Annotated[float | None, typer.Option(help="Keep words whose metric is at least this.")]
-Protect = Annotated[
-    list[str] | None,
-    typer.Option(help="Detector name (`numbers`, `negations`, `urls`, ...) or literal text; repeatable."),
-]
-Model = Annotated[str, typer.Option(help="Bundled name, folder in Hugging Face layout, or hub id.")]
 Tokenizer = Annotated[str, typer.Option(help="tiktoken encoding or model name of the target LLM.")]
-Alpha = Annotated[float, typer.Option(help="Weight of the preserve probability against the outlier score.")]
 OutlierStatistic = Annotated[Statistic, typer.Option(help="Which outlier score is used.")]
-Separator = Annotated[
-    str, typer.Option(help="What stands between the documents of the output; `\\n` and `\\t` are understood.")
-]
 Device = Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `mps`, ...")]
 
 
@@ -83,29 +67,21 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command()
+@with_setting_options
 def compress(
+    settings: dict[str, Any],
     files: Files = None,
     query: Query = None,
-    rate: Rate = None,
-    budget_tokens: Budget = None,
-    threshold: Threshold = None,
-    protect: Protect = None,
-    model: Model = BUNDLED_MODEL,
-    tokenizer: Tokenizer = DEFAULT_TOKENIZER,
-    alpha: Alpha = DEFAULT_ALPHA,
-    outlier_statistic: OutlierStatistic = Statistic(DEFAULT_STATISTIC),
-    separator: Separator = r"\n\n",
-    device: Device = "auto",
     explain: Annotated[
         bool, typer.Option("--explain", help="Also show kept and dropped words, on standard error.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object instead of text: documents, spans, counts.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics and no warnings.")] = False,
 ) -> None:
     """Compress FILE... (or standard input) together and write the kept text to standard output."""
-    result, names = _run(locals())
+    result, names, config = _run(files, query, settings)
     if as_json:
         typer.echo(json.dumps(_as_dict(result, names, words=explain), ensure_ascii=False))
     else:
@@ -114,32 +90,24 @@ def compress(
     if explain and not as_json:
         errors.print(result.explain())
     if not quiet:
-        _statistics(errors, result, names)
+        _statistics(errors, result, names, config)
 
 
 @app.command()
+@with_setting_options
 def explain(
+    settings: dict[str, Any],
     files: Files = None,
     query: Query = None,
-    rate: Rate = None,
-    budget_tokens: Budget = None,
-    threshold: Threshold = None,
-    protect: Protect = None,
-    model: Model = BUNDLED_MODEL,
-    tokenizer: Tokenizer = DEFAULT_TOKENIZER,
-    alpha: Alpha = DEFAULT_ALPHA,
-    outlier_statistic: OutlierStatistic = Statistic(DEFAULT_STATISTIC),
-    separator: Separator = r"\n\n",
-    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Every word with its scores as one JSON object.")] = False,
 ) -> None:
     """Show FILE... (or standard input) in colour: kept green, protected yellow, dropped struck through."""
-    result, names = _run(locals())
+    result, names, config = _run(files, query, settings)
     if as_json:
         typer.echo(json.dumps(_as_dict(result, names, words=True), ensure_ascii=False))
         return
     Console().print(result.explain())
-    _statistics(Console(stderr=True), result, names)
+    _statistics(Console(stderr=True), result, names, config)
 
 
 @app.command()
@@ -317,27 +285,32 @@ def evaluate(
         typer.echo(file)
 
 
-def _run(options: dict[str, Any]) -> tuple[CompressionResult, list[str]]:
+def _run(
+    files: list[str] | None, query: str | None, settings: dict[str, Any]
+) -> tuple[CompressionResult, list[str], CompressorConfig]:
     """Read, compress, and turn our errors into messages and exit codes."""
     try:
-        names, texts = _read(options["files"])
-        compressor = ContextCompressor.from_pretrained(
-            options["model"],
-            device=options["device"],
-            rate=options["rate"],
-            budget_tokens=options["budget_tokens"],
-            threshold=options["threshold"],
-            protect=tuple(options["protect"] or ()),
-            tokenizer=options["tokenizer"],
-            alpha=options["alpha"],
-            outlier_statistic=options["outlier_statistic"].value,
-            separator=options["separator"].replace("\\n", "\n").replace("\\t", "\t"),
-        )
-        return compressor.compress(texts, options["query"]), names
+        config = CompressorConfig.from_settings(settings)
+        names, texts = _read(files)
+        return _compressor(config, texts).compress(texts, query), names, config
     except (ConfigError, InputError) as error:
         raise _stop(error, EXIT_USAGE) from error
     except MoosError as error:
         raise _stop(error, EXIT_FAILED) from error
+
+
+def _compressor(config: CompressorConfig, texts: list[str]) -> ContextCompressor:
+    """The compressor; without its model, which takes seconds to load, if there is no word to score."""
+    if any(text.strip() for text in texts):
+        return ContextCompressor.from_pretrained(config=config)
+    return ContextCompressor(_NoWords(), config)
+
+
+class _NoWords:
+    """Scores documents without words."""
+
+    def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
+        return [WordScores.from_preserve([]) for _ in documents]
 
 
 def _stop(error: Exception, code: int) -> typer.Exit:
@@ -387,14 +360,14 @@ def _as_dict(result: CompressionResult, names: list[str], *, words: bool) -> dic
     return values
 
 
-def _statistics(console: Console, result: CompressionResult, names: list[str]) -> None:
+def _statistics(console: Console, result: CompressionResult, names: list[str], config: CompressorConfig) -> None:
     console.print(
         f"{result.original_tokens} -> {result.kept_tokens} tokens ({result.rate:.1%} kept), {len(names)} "
         f"document{'s' if len(names) != 1 else ''}, {1000 * result.seconds:.0f} ms",
         highlight=False,
         style="dim",
     )
-    for warning in result.warnings:
+    for warning in [*(message for _, message in without_effect(config)), *result.warnings]:
         console.print(f"warning: {warning}", style="yellow", highlight=False)
 
 

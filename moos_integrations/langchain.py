@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moos_integrations.errors import ConfigError, InputError, MissingExtraError
 
@@ -24,9 +24,11 @@ from langchain_core.documents import BaseDocumentCompressor, BaseDocumentTransfo
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented, try_neq_default
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, Field
+from typing_extensions import Unpack
 
 from moos_integrations.adapter import METADATA_KEY, CompressorFields, best_first, citations_of, document_metadata
-from moos_integrations.core.protection import pattern_to_json
+from moos_integrations.core.checks import stages
+from moos_integrations.core.config import AllKeywords
 from moos_integrations.core.result import Citation, CompressedDocument, CompressionResult
 
 __all__ = ["COMPRESSION_EVENT", "METADATA_KEY", "MOOSCompressor", "cite"]
@@ -41,6 +43,15 @@ QUERY_KEYS = ("question", "query", "input")
 """Where the query is looked for in a dict."""
 
 _TARGETS = ("rate", "budget_tokens", "threshold")
+
+
+class MOOSCompressorKeywords(AllKeywords, total=False):
+    """The fields of `MOOSCompressor` as keywords, for type checkers."""
+
+    name: str | None
+    documents_key: str | None
+    query_key: str | None
+    keep_empty: bool
 
 
 class MOOSCompressor(
@@ -97,6 +108,10 @@ class MOOSCompressor(
         description="Keep documents of which nothing is left, with empty text. A prompt that joins them puts "
         "separators around them, which the budget does not count.",
     )
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[MOOSCompressorKeywords]) -> None: ...  # noqa: D107
 
     # --- as a Runnable -----------------------------------------------------------------------------------------------
 
@@ -204,9 +219,8 @@ class MOOSCompressor(
         dumped = super().to_json()
         if dumped["type"] == "constructor":
             changed = {name: value for name, value in self if try_neq_default(value, name, self)}
-            if "protect" in changed:
-                changed["protect"] = [pattern_to_json(item) for item in self.protect]
-            dumped["kwargs"] = changed
+            plain = {"protect", *stages(type(self))} & set(changed)
+            dumped["kwargs"] = {**changed, **self.model_dump(include=plain, exclude_defaults=True)}
         return dumped
 
     # --- one call ----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from pathlib import Path
@@ -11,10 +12,10 @@ logger = logging.getLogger("moos_integrations")
 """Silent until the application configures logging, as libraries should be; warnings then go to it at WARNING."""
 logger.addHandler(logging.NullHandler())
 
-_PACKAGE = str(Path(__file__).resolve().parent)
+_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 _MOST_SITES = 4096  # call sites remembered; a host that generates code must not grow our memory
 _LOCK = threading.Lock()
-_said: set[tuple[str, str, int]] = set()
+_said: dict[tuple[str, str, int], None] = {}
 
 
 class Notice(str):
@@ -48,8 +49,8 @@ def warn_once(notice: Notice) -> None:
         if site in _said:
             return
         if len(_said) >= _MOST_SITES:
-            _said.clear()
-        _said.add(site)
+            del _said[next(iter(_said))]  # the oldest
+        _said[site] = None
     logger.warning("%s", notice)
 
 

@@ -22,6 +22,7 @@ from common import read_passages, write_result
 from tqdm import tqdm
 
 from moos_integrations import CompressorConfig, ContextCompressor, SegmentedText, WordScores
+from moos_integrations.core.config import GainSettings
 from moos_integrations.core.tokens import token_counter
 
 SETS = ("nq_20docs", "tatqa_tables", "code_functions", "loghub_logs")
@@ -60,7 +61,9 @@ class RandomScorer:
         if query is None:
             return scores
         vectors = rng.standard_normal((units, 8)).astype(np.float32)
-        return replace(scores, relevance=rng.random(), unit_similarity=rng.normal(0, 3, units), unit_vectors=vectors)
+        return replace(
+            scores, passage_probability=rng.random(), unit_similarity=rng.normal(0, 3, units), unit_vectors=vectors
+        )
 
 
 def documents_of(texts: Sequence[str], rng: random.Random) -> list[str]:
@@ -78,9 +81,11 @@ def config_of(rng: random.Random) -> tuple[str, CompressorConfig]:
     name = rng.choice(list(TOKENIZERS))
     return name, CompressorConfig(
         tokenizer=TOKENIZERS[name],
-        whole_from=rng.choice((0.0, 0.5, 1.0)),
-        temperature=rng.choice((0.2, 1.0, 4.0)),
-        redundancy=rng.choice(("greedy", "symmetric")),
+        gains=GainSettings(
+            whole_from=rng.choice((0.0, 0.5, 1.0)),
+            temperature=rng.choice((0.2, 1.0, 4.0)),
+            redundancy=rng.choice(("greedy", "symmetric")),
+        ),
         order=rng.choice(("source", "relevance", "ends")),
         top_n=rng.choice((None, None, 2)),
         separator=rng.choice(("\n\n", "\n---\n", " ", "")),

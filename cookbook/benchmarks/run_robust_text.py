@@ -132,7 +132,7 @@ def _worked_examples(path: Path, limit: int) -> Iterator[str]:
 def ours(model: str) -> dict[str, Method]:
     """Our ways: as it comes, with the question, by units (which keeps lines whole), all that is counted protected."""
     plain = ContextCompressor.from_pretrained(model)
-    by_units = ContextCompressor.from_pretrained(model, budgets="gain")
+    by_units = ContextCompressor.from_pretrained(model, gains={"budgets": "gain"})
     protecting = ContextCompressor.from_pretrained(model, protect=KINDS)
     return {
         "moos": _without_question(plain),

@@ -63,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scores:
         methods = {
             name_of(heat, share): answers.ours(
-                ContextCompressor.from_pretrained(temperature=heat, whole_from=share, cache_dir=scores)
+                ContextCompressor.from_pretrained(gains={"temperature": heat, "whole_from": share}, cache_dir=scores)
             )["moos"]
             for heat, share in CANDIDATES
         }

@@ -7,14 +7,15 @@ import numbers
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from moos_integrations.core.cache import DirectoryStore, MemoryStore, ScoreStore, cached
-from moos_integrations.core.config import BUNDLED_MODEL, CompressorConfig, Target
+from moos_integrations.core.config import CompressorConfig, SettingKeywords, Target
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
 from moos_integrations.core.marginal_gain import standardised
@@ -68,60 +69,27 @@ class ContextCompressor:
     @classmethod
     def from_pretrained(
         cls,
-        model: str = BUNDLED_MODEL,
+        model: str | None = None,
         *,
-        device: str = "auto",
-        dtype: str = "auto",
-        preserve_label: str | int | None = None,
-        embeddings: Any = None,
         lazy: bool = False,
         config: CompressorConfig | None = None,
-        **settings: Any,
+        **settings: Unpack[SettingKeywords],
     ) -> ContextCompressor:
         """Load a token classifier and build a compressor on it.
 
         Args:
-            model: "moos-minilm-en" (in the package), a folder in Hugging Face layout, or a hub id.
-            device: "auto" (cuda over mps over cpu) or a torch device.
-            dtype: "auto", "float32", "bfloat16" or "float16".
-            preserve_label: Name or index of the label that means keep, if it is not recognised by its name.
-            embeddings: A LangChain `Embeddings` or a LlamaIndex `BaseEmbedding` that tells how relevant units are to
-                the question, in place of the model. A new question over known texts then needs no forward pass.
+            model: "moos-minilm-en" (in the package, the default), a folder in Hugging Face layout, or a hub id.
             lazy: Load on first use instead of now.
-            config: The settings as one value, or
-            **settings: the fields of `CompressorConfig` as keywords.
+            config: The settings as one value. `model` replaces the one in it.
+            **settings: The settings as keywords, in place of `config`: the fields of `CompressorConfig`.
 
         Raises:
-            ConfigError: On an unusable or unknown setting.
+            ConfigError: On an unusable or unknown setting; with `lazy` too.
             ModelError: If the model cannot be loaded or used.
             TokenizerError: If the target LLM's tokenizer cannot be loaded.
         """
-        if config is not None and settings:
-            raise ConfigError(
-                f"Give the settings either as `config` or as keywords, not both; got {', '.join(settings)}."
-            )
-        config = config or CompressorConfig.from_settings(settings)
-        known = Embeddings(embeddings) if embeddings is not None else None
-
-        def load() -> Scorer:
-            from moos_integrations.core.encoder import TokenClassifierScorer
-            from moos_integrations.core.hub import load_classifier
-
-            scorer = TokenClassifierScorer(
-                load_classifier(model, device=device, dtype=dtype, preserve_label=preserve_label),
-                alpha=config.alpha,
-                outlier_statistic=config.outlier_statistic,
-                word_reduction=config.word_reduction,
-                max_batch_pieces=config.max_batch_pieces,
-            )
-            stores = _stores(config)
-            words = cached(scorer, scorer.fingerprint, stores)
-            if known is None:
-                return words
-            units = cached(UnitEmbedder(known), known.fingerprint, stores)
-            return EmbeddingScorer(words, units, known, config.similarity_scale)
-
-        compressor = cls(load, config)
+        config = _one_config(model, config, settings)
+        compressor = cls(partial(_load_scorer, config), config)
         if not lazy:
             compressor.load()
         return compressor
@@ -313,7 +281,7 @@ class ContextCompressor:
             seconds=time.perf_counter() - start,
             warnings=selection.warnings,
             order=output.order,
-            _explanation=Explanation(table, ordered, selection, values, self.config.temperature),
+            _explanation=Explanation(table, ordered, selection, values, self.config.gains.temperature),
         )
 
     def _pass_all_through(self, requests: list[list[str]], error: Exception, start: float) -> list[CompressionResult]:
@@ -335,6 +303,35 @@ class ContextCompressor:
         tokens = count(text)
         order = tuple(range(len(texts)))
         return CompressionResult(documents, text, tokens, tokens, 0, time.perf_counter() - start, (notice,), order)
+
+
+def _one_config(model: str | None, config: CompressorConfig | None, settings: Mapping[str, Any]) -> CompressorConfig:
+    """The settings, which come as a config or as keywords."""
+    if config is not None and settings:
+        raise ConfigError(f"Give the settings either as `config` or as keywords, not both; got {', '.join(settings)}.")
+    named = {} if model is None else {"model": model}
+    return CompressorConfig.from_settings({**settings, **named}) if config is None else config.model_copy(update=named)
+
+
+def _load_scorer(config: CompressorConfig) -> Scorer:
+    """The model of the settings, or the model and their embeddings, behind caches."""
+    from moos_integrations.core.encoder import TokenClassifierScorer
+    from moos_integrations.core.hub import load_classifier
+
+    scores, stores = config.scores, _stores(config)
+    scorer = TokenClassifierScorer(
+        load_classifier(config.model, device=config.device, dtype=config.dtype, preserve_label=scores.preserve_label),
+        alpha=scores.alpha,
+        outlier_statistic=scores.outlier_statistic,
+        word_reduction=scores.word_reduction,
+        max_batch_pieces=scores.max_batch_pieces,
+    )
+    words = cached(scorer, scorer.fingerprint, stores)
+    if config.embeddings is None:
+        return words
+    known = Embeddings(config.embeddings)
+    units = cached(UnitEmbedder(known), known.fingerprint, stores)
+    return EmbeddingScorer(words, units, known, config.gains.similarity_scale)
 
 
 def _stores(config: CompressorConfig) -> list[ScoreStore]:

@@ -79,7 +79,7 @@ def order(table: Table, config: CompressorConfig, query: str | None, retrieved: 
         query: The question, if there is one.
         retrieved: What a retriever scored the documents, standardised; see `standardised`. Shape: `(documents,)`.
     """
-    by_gain = config.budgets == "gain" or (config.budgets == "auto" and table.reads_question)
+    by_gain = config.gains.budgets == "gain" or (config.gains.budgets == "auto" and table.reads_question)
     arranging = config.order != "source" or config.top_n is not None
     gains = unit_gains(table, config, query, retrieved) if by_gain or arranging else None
     ranks = document_ranks(table, gains) if arranging and gains is not None else np.arange(table.documents)
@@ -89,7 +89,7 @@ def order(table: Table, config: CompressorConfig, query: str | None, retrieved: 
         # Words are ranked without regard to their units.
         metric = WordValues("metric", table.metric, table.metric)
         return Order(metric, metric, ranks, eligible, documents, None)
-    priority = word_priority(table, gains, temperature=config.temperature, whole_from=config.whole_from)
+    priority = word_priority(table, gains, temperature=config.gains.temperature, whole_from=config.gains.whole_from)
     level = relative_odds(gains)[table.unit_of_word]
     return Order(
         WordValues("priority", priority, with_enclosing(table, priority)),
@@ -105,10 +105,10 @@ def unit_gains(table: Table, config: CompressorConfig, query: str | None, retrie
     """What each unit adds: by the scorer, by matching terms, and by the retriever, less what others say."""
     relevance = (
         unit_relevance(table)
-        + config.lexical_weight * table.term_match(query or "")
-        + config.retriever_weight * retrieved[table.document_of_unit]
+        + config.gains.lexical_weight * table.term_match(query or "")
+        + config.gains.retriever_weight * retrieved[table.document_of_unit]
     )
-    return marginal_gains(table, relevance, weight=config.redundancy_weight, redundancy=config.redundancy)
+    return marginal_gains(table, relevance, weight=config.gains.redundancy_weight, redundancy=config.gains.redundancy)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -83,7 +83,7 @@ def check_protect(protect: Iterable[Any]) -> Protect:
     return items
 
 
-def protected_words(document: SegmentedText, protect: Protect) -> BoolArray:
+def protected_words(document: SegmentedText, protect: Sequence[Any]) -> BoolArray:
     """True for each word that a protected span touches. Shape: `(words,)`."""
     flags = np.zeros(len(document), bool)
     for item in protect:

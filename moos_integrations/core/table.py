@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from moos_integrations.core.lexical import term_match
 from moos_integrations.core.prepared import PreparedText
-from moos_integrations.core.protection import Protect, protected_words
+from moos_integrations.core.protection import protected_words
 from moos_integrations.core.types import BoolArray, FloatArray, IntArray, WordScores
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -48,7 +48,7 @@ class Table:
     protected: BoolArray
 
     @classmethod
-    def of(cls, texts: Sequence[PreparedText], scores: Sequence[WordScores], protect: Protect = ()) -> Table:
+    def of(cls, texts: Sequence[PreparedText], scores: Sequence[WordScores], protect: Sequence[Any] = ()) -> Table:
         """Put documents and their scores side by side.
 
         Args:

@@ -56,7 +56,24 @@ def token_counter(tokenizer: TokenizerLike) -> TokenCounter:
         return TiktokenCounter(tokenizer)
     if callable(tokenizer):
         return CallableCounter(tokenizer)
-    raise ConfigError(
+    raise _not_understood(tokenizer)
+
+
+def check_tokenizer(tokenizer: TokenizerLike) -> TokenizerLike:
+    """The same tokenizer, if it is of a kind that is understood. Nothing is loaded, so a download may still fail.
+
+    Raises:
+        ConfigError: If it is none of the kinds, or names no known encoding or model.
+    """
+    if isinstance(tokenizer, str):
+        _encoding_name(tokenizer)
+    elif not (callable(tokenizer) or hasattr(tokenizer, "encode")):
+        raise _not_understood(tokenizer)
+    return tokenizer
+
+
+def _not_understood(tokenizer: Any) -> ConfigError:
+    return ConfigError(
         "`tokenizer` must be a tiktoken encoding or model name such as 'o200k_base' or 'gpt-4o', a Hugging Face "
         f"tokenizer, or a callable that counts tokens; got {type(tokenizer).__name__}."
     )
@@ -163,7 +180,7 @@ def _even_starts(text: str, tokens: int) -> IntArray:
 
 @lru_cache(maxsize=8)
 def _tiktoken_counter(name: str) -> TiktokenCounter:
-    encoding_name = name if name in tiktoken.list_encoding_names() else _encoding_of_model(name)
+    encoding_name = _encoding_name(name)
     with _ENVIRONMENT, _cache_of_llama_index(encoding_name):
         try:
             return TiktokenCounter(tiktoken.get_encoding(encoding_name))
@@ -176,7 +193,10 @@ def _tiktoken_counter(name: str) -> TiktokenCounter:
             ) from error
 
 
-def _encoding_of_model(name: str) -> str:
+def _encoding_name(name: str) -> str:
+    """The encoding of that name, or of the model of that name."""
+    if name in tiktoken.list_encoding_names():
+        return name
     try:
         return tiktoken.encoding_name_for_model(name)
     except KeyError:

@@ -66,7 +66,7 @@ ABLATION_LIMIT = 100
 """Questions per set where many settings are tried."""
 DUPLICATE_SETS = ("nq_20docs", "hotpotqa")
 OF_DUPLICATES = ("moos", "sentences", "uniform rate", "embeddings", "documents, embeddings")
-COMPARED = CompressorConfig(budgets="gain", retriever_weight=0.0)
+COMPARED = CompressorConfig(gains={"budgets": "gain", "retriever_weight": 0.0})
 """The compressor's defaults, without a retriever: the methods that are compared know of none."""
 REDUNDANCIES: tuple[Redundancy, ...] = ("greedy", "symmetric")
 
@@ -277,7 +277,7 @@ class Settings:
     """
 
     config: CompressorConfig = COMPARED
-    alpha: float = COMPARED.alpha
+    alpha: float = COMPARED.scores.alpha
     relevance: tuple[str, ...] = ("words", "document", "similarity")
     passage_factor: float = 1.0
     texts: type[PreparedText] = PreparedText
@@ -315,7 +315,7 @@ class Settings:
 
 def _with(**settings: Any) -> Settings:
     """The compressor's settings with some changed."""
-    return Settings(config=replace(COMPARED, **settings))
+    return Settings(config=CompressorConfig(gains=COMPARED.gains.model_copy(update=settings)))
 
 
 GRID: Mapping[str, Settings] = {

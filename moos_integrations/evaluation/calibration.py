@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +79,7 @@ def calibrate(
     found = [trial.smallest(name, min_recall) for name in ("rate", "threshold")]
     name, value, recall, kept = min(found, key=lambda own: own[3])
     targets: dict[str, Any] = {"rate": None, "budget_tokens": None, "threshold": None, name: value}
-    config = dataclasses.replace(compressor.config, **targets)
+    config = compressor.config.model_copy(update=targets)
     return Calibration(config, recall, kept, len(rows), tuple(trial.tried))
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, field_serializer
 from typing_extensions import Self
 
 from moos_integrations.adapter import CompressorFields
-from moos_integrations.core.protection import pattern_to_json
+from moos_integrations.core.config import AllKeywords
 from moos_integrations.core.result import CompressedDocument, CompressionResult
 from moos_integrations.core.tokens import token_counter
 from moos_integrations.errors import ConfigError
@@ -23,6 +23,12 @@ dispatcher = get_dispatcher(__name__)
 _PROBES = ("The meeting ended at 17:30.", "unübersetzbar, 数据库, 🙂🙂", "def f(x):\n    return x[0] + 1_000\n")
 
 
+class NodeCompressorKeywords(AllKeywords, total=False):
+    """The fields of both components as keywords, for type checkers."""
+
+    keep_empty: bool
+
+
 class NodeCompressor(CompressorFields, BaseComponent):
     """Base of both components: compresses the texts of nodes."""
 
@@ -31,10 +37,6 @@ class NodeCompressor(CompressorFields, BaseComponent):
     )
 
     # --- saving ------------------------------------------------------------------------------------------------------
-
-    @field_serializer("protect")
-    def _protect_to_json(self, protect: tuple[Any, ...]) -> list[Any]:
-        return [pattern_to_json(item) for item in protect]
 
     @field_serializer("tokenizer")
     def _tokenizer_to_json(self, tokenizer: Any) -> Any:

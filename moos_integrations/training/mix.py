@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import regex
 
-from moos_integrations.core.config import check_share, check_whole_number
+from moos_integrations.core.checks import check_share, check_whole_number
 from moos_integrations.core.text import unit_spans, word_spans
 from moos_integrations.core.types import FloatArray, IntArray, Span
 from moos_integrations.evaluation.data import (

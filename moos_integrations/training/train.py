@@ -26,7 +26,7 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from moos_integrations.core.config import (
+from moos_integrations.core.checks import (
     check_number,
     check_share,
     check_whole_number,

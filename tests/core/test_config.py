@@ -23,13 +23,13 @@ from moos_integrations.core.config import Target
         ({"budget_tokens": -1}, "`budget_tokens` must be a whole number from 0 on, got -1"),
         ({"budget_tokens": 10.0}, "got 10.0"),
         ({"threshold": 2}, "`threshold`"),
-        ({"alpha": math.inf}, "`alpha`"),
-        ({"outlier_statistic": "mahalanobis"}, "'class_diag', 'class_dist', 'global_diag'; got 'mahalanobis'"),
-        ({"word_reduction": "median"}, "'mean', 'first', 'max'"),
+        ({"scores": {"alpha": math.inf}}, "`scores.alpha` must be a number in [0, 1], got inf"),
+        ({"scores": {"outlier_statistic": "mahalanobis"}}, "'global_diag', got 'mahalanobis'"),
+        ({"scores": {"word_reduction": "median"}}, "'mean', 'first', 'max'"),
         ({"on_error": "ignore"}, "'raise', 'passthrough'"),
-        ({"separator": None}, "`separator` must be a string, got NoneType"),
+        ({"separator": None}, "`separator` must be a string, got None"),
         ({"tokenizer": 7}, "`tokenizer` must be"),
-        ({"max_batch_pieces": 0}, "`max_batch_pieces`"),
+        ({"scores": {"max_batch_pieces": 0}}, "`scores.max_batch_pieces` must be a whole number from 1 on, got 0"),
         ({"protect": "numbers"}, "`protect` must be a list"),
         ({"protect": ["number"]}, "did you mean 'numbers'"),
         ({"protect": [""]}, "non-empty"),
@@ -54,14 +54,16 @@ def test_default_target() -> None:
 
 
 def test_unknown_settings_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"Unknown setting 'ratio'; known are rate, budget_tokens"):
+    with pytest.raises(
+        ConfigError, match=r"Unknown setting 'ratio'; did you mean 'rate'\? Known are model, rate, budget_tokens"
+    ):
         CompressorConfig.from_settings({"ratio": 0.5})
 
 
 def test_json_round_trip() -> None:
     config = CompressorConfig(
         budget_tokens=100,
-        alpha=0.8,
+        scores={"alpha": 0.8},
         protect=["numbers", "ACME Corp", re.compile(r"§\d+", re.I), regex.compile(r"\p{Lu}+")],
     )
     again = CompressorConfig.from_json(config.to_json())

@@ -11,7 +11,7 @@ from tiny import UnitScorer
 from moos_integrations import CompressorConfig, ContextCompressor
 from moos_integrations.core.tokens import token_counter
 from moos_integrations.evaluation import budgets
-from moos_integrations.evaluation.budgets import Case, Settings, compare, measurable, mmr
+from moos_integrations.evaluation.budgets import Case, compare, measurable, mmr
 from moos_integrations.evaluation.data import Document, Question
 
 TEXTS = (
@@ -40,16 +40,16 @@ def kept_text(own: Case, priority: budgets.Priority, budget: int) -> str:
 def test_what_is_measured_is_what_the_compressor_does(settings: dict[str, object], budget: int) -> None:
     texts = (*TEXTS, "def built(by):\n    if by:\n        return 1843\n    raise ValueError")
     own = case(question(texts))
-    config = CompressorConfig(budget_tokens=budget, **settings)  # type: ignore[arg-type]
+    config = CompressorConfig(budget_tokens=budget, gains=settings)  # type: ignore[arg-type]
     expected = ContextCompressor(UnitScorer(), config).compress(texts, "Who built the bridge?").text
-    same = Settings(config=replace(budgets.COMPARED, **settings))  # type: ignore[arg-type]
+    same = budgets._with(**settings)
     assert kept_text(own, same.order(own).priority.lifted, budget) == expected
 
 
 def test_what_the_ablation_takes_away_changes_the_order() -> None:
     texts = (*TEXTS, "def built(by):\n    if by:\n        return 1843\n    raise ValueError")
     own = case(question(texts))
-    defaults = Settings(config=replace(budgets.COMPARED, whole_from=1.0))
+    defaults = budgets._with(whole_from=1.0)
     orders = [
         replace(defaults, **changed).order(own).priority.lifted.tolist()  # type: ignore[arg-type]
         for changed in (

@@ -198,7 +198,7 @@ def test_eight_examples_are_learnt_by_heart(tiny_run: tuple[Path, dict[str, obje
     assert report["accuracy"] >= 0.95  # words that no label tells apart stay wrong
     losses = [loss for _, loss in report["loss_curve"]]  # type: ignore[attr-defined]
     assert losses[-1] < losses[0] / 2
-    compressor = ContextCompressor.from_pretrained(str(folder), alpha=1.0)
+    compressor = ContextCompressor.from_pretrained(str(folder))
     passage = "The ferry leaves the north pier at 7:45. Dogs travel free."
     asked = compressor.compress(passage, "When does the ferry leave?", threshold=0.5)
     assert "7:45" in asked.text
