@@ -15,6 +15,7 @@ try:
 except ImportError as error:
     raise MissingExtraError(str(error.name), extra="cli") from error
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from moos_integrations.core.checks import plain_types, stages
@@ -49,9 +50,14 @@ class SettingOption:
 
     def parameter(self) -> inspect.Parameter:
         """The option as typer reads it from a signature."""
-        told = typer.Option(help=self.field.description, rich_help_panel=_PANELS[self.stage])
-        annotation = Annotated[self._type(), told]  # type: ignore[misc]
-        return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
+        option = typer.Option(help=self.field.description, rich_help_panel=_PANELS[self.stage])
+        annotated: Any = Annotated  # type checkers refuse a type that is not written out
+        return inspect.Parameter(
+            self.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=self.default,
+            annotation=annotated[self._type(), option],
+        )
 
     def value(self, typed: Any) -> Any:
         """What was typed as the value of the setting."""
@@ -75,7 +81,8 @@ class SettingOption:
 def setting_options() -> Iterator[SettingOption]:
     """An option for each setting; those of nested models come last, by their bare names."""
     nested = stages(Settings)
-    for stage, model in {"": Settings, **nested}.items():
+    models: dict[str, type[BaseModel]] = {"": Settings, **nested}
+    for stage, model in models.items():
         for name, field in model.model_fields.items():
             if name not in nested and name not in NOT_ON_A_COMMAND_LINE:
                 yield SettingOption(stage, name, field)

@@ -122,12 +122,14 @@ sets together (`cookbook/benchmarks/results/calibration.json`)."""
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-def _as_dict(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    if not all(isinstance(name, str) for name in value):
+def _as_dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise ConfigError(f"Expected a dict with names of settings as keys, got {shown(value)}.")
     return dict(value)
+
+
+def _dict_or_value(value: Any) -> Any:
+    return _as_dict(value) if isinstance(value, Mapping) else value
 
 
 def _checked_protect(items: Any) -> tuple[ProtectItem, ...]:
@@ -278,10 +280,10 @@ class Settings(CheckedModel):
         description="LangChain `Embeddings` or LlamaIndex `BaseEmbedding` that measure relevance in place of the "
         "model. A new question over known texts then needs no forward pass.",
     )
-    scores: Annotated[ScoreSettings, BeforeValidator(_as_dict)] = Field(
+    scores: Annotated[ScoreSettings, BeforeValidator(_dict_or_value)] = Field(
         default=ScoreSettings(), description="Advanced: how words are scored."
     )
-    gains: Annotated[GainSettings, BeforeValidator(_as_dict)] = Field(
+    gains: Annotated[GainSettings, BeforeValidator(_dict_or_value)] = Field(
         default=GainSettings(), description="Advanced: how sentences share the budget."
     )
 
