@@ -13,8 +13,9 @@ from typing_extensions import Self
 from moos_integrations.core.checks import unknown_setting
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import CompressorConfig, Settings
-from moos_integrations.core.types import Citation, CompressedDocument
+from moos_integrations.core.result import Citation, CompressedDocument
 from moos_integrations.errors import ConfigError
+from moos_integrations.messages import Notice
 
 METADATA_KEY = "moos"
 """The one metadata key under which everything that we add to a document lives."""
@@ -108,13 +109,24 @@ class CompressorFields(Settings):
         return CompressorConfig(**{**{name: getattr(self, name) for name in Settings.model_fields}, **changed})
 
 
-def document_metadata(document: CompressedDocument) -> dict[str, Any]:
-    """What the adapters write under `METADATA_KEY`: JSON-ready, enough to map the text back to its source."""
-    return {
+def document_metadata(document: CompressedDocument, warnings: Sequence[Notice] = ()) -> dict[str, Any]:
+    """What the adapters write under `METADATA_KEY`: JSON-ready, enough to map the text back to its source.
+
+    Args:
+        document: What is left of a document.
+        warnings: Of the whole call; the entry names their kinds, and has no `warnings` without any.
+    """
+    entry = {
         "original_tokens": document.original_tokens,
         "kept_tokens": document.kept_tokens,
         "spans": [list(span) for span in document.spans],
     }
+    return entry | warnings_metadata(warnings)
+
+
+def warnings_metadata(warnings: Sequence[Notice]) -> dict[str, Any]:
+    """The part of the entry that says what could not be done as requested, by kind; empty if there is nothing."""
+    return {"warnings": list(dict.fromkeys(notice.kind for notice in warnings))} if warnings else {}
 
 
 def citations_of(

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, cast, get_origin
 
 from moos_integrations.errors import MissingExtraError
 
@@ -50,14 +50,9 @@ class SettingOption:
 
     def parameter(self) -> inspect.Parameter:
         """The option as typer reads it from a signature."""
-        option = typer.Option(help=self.field.description, rich_help_panel=_PANELS[self.stage])
-        annotated: Any = Annotated  # type checkers refuse a type that is not written out
-        return inspect.Parameter(
-            self.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=self.default,
-            annotation=annotated[self._type(), option],
-        )
+        told = typer.Option(help=self.field.description, rich_help_panel=_PANELS[self.stage])
+        annotation = cast(Any, Annotated)[self._type(), told]  # made at run time, for typer to read
+        return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
 
     def value(self, typed: Any) -> Any:
         """What was typed as the value of the setting."""

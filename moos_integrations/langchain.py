@@ -26,10 +26,18 @@ from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, Field
 from typing_extensions import Unpack
 
-from moos_integrations.adapter import METADATA_KEY, CompressorFields, best_first, citations_of, document_metadata
+from moos_integrations.adapter import (
+    METADATA_KEY,
+    CompressorFields,
+    best_first,
+    citations_of,
+    document_metadata,
+    warnings_metadata,
+)
 from moos_integrations.core.checks import stages
 from moos_integrations.core.config import AllKeywords
-from moos_integrations.core.types import Citation, CompressedDocument, CompressionResult
+from moos_integrations.core.result import Citation, CompressedDocument, CompressionResult
+from moos_integrations.messages import Notice
 
 __all__ = ["COMPRESSION_EVENT", "METADATA_KEY", "MOOSCompressor", "cite"]
 
@@ -283,10 +291,10 @@ class MOOSCompressor(
         return _candidates(self.query_key, self.documents_key, QUERY_KEYS)
 
     def _output(self, documents: Sequence[Document], result: CompressionResult) -> list[Document]:
-        if result.passed_through:  # unchanged is unchanged, empty documents and metadata included
-            return [document.model_copy(deep=True) for document in documents]
+        if result.passed_through:  # unchanged is unchanged, empty documents included
+            return [_passed_through(document, result.warnings) for document in documents]
         pairs = [(documents[index], result.documents[index]) for index in result.order]
-        return [_pruned(*pair) for pair in pairs if self.keep_empty or not pair[1].dropped]
+        return [_pruned(*pair, result.warnings) for pair in pairs if self.keep_empty or not pair[1].dropped]
 
 
 def cite(quote: str, documents: Sequence[Document], *, min_coverage: float = 0.5) -> list[Citation]:
@@ -360,10 +368,19 @@ def _scores(documents: Sequence[Document]) -> list[float | None]:
     return [float(score) if isinstance(score, Real) and not isinstance(score, bool) else None for score in told]
 
 
-def _pruned(source: Document, compressed: CompressedDocument) -> Document:
+def _pruned(source: Document, compressed: CompressedDocument, warnings: Sequence[Notice]) -> Document:
     """A copy with the new text; deep, so that neither metadata nor a subclass's fields are shared with the input."""
     document = source.model_copy(update={"page_content": compressed.text}, deep=True)
-    document.metadata[METADATA_KEY] = document_metadata(compressed)
+    document.metadata[METADATA_KEY] = document_metadata(compressed, warnings)
+    return document
+
+
+def _passed_through(source: Document, warnings: Sequence[Notice]) -> Document:
+    """A copy with the same text, whose entry says so; what an earlier pass wrote there stays."""
+    document = source.model_copy(deep=True)
+    earlier = document.metadata.get(METADATA_KEY)
+    entry = dict(earlier) if isinstance(earlier, Mapping) else {}
+    document.metadata[METADATA_KEY] = entry | warnings_metadata(warnings)
     return document
 
 

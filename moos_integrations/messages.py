@@ -1,7 +1,4 @@
-"""The package's logger, and a warning that is logged once per place in the user's code.
-
-The logger is called `moos_integrations` and writes nowhere unless the host program configures logging.
-"""
+"""How the package speaks to its user outside of results and errors: one logger, each message once per call site."""
 
 from __future__ import annotations
 
@@ -12,33 +9,58 @@ import threading
 from pathlib import Path
 
 logger = logging.getLogger("moos_integrations")
+"""Silent until the application configures logging, as libraries should be; warnings then go to it at WARNING."""
 logger.addHandler(logging.NullHandler())
 
 _PACKAGE = str(Path(__file__).resolve().parent) + os.sep
-_MOST_SITES = 1_000
-_logged: dict[tuple[str, str, int], None] = {}
+_MOST_SITES = 4096  # call sites remembered; a host that generates code must not grow our memory
 _LOCK = threading.Lock()
+_said: dict[tuple[str, str, int], None] = {}
 
 
-def warn_once(kind: str, message: str) -> None:
-    """Log at WARNING, once per kind and call site.
+class Notice(str):
+    """A warning in words, which also knows its kind.
 
-    Args:
-        kind: What the warning is about. The message of the same kind may differ from call to call.
-        message: What the user reads.
+    Attributes:
+        kind: A few words that stay the same from call to call, such as "budget not filled".
     """
-    site = (kind, *_call_site())
+
+    __slots__ = ("kind",)
+    kind: str
+
+    def __new__(cls, kind: str, text: str) -> Notice:
+        """Make one of its kind and its full text."""
+        notice = super().__new__(cls, text)
+        notice.kind = kind
+        return notice
+
+    def __reduce__(self) -> tuple[type[Notice], tuple[str, str]]:
+        """What pickle and copy build it from."""
+        return Notice, (self.kind, str(self))
+
+
+def warn_once(notice: Notice) -> None:
+    """Log a warning, once per kind and call site: a chain that runs a thousand times says it once.
+
+    The call site is the line of the nearest caller outside of this package.
+    """
+    site = (notice.kind, *_call_site())
     with _LOCK:
-        if site in _logged:
+        if site in _said:
             return
-        if len(_logged) >= _MOST_SITES:  # the oldest goes: a long-lived host must not grow without bound
-            del _logged[next(iter(_logged))]
-        _logged[site] = None
-    logger.warning(message)
+        if len(_said) >= _MOST_SITES:
+            del _said[next(iter(_said))]  # the oldest
+        _said[site] = None
+    logger.warning("%s", notice)
+
+
+def forget_call_sites() -> None:
+    """Log every kind of warning again at its next occurrence."""
+    with _LOCK:
+        _said.clear()
 
 
 def _call_site() -> tuple[str, int]:
-    """File and line of the first frame outside of this package."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back

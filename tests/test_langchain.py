@@ -231,7 +231,7 @@ def test_laws_of_a_budget(texts: list[str], budget: int) -> None:
     order = [int(document.id or "") for document in kept]
     assert order == sorted(set(order))
     assert all(is_subsequence(document.page_content, texts[int(document.id or "")]) for document in kept)
-    counter = ContextCompressor(LongWords())._load()[1]
+    counter = ContextCompressor(LongWords()).counter
     assert counter.count("\n\n".join(contents(kept))) <= budget
 
 
@@ -353,7 +353,7 @@ async def test_bundled_model_in_a_real_retriever(store: InMemoryVectorStore) -> 
         source = sources[document.id]
         assert is_subsequence(document.page_content, source.page_content)
         assert document.metadata["n"] == source.metadata["n"]
-    counter = retriever.base_compressor.compressor._load()[1]  # type: ignore[attr-defined]
+    counter = retriever.base_compressor.compressor.counter  # type: ignore[attr-defined]
     full = counter.count("\n\n".join(contents(list(sources.values()))))
     assert 0 < counter.count("\n\n".join(contents(kept))) <= 0.5 * full
     assert await retriever.ainvoke(question) == kept
@@ -647,19 +647,28 @@ async def test_model_failure_passes_documents_through() -> None:
     with pytest.warns(PassthroughWarning, match="out of memory") as caught:
         kept = compressor.compress_documents(documents, "q")
     assert len(caught) == 1
-    assert kept == documents
-    assert kept[0].metadata is not documents[0].metadata
+    assert [document.page_content for document in kept] == [document.page_content for document in documents]
+    for document, source in zip(kept, documents, strict=True):
+        assert document.metadata == {**source.metadata, "moos": {"warnings": ["passed through"]}}
     recorder = Recorder()
     with pytest.warns(PassthroughWarning):
-        assert await compressor.ainvoke(documents, {"callbacks": [recorder]}) == documents
+        assert await compressor.ainvoke(documents, {"callbacks": [recorder]}) == kept
     assert "out of memory" in recorder.events[0][1]["warnings"][0]
+
+
+def test_warnings_are_in_the_metadata_by_kind() -> None:
+    compressor = fake(budget_tokens=2, protect=["numbers"])
+    kept = compressor.compress_documents([Document("In 1843, 1844, 1845 and 1846 it rained a lot.")], "q")
+    assert kept[0].metadata["moos"]["warnings"] == ["protected text dropped"]
+    assert "warnings" not in fake(rate=1.0).compress_documents([Document("It rained.")], "q")[0].metadata["moos"]
 
 
 def test_a_damaged_model_passes_documents_through(tmp_path: Any) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     compressor = MOOSCompressor(model=str(tmp_path), on_error="passthrough", tokenizer=words)
     with pytest.warns(PassthroughWarning, match="could not be loaded"):
-        assert compressor.compress_documents(some_documents(), "q") == some_documents()
+        kept = compressor.compress_documents(some_documents(), "q")
+    assert [document.page_content for document in kept] == [document.page_content for document in some_documents()]
 
 
 def test_missing_langchain_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

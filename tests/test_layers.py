@@ -15,6 +15,7 @@ PACKAGE = Path(moos_integrations.__file__).parent
 # A module may import only from modules that stand before it.
 ORDER = [
     "errors",
+    "messages",
     "core.citations",
     "core.types",
     "core.text",
@@ -22,21 +23,24 @@ ORDER = [
     "core.embeddings",
     "core.tokens",
     "core.checks",
-    "messages",
     "core.config",
     "core.cache",
     "core.windows",
     "core.outliers",
-    "core.relevance",
+    "core.pooling",
     "core.hub",
     "core.encoder",
     "core.lexical",
-    "core.marginal_gain",
-    "core.selection",
+    "core.redundancy",
     "core.rendering",
     "core.prepared",
-    "core.output",
+    "core.table",
+    "core.marginal_gain",
+    "core.ordering",
+    "core.selection",
     "core.explain",
+    "core.result",
+    "core.output",
     "core.compressor",
     "",
     "adapter",
@@ -50,7 +54,7 @@ ORDER = [
 ]
 # Heavy or optional packages, and the only modules that may import them outside of functions.
 DOORS = {
-    "torch": ("core.hub", "core.relevance", "core.encoder", "training"),
+    "torch": ("core.hub", "core.pooling", "core.encoder", "training"),
     "transformers": ("core.hub", "training"),
     "bm25s": ("training",),
     "matplotlib": (),
@@ -74,18 +78,10 @@ def place_of(module: str) -> str:
 
 
 def imports(path: Path, *, everywhere: bool) -> set[str]:
+    """What a module imports: everywhere, for types only included; or when it is loaded."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    type_checking = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    nodes = ast.walk(tree) if everywhere else iter(module_level(tree))
     found: set[str] = set()
-    for node in nodes:
-        if id(node) in type_checking:
-            continue
+    for node in ast.walk(tree) if everywhere else iter(module_level(tree)):
         if isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
         elif isinstance(node, ast.Import):
@@ -94,10 +90,11 @@ def imports(path: Path, *, everywhere: bool) -> set[str]:
 
 
 def module_level(tree: ast.AST) -> list[ast.AST]:
-    """All nodes that run on import: function bodies left out."""
+    """All nodes that run on import: function bodies and imports for types left out."""
     nodes: list[ast.AST] = []
     for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not for_types and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             nodes += [node, *module_level(node)]
     return nodes
 

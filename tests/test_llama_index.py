@@ -858,16 +858,28 @@ async def test_passthrough_returns_the_nodes_as_they_were_with_one_warning(async
     with pytest.warns(PassthroughWarning, match="out of memory") as caught:
         kept = await component.apostprocess_nodes(nodes) if asynchronous else component.postprocess_nodes(nodes)
     assert len(caught) == 1
-    assert kept == nodes
-    assert kept[0].node is not nodes[0].node
+    assert [item.text for item in kept] == [item.text for item in nodes]
+    for item, source in zip(kept, nodes, strict=True):
+        assert item.node.metadata == {**source.node.metadata, "moos": {"warnings": ["passed through"]}}
+    assert "moos" in kept[0].node.excluded_llm_metadata_keys
+    with pytest.warns(PassthroughWarning):
+        again = await component.apostprocess_nodes(kept) if asynchronous else component.postprocess_nodes(kept)
+    assert again == kept
 
 
 def test_passthrough_at_ingestion(trace):
     nodes = [text_node(text, number) for number, text in enumerate([TEXTS[0], ""])]
     with pytest.warns(PassthroughWarning, match="out of memory"):
         kept = transform(FailingScorer(), on_error="passthrough")(nodes)
-    assert kept == nodes
+    assert [node.text for node in kept] == [node.text for node in nodes]
+    assert all(json.loads(node.metadata["moos"]) == {"warnings": ["passed through"]} for node in kept)
     assert "out of memory" in trace[0][-1].warnings[0]
+
+
+def test_warnings_are_in_the_metadata_by_kind():
+    nodes = scored(["In 1843, 1844, 1845 and 1846 it rained a lot."])
+    kept = postprocessor(budget_tokens=4, protect=["numbers"]).postprocess_nodes(nodes)
+    assert kept[0].node.metadata["moos"]["warnings"] == ["protected text dropped"]
 
 
 def test_failures_raise_by_default():

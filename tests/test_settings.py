@@ -369,7 +369,7 @@ def test_numpy_numbers_are_taken_and_stored_as_plain_ones(place: str) -> None:
 def test_numpy_targets_of_a_call() -> None:
     compressor = ContextCompressor(HashScorer())
     text = "The quick brown fox jumps over the lazy dog."
-    assert compressor.compress(text, budget_tokens=np.int64(5)).kept_tokens <= 5
+    assert compressor.compress(text, budget_tokens=np.int64(5)).kept_tokens == 5
     assert compressor.compress(text, rate=np.float32(0.5)).text == compressor.compress(text, rate=0.5).text
     with pytest.raises(ConfigError, match="whole number"):
         compressor.compress(text, budget_tokens=np.float64(5))  # type: ignore[arg-type]
@@ -465,6 +465,9 @@ def test_a_config_is_frozen_and_hashable() -> None:
         config.rate = 0.7
     with pytest.raises(ConfigError, match="cannot be changed"):
         config.gains.temperature = 1.0
+    with pytest.raises(ConfigError, match=r"`gains\.temperature` must be a finite number above 0"):
+        config.gains.model_copy(update={"temperature": 0})
+    assert config.gains.model_copy(update={"temperature": 2}).temperature == 2.0
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
@@ -516,8 +519,8 @@ EFFECT: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
-    monkeypatch.setattr(messages, "_logged", {})
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    messages.forget_call_sites()
     with caplog.at_level(logging.WARNING, logger="moos_integrations"):
         yield caplog
 
@@ -577,8 +580,8 @@ def test_another_place_in_the_code_is_warned_too_and_memory_is_bounded(
     assert len(log.records) == 2
     monkeypatch.setattr(messages, "_MOST_SITES", 5)
     for kind in range(20):
-        messages.warn_once(str(kind), "message")
-    assert len(messages._logged) == 5
+        messages.warn_once(messages.Notice(str(kind), "message"))
+    assert len(messages._said) == 5
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

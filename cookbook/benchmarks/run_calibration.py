@@ -68,7 +68,7 @@ def main() -> None:
     ]
     payload = {
         "min_recall": options.min_recall,
-        "model": compressor._load()[0].fingerprint,  # type: ignore[attr-defined]
+        "model": compressor.scorer.fingerprint,  # type: ignore[attr-defined]
         "targets": [
             {"target": target, "value": f"{own[0]:.3g}", "recall": round(own[1], 4), "kept": round(own[2], 4)}
             for target, own in best.items()

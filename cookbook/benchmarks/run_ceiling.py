@@ -61,7 +61,9 @@ class RandomScorer:
         if query is None:
             return scores
         vectors = rng.standard_normal((units, 8)).astype(np.float32)
-        return replace(scores, relevance=rng.random(), unit_similarity=rng.normal(0, 3, units), unit_vectors=vectors)
+        return replace(
+            scores, passage_probability=rng.random(), unit_similarity=rng.normal(0, 3, units), unit_vectors=vectors
+        )
 
 
 def documents_of(texts: Sequence[str], rng: random.Random) -> list[str]:

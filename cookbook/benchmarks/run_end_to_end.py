@@ -326,7 +326,7 @@ def compressed(
     from moos_integrations import ContextCompressor
 
     compressor = ContextCompressor.from_pretrained(cache_bytes=0, separator=SEPARATOR)
-    classifier = compressor._load()[0].classifier  # type: ignore[attr-defined]
+    classifier = compressor.scorer.classifier  # type: ignore[attr-defined]
     compressor.compress(other, "Is this a warm-up?", rate=0.5)
     context = SEPARATOR.join(documents)
     prompt = PROMPT.format(context=context, question=question)

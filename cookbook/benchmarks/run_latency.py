@@ -66,7 +66,7 @@ def new_question(texts: list[str]) -> dict[str, Any]:
     from moos_integrations import ContextCompressor
 
     compressor = ContextCompressor.from_pretrained(budget_tokens=BUDGET, cache_bytes=0)
-    model = compressor._load()[0].classifier.model  # type: ignore[attr-defined]
+    model = compressor.scorer.classifier.model  # type: ignore[attr-defined]
     spent, started = [0.0], [0.0]
 
     def before(*_: Any) -> None:

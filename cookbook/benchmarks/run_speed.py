@@ -52,7 +52,7 @@ def moos(texts: list[str], dtype: str) -> tuple[Callable[[], Any], dict[str, Any
     from moos_integrations import ContextCompressor
 
     compressor = ContextCompressor.from_pretrained(rate=RATE, dtype=dtype, cache_bytes=0)
-    classifier = compressor._load()[0].classifier  # type: ignore[attr-defined]
+    classifier = compressor.scorer.classifier  # type: ignore[attr-defined]
     info: dict[str, Any] = {"dtype": str(classifier.dtype), "fingerprint": classifier.fingerprint, "forward": 0.0}
     started: list[float] = []
 

@@ -27,7 +27,7 @@ from moos_integrations.errors import ConfigError
 
 DEFAULT_DIRECTORY_BYTES = 2**30
 _FILE = "scores.sqlite"
-_ARRAYS = tuple(field.name for field in fields(WordScores) if field.name != "relevance")
+_ARRAYS = tuple(field.name for field in fields(WordScores) if field.name != "passage_probability")
 _BUSY_SECONDS = 30.0
 _T = TypeVar("_T")
 _KEYS_AT_ONCE = 500  # SQLite's bound on the variables of a statement is 999 in old builds
@@ -220,7 +220,7 @@ def _forget(database: sqlite3.Connection, excess: int) -> None:
 
 def _pack(scores: WordScores) -> bytes:
     stream = io.BytesIO()
-    for array in (np.array(scores.relevance), *(getattr(scores, name) for name in _ARRAYS)):
+    for array in (np.array(scores.passage_probability), *(getattr(scores, name) for name in _ARRAYS)):
         # An empty object array cannot be told from None otherwise: a lone NaN of no dimension stands for None.
         np.save(stream, np.array(np.nan) if array is None else array, allow_pickle=False)
     return stream.getvalue()
@@ -230,8 +230,8 @@ def _unpack(value: bytes) -> WordScores | None:
     """The scores, or None if the bytes are not ours."""
     stream = io.BytesIO(value)
     try:
-        relevance, *arrays = [np.load(stream, allow_pickle=False) for _ in range(1 + len(_ARRAYS))]
+        probability, *arrays = [np.load(stream, allow_pickle=False) for _ in range(1 + len(_ARRAYS))]
     except (ValueError, EOFError, OSError):
         return None
     known: dict[str, Any] = {name: array if array.ndim else None for name, array in zip(_ARRAYS, arrays, strict=True)}
-    return WordScores(relevance=float(relevance), **known)
+    return WordScores(passage_probability=float(probability), **known)

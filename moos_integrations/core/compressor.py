@@ -18,35 +18,15 @@ from moos_integrations.core.cache import DirectoryStore, MemoryStore, ScoreStore
 from moos_integrations.core.config import CompressorConfig, SettingKeywords, Target
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
-from moos_integrations.core.lexical import term_match
-from moos_integrations.core.marginal_gain import (
-    UnitGains,
-    arranged,
-    by_word,
-    document_ranks,
-    marginal_gains,
-    per_document,
-    relative_odds,
-    standardised,
-    unit_relevance,
-    with_enclosing,
-    word_priority,
-)
+from moos_integrations.core.marginal_gain import standardised
+from moos_integrations.core.ordering import order
 from moos_integrations.core.output import Output, joined, whole
-from moos_integrations.core.prepared import PreparedText, TextCache
-from moos_integrations.core.protection import protected_words
+from moos_integrations.core.prepared import TextCache
+from moos_integrations.core.result import CompressedDocument, CompressionResult
 from moos_integrations.core.selection import select
+from moos_integrations.core.table import Table
 from moos_integrations.core.tokens import TokenCounter, token_counter
-from moos_integrations.core.types import (
-    CompressedDocument,
-    CompressionResult,
-    FloatArray,
-    IntArray,
-    Scorer,
-    SegmentedText,
-    Selection,
-    WordScores,
-)
+from moos_integrations.core.types import FloatArray, Scorer, SegmentedText, Selection, WordScores
 from moos_integrations.errors import (
     CompressionError,
     ConfigError,
@@ -54,6 +34,7 @@ from moos_integrations.errors import (
     MoosError,
     PassthroughWarning,
 )
+from moos_integrations.messages import Notice, warn_once
 
 _SHARE_OF_TEXTS = 0.25  # of `cache_bytes`; the rest is for scores
 
@@ -110,7 +91,7 @@ class ContextCompressor:
         config = _one_config(model, config, settings)
         compressor = cls(partial(_load_scorer, config), config)
         if not lazy:
-            compressor._load()
+            compressor.load()
         return compressor
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ContextCompressor:
@@ -188,23 +169,25 @@ class ContextCompressor:
         target = Target.of(rate, budget_tokens, threshold)
         texts = [_checked_texts(request) for request in requests]
         checked = _checked_queries(queries, len(texts))
-        told = _checked_document_scores(document_scores, texts)
+        retrieved = _checked_document_scores(document_scores, texts)
         try:
-            scorer, counter = self._load()
+            scorer, counter = self.load()
             prepared = [[self._texts.prepare(text, counter) for text in request] for request in texts]
-            scores = _score(scorer, [[own.document for own in request] for request in prepared], checked)
-            rows = zip(prepared, scores, checked, told, strict=True)
-            return [self._finish(*row, target, counter, start) for row in rows]
+            scores = _score(scorer, [[text.document for text in request] for request in prepared], checked)
+            tables = map(partial(Table.of, protect=self.config.protect), prepared, scores)
+            rows = zip(tables, checked, retrieved, strict=True)
+            results = [self._finish(*row, target, counter, start) for row in rows]
         except (ConfigError, InputError):
             raise
         except Exception as error:
             if self.config.on_error == "passthrough":
-                message = f"Compression failed, the documents are returned unchanged: {type(error).__name__}: {error}"
-                warnings.warn(message, PassthroughWarning, stacklevel=3)
-                return [self._pass_through(request, message, start) for request in texts]
+                return self._pass_all_through(texts, error, start)
             if isinstance(error, MoosError):
                 raise
             raise CompressionError(f"Compression failed: {type(error).__name__}: {error}") from error
+        for notice in dict.fromkeys(notice for result in results for notice in result.warnings):
+            warn_once(notice)
+        return results
 
     async def acompress(
         self,
@@ -240,13 +223,22 @@ class ContextCompressor:
         """
         if not self.config.cache_bytes and not self.config.cache_dir:
             raise ConfigError("`precompute` has nowhere to keep scores: set `cache_bytes` or `cache_dir`.")
-        scorer, counter = self._load()
+        scorer, counter = self.load()
         prepared = [self._texts.prepare(text, counter) for text in _checked_texts(documents)]
-        _checked_scores(scorer, [own.document for own in prepared], None)
+        _checked_scores(scorer, [text.document for text in prepared], None)
 
     # --- stages ------------------------------------------------------------------------------------------------------
 
-    def _load(self) -> tuple[Scorer, TokenCounter]:
+    def load(self) -> tuple[Scorer, TokenCounter]:
+        """Load the weights and the tokenizer now, if they are not loaded yet, so that no request has to wait for it.
+
+        Returns:
+            The scorer and the token counter.
+
+        Raises:
+            ModelError: If the model cannot be loaded.
+            TokenizerError: If the target LLM's tokenizer cannot be loaded.
+        """
         with self._lock:
             if self._scorer is None:
                 self._scorer = self._make_scorer()  # type: ignore[operator]
@@ -254,92 +246,52 @@ class ContextCompressor:
                 self._counter = token_counter(self.config.tokenizer)
             return self._scorer, self._counter
 
+    @property
+    def scorer(self) -> Scorer:
+        """What scores the words; loaded if it is not yet."""
+        return self.load()[0]
+
+    @property
+    def counter(self) -> TokenCounter:
+        """What counts the target LLM's tokens; loaded if it is not yet."""
+        return self.load()[1]
+
     def _finish(
         self,
-        texts: list[PreparedText],
-        scores: list[WordScores],
+        table: Table,
         query: str | None,
         retrieved: FloatArray,
         target: Target | None,
         counter: TokenCounter,
         start: float,
     ) -> CompressionResult:
-        """Select, render and count; without a target, that of the settings."""
-        config, asked = self.config, any(score.tells_of_question for score in scores)
-        documents = [own.document for own in texts]
-        # Without gains, words are ranked without regard to their units, and documents stay in their own order.
-        by_gain = config.gains.budgets == "gain" or (config.gains.budgets == "auto" and asked)
-        arranging = config.order != "source" or config.top_n is not None
-        gains = self._gains(texts, scores, query, retrieved) if by_gain or arranging else None
-        ranks = document_ranks(gains, len(texts)) if arranging and gains is not None else list(range(len(texts)))
-        gains = gains if by_gain else None
-        output = Output(texts, counter, config.separator, arranged(ranks, config.order))
-        protected = [protected_words(document, config.protect) for document in documents]
-        priority, levels = (None, None) if gains is None else self._orders(texts, scores, output.costs, gains)
-        selection = select(
-            scores,
-            protected,
-            output.costs,
-            target or config.target(asked=asked),
-            output.original_tokens,
-            output.measure,
-            separator_tokens=counter.count(config.separator),
-            estimate_is_close=counter.locates,
-            priority=priority,
-            levels=levels,
-            eligible=None if config.top_n is None else [rank < config.top_n for rank in ranks],
-            whole_tokens=output.whole_tokens,
-        )
-        compressed, text = output.render(selection)
+        """Order, select, render and count; without a target, that of the settings."""
+        wanted = target or self.config.target(asked=table.reads_question)
+        ordered = order(table, self.config, query, retrieved)
+        output = Output(table, counter, self.config.separator, ordered.documents)
+        selection = select(table, ordered, wanted, output)
+        values = ordered.priority if wanted.threshold is None else ordered.level
+        documents, text = output.render(selection)
         return CompressionResult(
-            documents=compressed,
+            documents=documents,
             text=text,
             original_tokens=output.original_tokens,
             kept_tokens=output.whole_tokens if selection.whole else counter.count(text),
-            protected_tokens=_protected_tokens(output.costs, selection),
+            protected_tokens=_protected_tokens(table, values.lifted, selection),
             seconds=time.perf_counter() - start,
             warnings=selection.warnings,
             order=output.order,
-            _explanation=Explanation(documents, scores, selection, gains, config.gains.temperature),
+            _explanation=Explanation(table, ordered, selection, values, self.config.gains.temperature),
         )
 
-    def _gains(
-        self, texts: list[PreparedText], scores: list[WordScores], query: str | None, retrieved: FloatArray
-    ) -> UnitGains:
-        """What each unit adds to the answer."""
-        config, documents = self.config, [own.document for own in texts]
-        match = per_document(documents, term_match(query or "", [own for text in texts for own in text.terms]))
-        relevance = [
-            unit_relevance(document, score) + config.gains.lexical_weight * terms + config.gains.retriever_weight * more
-            for document, score, terms, more in zip(documents, scores, match, retrieved, strict=True)
-        ]
-        return marginal_gains(
-            documents,
-            relevance,
-            [score.unit_vectors for score in scores],
-            weight=config.gains.redundancy_weight,
-            redundancy=config.gains.redundancy,
-            shingles=[own.shingles for own in texts],
-        )
+    def _pass_all_through(self, requests: list[list[str]], error: Exception, start: float) -> list[CompressionResult]:
+        text = f"Compression failed, the documents are returned unchanged: {type(error).__name__}: {error}"
+        notice = Notice("passed through", text)
+        warnings.warn(text, PassthroughWarning, stacklevel=4)
+        warn_once(notice)
+        return [self._pass_through(request, notice, start) for request in requests]
 
-    def _orders(
-        self, texts: list[PreparedText], scores: list[WordScores], costs: Sequence[IntArray], gains: UnitGains
-    ) -> tuple[list[FloatArray], list[FloatArray]]:
-        """What words are ordered by under a ceiling, and what a threshold is held against, where units have gains."""
-        documents, enclosing = [own.document for own in texts], [own.enclosing for own in texts]
-        priority = word_priority(
-            documents,
-            scores,
-            costs,
-            gains,
-            temperature=self.config.gains.temperature,
-            whole_from=self.config.gains.whole_from,
-            structured=[own.structured for own in texts],
-        )
-        levels = by_word(documents, relative_odds(gains))
-        return with_enclosing(documents, priority, enclosing), with_enclosing(documents, levels, enclosing)
-
-    def _pass_through(self, texts: list[str], message: str, start: float) -> CompressionResult:
+    def _pass_through(self, texts: list[str], notice: Notice, start: float) -> CompressionResult:
         def count(text: str) -> int:
             return self._counter.count(text) if self._counter else 0
 
@@ -350,7 +302,7 @@ class ContextCompressor:
         )
         tokens = count(text)
         order = tuple(range(len(texts)))
-        return CompressionResult(documents, text, tokens, tokens, 0, time.perf_counter() - start, (message,), order)
+        return CompressionResult(documents, text, tokens, tokens, 0, time.perf_counter() - start, (notice,), order)
 
 
 def _one_config(model: str | None, config: CompressorConfig | None, settings: Mapping[str, Any]) -> CompressorConfig:
@@ -388,11 +340,11 @@ def _stores(config: CompressorConfig) -> list[ScoreStore]:
     return [*stores, DirectoryStore(config.cache_dir)] if config.cache_dir else stores
 
 
-def _protected_tokens(costs: Sequence[IntArray], selection: Selection) -> int:
+def _protected_tokens(table: Table, value: FloatArray, selection: Selection) -> int:
+    """Tokens of protected words that their value alone would not have kept."""
     if selection.whole:
         return 0
-    columns = zip(selection.value, costs, selection.kept, selection.protected, strict=True)
-    return sum(int(cost[kept & shield & (value < selection.cutoff)].sum()) for value, cost, kept, shield in columns)
+    return int(table.cost[selection.kept & table.protected & (value < selection.cutoff)].sum())
 
 
 def _score(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 import regex
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 from typing_extensions import Self, TypedDict, Unpack
 
 from moos_integrations.core.checks import (
@@ -28,6 +28,7 @@ from moos_integrations.core.checks import (
     CheckedModel,
     Count,
     FromZero,
+    FrozenModel,
     PositiveCount,
     Share,
     Text,
@@ -43,7 +44,7 @@ from moos_integrations.core.embeddings import Embeddings
 from moos_integrations.core.protection import check_protect, pattern_from_json, pattern_to_json
 from moos_integrations.core.tokens import check_tokenizer
 from moos_integrations.errors import ConfigError
-from moos_integrations.messages import warn_once
+from moos_integrations.messages import Notice, warn_once
 
 OutlierStatistic = Literal["class_diag", "class_dist", "global_diag"]
 WordReduction = Literal["mean", "first", "max"]
@@ -147,10 +148,9 @@ def _checked_embeddings(model: Any) -> Any:
     return model
 
 
-class ScoreSettings(CheckedModel):
+class ScoreSettings(FrozenModel):
     """How words are scored (MOOSComp)."""
 
-    model_config = ConfigDict(frozen=True)
     stage: ClassVar[str] = "scores"
 
     alpha: Share = Field(
@@ -173,10 +173,9 @@ class ScoreSettings(CheckedModel):
     )
 
 
-class GainSettings(CheckedModel):
+class GainSettings(FrozenModel):
     """How sentences share the budget (COMI). Near the defaults little changes (`gain_ablation.json`)."""
 
-    model_config = ConfigDict(frozen=True)
     stage: ClassVar[str] = "gains"
 
     budgets: Budgets = Field(
@@ -299,7 +298,7 @@ class Settings(CheckedModel):
     def warn_of_settings_without_effect(self) -> None:
         """Log each setting that differs from its default and changes nothing beside the others."""
         for name, message in without_effect(self):
-            warn_once(f"no effect: {name}", message)
+            warn_once(Notice(f"no effect: {name}", message))
 
 
 # --- settings that change nothing -------------------------------------------------------------------------------------
@@ -406,10 +405,8 @@ class AllKeywords(SettingKeywords, total=False):
 # --- the config -------------------------------------------------------------------------------------------------------
 
 
-class CompressorConfig(Settings):
+class CompressorConfig(Settings, FrozenModel):
     """Settings of a `ContextCompressor`, checked when built; frozen, and equal if all settings are equal."""
-
-    model_config = ConfigDict(frozen=True)
 
     if TYPE_CHECKING:
 
@@ -425,16 +422,6 @@ class CompressorConfig(Settings):
             """
             super().__init__(**settings)
             self.warn_of_settings_without_effect()
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with other values for some settings, all checked.
-
-        Raises:
-            ConfigError: As on building.
-        """
-        if not update:
-            return super().model_copy(deep=deep)
-        return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update})
 
     def target(self, *, asked: bool) -> Target:
         """The target in force.

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from moos_integrations.core.lexical import unit_terms
-from moos_integrations.core.marginal_gain import unit_shingles
+from moos_integrations.core.redundancy import unit_shingles
 from moos_integrations.core.rendering import Renderer
 from moos_integrations.core.text import enclosing_units, segment, structured_units
 from moos_integrations.core.tokens import TokenCounter

@@ -179,7 +179,7 @@ def plain(embed: Callable[[Sequence[str]], FloatArray], counter: TokenCounter, s
 
     def kept(question: Question, ceilings: Sequence[int], *, name: str) -> dict[int, Context]:
         case, known = orders(question)
-        return {ceiling: Context(case.output.text(case.kept(known[name], ceiling, counter))) for ceiling in ceilings}
+        return {ceiling: Context(case.output.text(case.kept(known[name], ceiling))) for ceiling in ceilings}
 
     names = ("bm25", "embeddings", "embeddings, mmr", "documents, embeddings", "random", "lead")
     return {name: partial(kept, name=name) for name in names}

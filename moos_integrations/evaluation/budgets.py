@@ -19,22 +19,14 @@ from typing import Any
 import numpy as np
 
 from moos_integrations.core.config import DEFAULT_SEPARATOR, CompressorConfig, Redundancy, Target
-from moos_integrations.core.lexical import term_match
-from moos_integrations.core.marginal_gain import (
-    DOCUMENT_WEIGHT,
-    UnitGains,
-    marginal_gains,
-    per_document,
-    standardised,
-    unit_relevance,
-    with_enclosing,
-    word_priority,
-)
+from moos_integrations.core.marginal_gain import log_odds, standardised, unit_relevance
+from moos_integrations.core.ordering import Order, WordValues, order
 from moos_integrations.core.output import Output
 from moos_integrations.core.prepared import PreparedText
 from moos_integrations.core.selection import select
+from moos_integrations.core.table import Table
 from moos_integrations.core.tokens import TokenCounter
-from moos_integrations.core.types import BoolArray, FloatArray, Scorer, SegmentedText, WordScores
+from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Scorer, SegmentedText, WordScores
 from moos_integrations.evaluation import ranking
 from moos_integrations.evaluation.data import Document, Question, Records, read_asked
 from moos_integrations.evaluation.metrics import estimate, normalise, paired, ratio, survives
@@ -74,11 +66,12 @@ ABLATION_LIMIT = 100
 """Questions per set where many settings are tried."""
 DUPLICATE_SETS = ("nq_20docs", "hotpotqa")
 OF_DUPLICATES = ("moos", "sentences", "uniform rate", "embeddings", "documents, embeddings")
-DEFAULTS = CompressorConfig()
+COMPARED = CompressorConfig(gains={"budgets": "gain", "retriever_weight": 0.0})
+"""The compressor's defaults, without a retriever: the methods that are compared know of none."""
 REDUNDANCIES: tuple[Redundancy, ...] = ("greedy", "symmetric")
 
-Priority = list[FloatArray]
-"""Per document a number per word; the words with the highest are kept."""
+Priority = FloatArray
+"""A number per word of all documents; the words with the highest are kept. Shape: `(words,)`."""
 Methods = dict[str, list[Priority]]
 """Orders of words by the method's name, one per case."""
 
@@ -94,16 +87,14 @@ class Case:
 
     Attributes:
         pool: The segmented documents and their sentences.
-        scores: Per document.
-        output: Renders and counts.
-        texts: The documents, prepared.
+        table: Their words and units, with what the model says of them.
+        counter: Of the target LLM.
         retrieved: What a retriever scored the documents, standardised; None without one. Shape: `(documents,)`.
     """
 
     pool: Pool
-    scores: list[WordScores]
-    output: Output
-    texts: list[PreparedText]
+    table: Table
+    counter: TokenCounter
     retrieved: FloatArray | None = None
 
     @classmethod
@@ -113,36 +104,24 @@ class Case:
         if unit_size > 1:
             pool = replace(pool, documents=tuple(coarser(document, unit_size) for document in pool.documents))
         scores = scorer.score(pool.documents, question.question)
-        texts = [PreparedText(document, counter) for document in pool.documents]
-        return cls(pool, scores, Output(texts, counter, DEFAULT_SEPARATOR), texts)
+        return cls(pool, Table.of([PreparedText(document, counter) for document in pool.documents], scores), counter)
 
     @cached_property
-    def term_match(self) -> list[FloatArray]:
-        """Match of each unit's terms with the question's, per document. Shape of each: `(units,)`."""
-        counts = [own for text in self.texts for own in text.terms]
-        return per_document(self.pool.documents, term_match(self.pool.question.question, counts))
+    def output(self) -> Output:
+        """Renders and counts."""
+        return Output(self.table, self.counter, DEFAULT_SEPARATOR)
 
-    def kept(self, priority: Priority, budget_tokens: int, counter: TokenCounter) -> list[BoolArray]:
-        """The words that a method keeps under a ceiling."""
-        selection = select(
-            self.scores,
-            [np.zeros(len(document), bool) for document in self.pool.documents],
-            self.output.costs,
-            Target(budget_tokens=budget_tokens),
-            self.output.original_tokens,
-            self.output.measure,
-            separator_tokens=counter.count(DEFAULT_SEPARATOR),
-            estimate_is_close=counter.locates,
-            priority=priority,
-        )
-        return selection.kept
+    def kept(self, priority: Priority, budget_tokens: int) -> BoolArray:
+        """The words that a method keeps under a ceiling. Shape: `(words,)`."""
+        ordered = Order.by(self.table, WordValues("priority", priority, priority))
+        return select(self.table, ordered, Target(budget_tokens=budget_tokens), self.output).kept
 
-    def outcome(self, priority: Priority, budget_tokens: int, counter: TokenCounter) -> float:
+    def outcome(self, priority: Priority, budget_tokens: int) -> float:
         """Whether an answer survives; where none stands in the documents, the share of the evidence that is kept."""
-        kept = self.kept(priority, budget_tokens, counter)
+        kept = self.kept(priority, budget_tokens)
         return float(self.answered(kept)) if self.answerable else self.evidence(kept)
 
-    def answered(self, kept: Sequence[BoolArray]) -> bool:
+    def answered(self, kept: BoolArray) -> bool:
         """Whether an answer stands in the kept text."""
         return survives(self.pool.question.answers, normalise(self.output.text(kept)))
 
@@ -152,17 +131,19 @@ class Case:
         texts = [document.text for document in self.pool.documents]
         return survives(self.pool.question.answers, normalise(DEFAULT_SEPARATOR.join(texts)))
 
-    def evidence(self, kept: Sequence[BoolArray]) -> float:
+    def evidence(self, kept: BoolArray) -> float:
         """Share of the tokens of the supporting passages that is kept; NaN if the data set names none."""
-        held = total = 0
-        for record, document, cost, own in zip(
-            self.pool.question.documents, self.pool.documents, self.output.costs, kept, strict=True
-        ):
-            inside = np.zeros(len(document), bool)
-            for start, end in record.evidence:
-                inside |= (document.word_starts < end) & (document.word_ends > start)
-            held, total = held + int(cost[inside & own].sum()), total + int(cost[inside].sum())
-        return held / total if total else float("nan")
+        inside = np.concatenate([self._supporting(index) for index in range(self.table.documents)])
+        total = int(self.table.cost[inside].sum())
+        return int(self.table.cost[inside & kept].sum()) / total if total else float("nan")
+
+    def _supporting(self, index: int) -> BoolArray:
+        """Words of a document that touch named evidence."""
+        document = self.pool.documents[index]
+        inside = np.zeros(len(document), bool)
+        for start, end in self.pool.question.documents[index].evidence:
+            inside |= (document.word_starts < end) & (document.word_ends > start)
+        return inside
 
 
 def coarser(document: SegmentedText, size: int) -> SegmentedText:
@@ -189,7 +170,7 @@ def by_sentence(pool: Pool, scores: FloatArray) -> Priority:
         sentence = np.unique(document.unit_of_word, return_inverse=True)[1] + offsets[index]
         position = np.arange(len(document)) / max(len(document), 1)
         found.append(-(place[sentence] + position))
-    return found
+    return np.concatenate(found) if found else np.zeros(0)
 
 
 def by_document(pool: Pool, scores: FloatArray) -> Priority:
@@ -201,26 +182,28 @@ def by_document(pool: Pool, scores: FloatArray) -> Priority:
     """
     place = np.empty(len(scores))
     place[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
-    return [
+    found = [
         -(place[index] + np.arange(len(document)) / max(len(document), 1))
         for index, document in enumerate(pool.documents)
     ]
+    return np.concatenate(found) if found else np.zeros(0)
 
 
 def uniform_rate(case: Case) -> Priority:
     """The same share of every document, its best words: what token classifiers do without a budget controller."""
     found = []
-    for scores, cost in zip(case.scores, case.output.costs, strict=True):
-        order = np.argsort(-scores.metric, kind="stable")
-        share = np.empty(len(order))
-        share[order] = np.cumsum(np.maximum(cost[order], 1)) / max(int(np.maximum(cost, 1).sum()), 1)
+    columns = (case.table.by_document(case.table.metric), case.table.by_document(case.table.cost))
+    for metric, cost in zip(*columns, strict=True):
+        best_first = np.argsort(-metric, kind="stable")
+        share = np.empty(len(metric))
+        share[best_first] = np.cumsum(np.maximum(cost[best_first], 1)) / max(int(np.maximum(cost, 1).sum()), 1)
         found.append(-share)
-    return found
+    return np.concatenate(found) if found else np.zeros(0)
 
 
 def by_words(case: Case) -> Priority:
     """One ranking of all words by the model's metric."""
-    return [scores.metric for scores in case.scores]
+    return case.table.metric
 
 
 def mmr(similarity: FloatArray, vectors: FloatArray, balance: float = 0.7) -> FloatArray:
@@ -261,66 +244,67 @@ def without_model(cases: Sequence[Case], embed: Callable[[Sequence[str]], FloatA
     return found | {"documents, embeddings": list(map(by_document, pools, of_documents))}
 
 
+class Thinned(PreparedText):
+    """A text of which lines of code, rows of tables and the like are thinned as sentences are."""
+
+    @cached_property
+    def structured(self) -> BoolArray:
+        """None is. Shape: `(units,)`."""
+        return np.zeros(len(self.document.unit_starts), bool)
+
+
+class Flat(PreparedText):
+    """A text of which no line stands under another."""
+
+    @cached_property
+    def enclosing(self) -> IntArray:
+        """-1 for all. Shape: `(units,)`."""
+        return np.full(len(self.document.unit_starts), -1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How marginal gain shares the budget out.
+    """One row of the ablation: how the compressor orders words, with what is changed.
 
     Attributes:
-        redundancy: As in `CompressorConfig`; likewise
-        redundancy_weight: (weight of redundancy),
-        temperature: (how evenly units share) and
-        whole_from: (from which share on units are kept whole).
+        config: The compressor's settings. The retriever has no weight here, as the methods that are compared know of
+            no retriever.
         alpha: Weight of the preserve probability where words of a unit are chosen.
         relevance: What a unit's relevance is made of: "words" (mean log-odds of their preserve probabilities),
-            "document" (the passage's own) and "similarity" (of unit and question).
-        document_weight: Weight of the passage's own relevance, where it is a part.
-        lexical_weight: As in `CompressorConfig`; likewise
-        retriever_weight: (of `Case.retrieved`; 0 here, as the methods that are compared know of no retriever).
-        lines_whole: Keep lines of code, rows of tables and the like whole or not at all, as the compressor does.
-        enclosing: Keep lines only with those that they stand under, as the compressor does.
+            "document" (the passage's) and "similarity" (of unit and question).
+        passage_factor: Multiplies the passage's log-odds, where they are a part.
+        texts: How texts are prepared: `PreparedText` as the compressor does.
     """
 
-    redundancy: Redundancy = DEFAULTS.gains.redundancy
-    redundancy_weight: float = DEFAULTS.gains.redundancy_weight
-    temperature: float = DEFAULTS.gains.temperature
-    whole_from: float = DEFAULTS.gains.whole_from
-    alpha: float = DEFAULTS.scores.alpha
+    config: CompressorConfig = COMPARED
+    alpha: float = COMPARED.scores.alpha
     relevance: tuple[str, ...] = ("words", "document", "similarity")
-    document_weight: float = DOCUMENT_WEIGHT
-    lexical_weight: float = DEFAULTS.gains.lexical_weight
-    retriever_weight: float = 0.0
-    lines_whole: bool = True
-    enclosing: bool = True
+    passage_factor: float = 1.0
+    texts: type[PreparedText] = PreparedText
 
-    def priority(self, case: Case) -> Priority:
-        """What `ContextCompressor` orders the words by with these settings."""
-        priority = word_priority(
-            case.pool.documents,
-            [replace(own, metric=self._metric(own)) for own in case.scores],
-            case.output.costs,
-            self.gains(case),
-            temperature=self.temperature,
-            whole_from=self.whole_from,
-            structured=[own.structured for own in case.texts] if self.lines_whole else None,
-        )
-        if not self.enclosing:
-            return priority
-        return with_enclosing(case.pool.documents, priority, [own.enclosing for own in case.texts])
+    def order(self, case: Case) -> Order:
+        """What `ContextCompressor` makes of the case with these settings."""
+        retrieved = np.zeros(case.table.documents) if case.retrieved is None else case.retrieved
+        return order(self._table(case), self.config, case.pool.question.question, retrieved)
 
-    def gains(self, case: Case) -> UnitGains:
-        """Marginal gains of the units."""
-        documents, scores = case.pool.documents, [self._told(own) for own in case.scores]
-        weight = self.document_weight if "document" in self.relevance else 0.0
-        more = np.zeros(len(documents)) if case.retrieved is None else self.retriever_weight * case.retrieved
-        return marginal_gains(
-            documents,
-            [
-                unit_relevance(document, own, document_weight=weight) + self.lexical_weight * terms + extra
-                for document, own, terms, extra in zip(documents, scores, case.term_match, more, strict=True)
-            ],
-            [own.unit_vectors for own in scores],
-            weight=self.redundancy_weight,
-            redundancy=self.redundancy,
+    def _table(self, case: Case) -> Table:
+        if self == Settings(config=self.config):
+            return case.table
+        texts = case.table.texts
+        if self.texts is not PreparedText:
+            texts = tuple(self.texts(text.document, case.counter) for text in texts)
+        return Table.of(texts, list(map(self._scores, case.table.scores)))
+
+    def _scores(self, scores: WordScores) -> WordScores:
+        """The scores without what relevance is not to be made of; equal probabilities say nothing."""
+        words = scores.preserve if "words" in self.relevance else np.full(len(scores.preserve), 0.5)
+        passage = 1 / (1 + np.exp(-self.passage_factor * log_odds(np.array(scores.passage_probability))))
+        return replace(
+            scores,
+            preserve=words,
+            metric=self._metric(scores),
+            passage_probability=float(passage) if "document" in self.relevance else float("nan"),
+            unit_similarity=scores.unit_similarity if "similarity" in self.relevance else None,
         )
 
     def _metric(self, scores: WordScores) -> FloatArray:
@@ -328,29 +312,25 @@ class Settings:
             return scores.preserve
         return self.alpha * scores.preserve + (1 - self.alpha) * scores.outlier
 
-    def _told(self, scores: WordScores) -> WordScores:
-        """The scores without what relevance is not to be made of; equal probabilities say nothing."""
-        words = scores.preserve if "words" in self.relevance else np.full(len(scores.preserve), 0.5)
-        return replace(
-            scores,
-            preserve=words,
-            unit_similarity=scores.unit_similarity if "similarity" in self.relevance else None,
-        )
+
+def _with(**settings: Any) -> Settings:
+    """The compressor's settings with some changed."""
+    return Settings(config=CompressorConfig(gains=COMPARED.gains.model_copy(update=settings)))
 
 
 GRID: Mapping[str, Settings] = {
     "defaults": Settings(),
     **{
-        f"temperature {heat:g}, whole from {share:g}": Settings(temperature=heat, whole_from=share)
+        f"temperature {heat:g}, whole from {share:g}": _with(temperature=heat, whole_from=share)
         for heat in (0.35, 0.7, 1.0, 2.0, 4.0)
         for share in (0.0, 0.3, 0.5, 0.7, 1.0)
     },
     **{
-        f"{kind} redundancy, weight {weight:g}": Settings(redundancy=kind, redundancy_weight=weight)
+        f"{kind} redundancy, weight {weight:g}": _with(redundancy=kind, redundancy_weight=weight)
         for kind in REDUNDANCIES
         for weight in (1.0, 2.0, 4.0, 8.0)
     },
-    "no redundancy": Settings(redundancy_weight=0),
+    "no redundancy": _with(redundancy_weight=0.0),
     **{
         f"relevance of {' + '.join(parts)}": Settings(relevance=parts)
         for parts in (
@@ -362,12 +342,15 @@ GRID: Mapping[str, Settings] = {
             ("document", "similarity"),
         )
     },
-    "relevance with the whole of the document's": Settings(document_weight=1.0),
-    **{f"match of terms, weight {weight:g}": Settings(lexical_weight=weight) for weight in (0.0, 1.0, 3.0)},
-    "lines of code and rows of tables thinned": Settings(lines_whole=False),
-    "lines without those that they stand under": Settings(enclosing=False),
-    **{f"retriever, weight {weight:g}": Settings(retriever_weight=weight) for weight in (0.25, 0.5, 1.0, 2.0)},
-    **{f"word by word, alpha {alpha:g}": Settings(whole_from=1.0, alpha=alpha) for alpha in (1.0, 0.95, 0.9, 0.8, 0.5)},
+    "relevance with the whole of the document's": Settings(passage_factor=2.0),
+    **{f"match of terms, weight {weight:g}": _with(lexical_weight=weight) for weight in (0.0, 1.0, 3.0)},
+    "lines of code and rows of tables thinned": Settings(texts=Thinned),
+    "lines without those that they stand under": Settings(texts=Flat),
+    **{f"retriever, weight {weight:g}": _with(retriever_weight=weight) for weight in (0.25, 0.5, 1.0, 2.0)},
+    **{
+        f"word by word, alpha {alpha:g}": replace(_with(whole_from=1.0), alpha=alpha)
+        for alpha in (1.0, 0.95, 0.9, 0.8, 0.5)
+    },
 }
 """The ablation: one thing changed at a time, but for temperature and `whole_from`, which hang together."""
 
@@ -379,7 +362,7 @@ def ours(cases: Sequence[Case]) -> Methods:
     tells; `words` puts all words into one ranking; `uniform rate` keeps the same share of every document.
     """
     return {
-        "moos": [Settings().priority(case) for case in cases],
+        "moos": [Settings().order(case).priority.lifted for case in cases],
         "sentences": [by_sentence(case.pool, model_sentences(case)) for case in cases],
         "words": [by_words(case) for case in cases],
         "uniform rate": [uniform_rate(case) for case in cases],
@@ -388,11 +371,7 @@ def ours(cases: Sequence[Case]) -> Methods:
 
 def model_sentences(case: Case) -> FloatArray:
     """The model's relevance of each sentence of the pool. Shape: `(sentences,)`."""
-    found = [
-        unit_relevance(document, scores)[np.unique(document.unit_of_word)]
-        for document, scores in zip(case.pool.documents, case.scores, strict=True)
-    ]
-    return np.concatenate(found) if found else np.zeros(0)
+    return unit_relevance(case.table)[np.unique(case.table.unit_of_word)]
 
 
 def retrieved(cases: Sequence[Case], embed: Callable[[Sequence[str]], FloatArray]) -> list[Case]:
@@ -442,7 +421,6 @@ REPEATED: Mapping[str, tuple[Callable[[Question], Question], Callable[[Question]
 def compare(
     cases: Sequence[Case],
     methods: Mapping[str, Sequence[Priority]],
-    counter: TokenCounter,
     *,
     budgets: Sequence[float] = BUDGETS,
     tokens: Sequence[int] | None = None,
@@ -454,7 +432,6 @@ def compare(
     Args:
         cases: Questions of which something can survive; others are left out by `measurable`.
         methods: Orders of words by name, one per case.
-        counter: Of the target LLM.
         budgets: Shares of the tokens.
         tokens: What they are shares of, per case; None for the tokens of its documents.
         against: The method whose paired difference to all others is reported.
@@ -465,7 +442,7 @@ def compare(
         name: np.array(
             [
                 [
-                    case.outcome(order, int(budget * size), counter)
+                    case.outcome(order, int(budget * size))
                     for case, order, size in zip(cases, orders, whole, strict=True)
                 ]
                 for budget in budgets

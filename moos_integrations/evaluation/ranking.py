@@ -330,7 +330,7 @@ def model_sentence_scores(scorer: Scorer, pools: Iterable[Pool]) -> dict[str, li
     """
     scored = [(pool, scorer.score(pool.documents, pool.question.question)) for pool in pools]
     told = {
-        "relevance": any(not np.isnan(own.relevance) for _, scores in scored for own in scores),
+        "relevance": any(not np.isnan(own.passage_probability) for _, scores in scored for own in scores),
         "similarity": any(own.unit_similarity is not None for _, scores in scored for own in scores),
     }
     found: dict[str, list[FloatArray]] = {}
@@ -347,7 +347,7 @@ def _sentence_scores(pool: Pool, scores: Sequence[WordScores], told: Mapping[str
     else:
         preserve = np.concatenate([own.preserve for own in scores])
         # A document that the model cannot read helps nobody.
-        relevance = np.nan_to_num(np.array([own.relevance for own in scores]))[pool.document]
+        relevance = np.nan_to_num(np.array([own.passage_probability for own in scores]))[pool.document]
         similarity = np.concatenate([_similarity(own, text) for own, text in zip(scores, pool.documents, strict=True)])
     found = {name: values for name, values in (("relevance", relevance), ("similarity", similarity)) if told[name]}
     for name, reduce in REDUCTIONS.items():

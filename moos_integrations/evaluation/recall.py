@@ -25,8 +25,9 @@ import numpy.typing as npt
 
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.protection import protected_words
+from moos_integrations.core.result import CompressedDocument
 from moos_integrations.core.text import segment
-from moos_integrations.core.types import BoolArray, CompressedDocument, IntArray, Scorer, SegmentedText, WordScores
+from moos_integrations.core.types import BoolArray, IntArray, Scorer, SegmentedText, WordScores
 from moos_integrations.evaluation.data import (
     Passage,
     Records,

@@ -174,7 +174,7 @@ class Evaluation:
         """Answer recall under one ceiling over all documents: ours, and other ways to spend the budget."""
         cases, skipped = self._cases(name, self.options.limit)
         methods = budgets.ours(cases) | budgets.without_model(cases, self._embedder, self.options.seed)
-        table = budgets.compare(cases, methods, self._counter, against="moos", by_source=name in budgets.BY_SOURCE)
+        table = budgets.compare(cases, methods, against="moos", by_source=name in budgets.BY_SOURCE)
         return {"skipped": skipped, **table}
 
     def gain_ablation(self, name: str) -> dict[str, Any]:
@@ -182,8 +182,8 @@ class Evaluation:
         limit = min(self.options.limit or budgets.ABLATION_LIMIT, budgets.ABLATION_LIMIT)
         cases, skipped = self._cases(name, limit, OUTLIER_ALPHA)
         cases = budgets.retrieved(cases, self._embedder)
-        methods = {label: [own.priority(case) for case in cases] for label, own in budgets.GRID.items()}
-        return {"skipped": skipped, **budgets.compare(cases, methods, self._counter, against="defaults")}
+        methods = {label: [own.order(case).priority.lifted for case in cases] for label, own in budgets.GRID.items()}
+        return {"skipped": skipped, **budgets.compare(cases, methods, against="defaults")}
 
     def unit_size(self, name: str) -> dict[str, Any]:
         """The same, with several sentences or lines to a unit."""
@@ -193,11 +193,11 @@ class Evaluation:
         known = set(map(id, budgets.measurable(by_size[0])))
         rows = [row for row in zip(*by_size, strict=True) if id(row[0]) in known]
         methods = {
-            str(size): [budgets.Settings().priority(case) for case in column]
+            str(size): [budgets.Settings().order(case).priority.lifted for case in column]
             for size, column in zip(budgets.UNIT_SIZES, zip(*rows, strict=True), strict=True)
         }
         cases = [row[0] for row in rows]  # orders are of words, which are the same whatever the units
-        return {"skipped": records.skipped, **budgets.compare(cases, methods, self._counter, against="1")}
+        return {"skipped": records.skipped, **budgets.compare(cases, methods, against="1")}
 
     def duplicates(self, name: str) -> dict[str, Any]:
         """The same token budgets with every document retrieved twice, and with overlapping chunks."""
@@ -209,7 +209,7 @@ class Evaluation:
             both = [pair for pair in zip(plain, more, strict=True) if all(case.answerable for case in pair)]
             tokens = [case.output.original_tokens for case, _ in both]
             found[label] = {
-                kind: budgets.compare(cases, self._plain_and_ours(cases), self._counter, tokens=tokens)
+                kind: budgets.compare(cases, self._plain_and_ours(cases), tokens=tokens)
                 for kind, cases in (("once", [case for case, _ in both]), ("repeated", [case for _, case in both]))
             }
         return {"skipped": records.skipped, **found}

@@ -11,7 +11,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from pydantic import ConfigDict
 from typing_extensions import Unpack
 
-from moos_integrations.core.types import CompressionResult
+from moos_integrations.core.result import CompressionResult
 from moos_integrations.errors import InputError
 from moos_integrations.llama_index.component import NodeCompressor, NodeCompressorKeywords, dispatcher
 

@@ -16,7 +16,7 @@ from typing_extensions import Self, Unpack
 
 import moos_integrations
 from moos_integrations.core.config import BUNDLED_MODELS
-from moos_integrations.core.types import CompressionResult
+from moos_integrations.core.result import CompressionResult
 from moos_integrations.errors import InputError
 from moos_integrations.llama_index.component import NodeCompressor, NodeCompressorKeywords, dispatcher
 

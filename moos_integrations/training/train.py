@@ -34,7 +34,7 @@ from moos_integrations.core.checks import (
     settings_in,
 )
 from moos_integrations.core.hub import takes_types
-from moos_integrations.core.relevance import OUTSIDE, QUESTION
+from moos_integrations.core.pooling import OUTSIDE, QUESTION
 from moos_integrations.core.text import unit_spans, word_spans
 from moos_integrations.core.windows import QUESTION_PART
 from moos_integrations.errors import ConfigError, InputError
@@ -206,7 +206,7 @@ def encode(
     """Model inputs with a label and a unit per piece: its word's target, and the sentence or line it stands in.
 
     The first piece's label is the relevance of the passage. Units are numbered within the passage; see
-    `core.relevance` for the pieces outside.
+    `core.pooling` for the pieces outside.
 
     Passages are cut at `max_pieces`, questions at a quarter of it.
 

@@ -36,7 +36,7 @@ def scores_of(document: SegmentedText, query: str | None = None) -> WordScores:
     if query is None:
         return scores
     vectors = rng.random((units, 3)).astype(np.float32)
-    return replace(scores, relevance=0.25, unit_similarity=rng.random(units), unit_vectors=vectors)
+    return replace(scores, passage_probability=0.25, unit_similarity=rng.random(units), unit_vectors=vectors)
 
 
 def assert_equal(left: WordScores, right: WordScores) -> None:

@@ -395,6 +395,57 @@ def test_units_say_why_they_went() -> None:
     assert "repeated" in shown_in_html
 
 
+def reasons(result: CompressionResult) -> dict[str, set[str]]:
+    """What each reason was said of, words of more than two letters."""
+    found: dict[str, set[str]] = {}
+    for word in result.explain():
+        if len(word.text) > 2:
+            found.setdefault(word.reason, set()).add(word.text)
+    return found
+
+
+def test_every_word_says_the_true_reason() -> None:
+    texts = [RIVER, BRIDGE, f"{BRIDGE} {'x' * 400}", "def crossing(year):\n    return bridge"]
+    everything = compressor(Judge(), rate=1.0).compress(texts, "bridge")
+    assert set(reasons(everything)) == {"whole input fits"}
+    found = reasons(compressor(Judge(), budget_tokens=22, protect=["cold"]).compress(texts, "bridge"))
+    assert "Byron" in found["share of the budget"]
+    assert found["protected"] == {"cold"}
+    assert "baker" in found["below the cut"] & found["repetition"]
+    explanation = compressor(Judge(), budget_tokens=22).compress(texts, "bridge").explain()
+    assert explanation.quantity == "priority"
+    assert all(word.value >= explanation.cutoff for word in explanation if word.kept)
+    assert not any(word.value >= explanation.cutoff for word in explanation if word.reason == "below the cut")
+    assert all(word.value == explanation.cutoff for word in explanation if word.reason == "does not fit")
+
+
+def test_reasons_under_a_threshold_are_odds_or_the_metric() -> None:
+    explanation = compressor(Judge(), threshold=0.5).compress([RIVER, BRIDGE], "bridge").explain()
+    assert explanation.quantity == "odds"
+    assert {word.reason for word in explanation if word.kept} == {"odds"}
+    assert explanation.cutoff == 1.0  # the best unit's share of itself
+    explanation = compressor(threshold=0.5).compress([RIVER, BRIDGE]).explain()
+    assert explanation.quantity == "metric"
+    assert {word.reason for word in explanation} == {"metric", "below the cut"}
+    assert all(word.value == word.metric for word in explanation)
+
+
+def test_a_line_that_a_kept_line_needs_says_so() -> None:
+    code = "def crossing(year):\n    dig = 1\n    bridge = 2"
+    result = compressor(Judge(), gains={"temperature": 0.1}, budget_tokens=10).compress([RIVER, code], "bridge")
+    assert result.text == "def crossing(year):\n    bridge = 2"
+    assert "def" in reasons(result)["a kept line needs it"]
+    assert "bridge" in reasons(result)["share of the budget"]
+
+
+def test_what_is_beyond_the_best_documents_or_too_long_says_so() -> None:
+    result = compressor(Judge(), top_n=1, rate=1.0).compress([RIVER, BRIDGE], "bridge")
+    assert "river" in reasons(result)["beyond `top_n`"]
+    long = "x" * 700
+    result = compressor(Judge(), budget_tokens=25).compress([RIVER, f"bridge {long}"], "bridge")
+    assert reasons(result)["too long"] == {long}
+
+
 def test_terminals_show_the_units() -> None:
     console = pytest.importorskip("rich.console").Console(width=160, record=True)
     console.print(compressor(Judge(), rate=0.5).compress([RIVER, BRIDGE], "bridge").explain())
@@ -407,7 +458,7 @@ def test_terminals_show_the_units() -> None:
 
 
 def test_known_texts_are_forgotten_when_there_are_too_many() -> None:
-    counter = compressor()._load()[1]
+    counter = compressor().counter
     cache = TextCache(16 * 100)
     first = cache.prepare("a" * 60, counter)
     assert cache.prepare("a" * 60, counter) is first

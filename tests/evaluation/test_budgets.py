@@ -11,7 +11,7 @@ from tiny import UnitScorer
 from moos_integrations import CompressorConfig, ContextCompressor
 from moos_integrations.core.tokens import token_counter
 from moos_integrations.evaluation import budgets
-from moos_integrations.evaluation.budgets import Case, Settings, compare, measurable, mmr
+from moos_integrations.evaluation.budgets import Case, compare, measurable, mmr
 from moos_integrations.evaluation.data import Document, Question
 
 TEXTS = (
@@ -32,7 +32,7 @@ def case(own: Question | None = None) -> Case:
 
 
 def kept_text(own: Case, priority: budgets.Priority, budget: int) -> str:
-    return own.output.text(own.kept(priority, budget, COUNTER))
+    return own.output.text(own.kept(priority, budget))
 
 
 @pytest.mark.parametrize("settings", [{}, {"whole_from": 1.0, "temperature": 3.0}, {"redundancy": "symmetric"}])
@@ -42,8 +42,26 @@ def test_what_is_measured_is_what_the_compressor_does(settings: dict[str, object
     own = case(question(texts))
     config = CompressorConfig(budget_tokens=budget, gains=settings)  # type: ignore[arg-type]
     expected = ContextCompressor(UnitScorer(), config).compress(texts, "Who built the bridge?").text
-    # The scorer tells no outlier scores, so that alpha changes nothing.
-    assert kept_text(own, Settings(**settings).priority(own), budget) == expected  # type: ignore[arg-type]
+    same = budgets._with(**settings)
+    assert kept_text(own, same.order(own).priority.lifted, budget) == expected
+
+
+def test_what_the_ablation_takes_away_changes_the_order() -> None:
+    texts = (*TEXTS, "def built(by):\n    if by:\n        return 1843\n    raise ValueError")
+    own = case(question(texts))
+    defaults = budgets._with(whole_from=1.0)
+    orders = [
+        replace(defaults, **changed).order(own).priority.lifted.tolist()  # type: ignore[arg-type]
+        for changed in (
+            {},
+            {"relevance": ("words",)},
+            {"relevance": ("document", "similarity")},
+            {"passage_factor": 2.0},
+            {"texts": budgets.Thinned},
+            {"texts": budgets.Flat},
+        )
+    ]
+    assert len(set(map(tuple, orders))) == len(orders)
 
 
 def test_sentences_and_documents_enter_whole_and_the_best_first() -> None:
@@ -59,8 +77,8 @@ def test_sentences_and_documents_enter_whole_and_the_best_first() -> None:
 
 def test_every_document_keeps_the_same_share() -> None:
     own = case()
-    kept = own.kept(budgets.uniform_rate(own), COUNTER.count("\n\n".join(TEXTS[:2])) // 2, COUNTER)
-    shares = [words.mean() for words in kept[:2]]
+    kept = own.kept(budgets.uniform_rate(own), COUNTER.count("\n\n".join(TEXTS[:2])) // 2)
+    shares = [words.mean() for words in own.table.by_document(kept)[:2]]
     assert shares == pytest.approx([0.5, 0.5], abs=0.15)
 
 
@@ -73,34 +91,35 @@ def test_maximal_marginal_relevance_by_hand() -> None:
 
 def test_an_answer_survives_or_the_evidence_is_shared_out() -> None:
     own = case()
-    first = [np.arange(len(document), 0, -1.0) for document in own.pool.documents]
-    assert own.outcome(first, 60, COUNTER) == 1.0
-    assert own.outcome(first, 1, COUNTER) == 0.0
+    first = np.concatenate([np.arange(len(document), 0, -1.0) for document in own.pool.documents])
+    assert own.outcome(first, 60) == 1.0
+    assert own.outcome(first, 1) == 0.0
     told = question(answer="nobody knows this")
     evidence = replace(told.documents[0], evidence=((0, len("The bridge was built")),))
     summary = case(replace(told, documents=(evidence, *told.documents[1:])))
     assert not summary.answerable
-    shares = [summary.outcome(first, budget, COUNTER) for budget in (0, 2, 60)]
+    shares = [summary.outcome(first, budget) for budget in (0, 2, 60)]
     assert shares[0] == 0.0 < shares[1] < shares[2] == 1.0
     assert measurable([case(told), own, summary]) == [own, summary]
 
 
+def favouring(own: Case, best: int) -> budgets.Priority:
+    """From left to right, one document before all others."""
+    parts = [np.arange(len(d), 0, -1.0) + 100 * (index == best) for index, d in enumerate(own.pool.documents)]
+    return np.concatenate(parts)
+
+
 def test_the_table_by_hand() -> None:
     cases = [case(question(source="a")), case(question(answer="flour", source="b"))]
-    orders = {
-        "first": [[np.arange(len(d), 0, -1.0) + 100 * (i == 0) for i, d in enumerate(c.pool.documents)] for c in cases],
-        "second": [
-            [np.arange(len(d), 0, -1.0) + 100 * (i == 1) for i, d in enumerate(c.pool.documents)] for c in cases
-        ],
-    }
-    table = compare(cases, orders, COUNTER, budgets=(0.5, 1.0), against="first", by_source=True)
+    orders = {name: [favouring(own, index) for own in cases] for index, name in enumerate(("first", "second"))}
+    table = compare(cases, orders, budgets=(0.5, 1.0), against="first", by_source=True)
     assert table["questions"] == 2
     assert table["methods"]["first"]["0.5"]["value"] == 0.5
     assert table["methods"]["second"]["0.5"]["value"] == 0.5
     assert table["sources"]["a"]["methods"]["first"]["0.5"]["value"] == 1.0
     assert table["sources"]["a"]["differences"]["first - second"]["0.5"]["difference"] == 1.0
     assert table["mean"] == {"first": 0.75, "second": 0.75}
-    tight = compare(cases, orders, COUNTER, budgets=(0.5,), tokens=[2, 2])
+    tight = compare(cases, orders, budgets=(0.5,), tokens=[2, 2])
     assert tight["methods"]["first"]["0.5"]["value"] == 0.0
 
 

@@ -48,7 +48,7 @@ class Sight:
         told = (0.8 if "Ada" in words else 0.2) if words else math.nan
         near = np.linspace(0.0, 1.0, len(document.unit_starts))
         scores = replace(scores, unit_similarity=near) if self.similarity else scores
-        return replace(scores, relevance=told) if self.relevance else scores
+        return replace(scores, passage_probability=told) if self.relevance else scores
 
 
 class Blind(Sight):

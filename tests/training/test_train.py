@@ -16,7 +16,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrai
 
 from moos_integrations import ConfigError, ContextCompressor, InputError
 from moos_integrations.core.hub import load_classifier
-from moos_integrations.core.relevance import OUTSIDE, QUESTION
+from moos_integrations.core.pooling import OUTSIDE, QUESTION
 from moos_integrations.training.card import model_card
 from moos_integrations.training.labels import LabelledText
 from moos_integrations.training.loss import IGNORED
@@ -221,7 +221,7 @@ def test_the_question_decides_after_training(tiny_run: tuple[Path, dict[str, obj
     own, other = (
         scorer.score([document], q)[0] for q in ("When does the ferry leave?", "Who wrote notes on the engine?")
     )
-    assert own.relevance > 0.5 > other.relevance
+    assert own.passage_probability > 0.5 > other.passage_probability
 
 
 def test_the_saved_folder_loads_everywhere(tiny_run: tuple[Path, dict[str, object]]) -> None:

@@ -1,4 +1,4 @@
-"""How relevant a unit (sentence, line) is to the question that was read with it."""
+"""Pieces to units: means of states, and how near a unit is to the question that was read with it."""
 
 from __future__ import annotations
 
