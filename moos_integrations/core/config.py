@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 import regex
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 from typing_extensions import Self, TypedDict, Unpack
 
 from moos_integrations.core.checks import (
@@ -28,6 +28,7 @@ from moos_integrations.core.checks import (
     CheckedModel,
     Count,
     FromZero,
+    FrozenModel,
     PositiveCount,
     Share,
     Text,
@@ -122,12 +123,14 @@ sets together (`cookbook/benchmarks/results/calibration.json`)."""
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-def _as_dict(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    if not all(isinstance(name, str) for name in value):
+def _as_dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise ConfigError(f"Expected a dict with names of settings as keys, got {shown(value)}.")
     return dict(value)
+
+
+def _dict_or_value(value: Any) -> Any:
+    return _as_dict(value) if isinstance(value, Mapping) else value
 
 
 def _checked_protect(items: Any) -> tuple[ProtectItem, ...]:
@@ -145,10 +148,9 @@ def _checked_embeddings(model: Any) -> Any:
     return model
 
 
-class ScoreSettings(CheckedModel):
+class ScoreSettings(FrozenModel):
     """How words are scored (MOOSComp)."""
 
-    model_config = ConfigDict(frozen=True)
     stage: ClassVar[str] = "scores"
 
     alpha: Share = Field(
@@ -171,10 +173,9 @@ class ScoreSettings(CheckedModel):
     )
 
 
-class GainSettings(CheckedModel):
+class GainSettings(FrozenModel):
     """How sentences share the budget (COMI). Near the defaults little changes (`gain_ablation.json`)."""
 
-    model_config = ConfigDict(frozen=True)
     stage: ClassVar[str] = "gains"
 
     budgets: Budgets = Field(
@@ -278,10 +279,10 @@ class Settings(CheckedModel):
         description="LangChain `Embeddings` or LlamaIndex `BaseEmbedding` that measure relevance in place of the "
         "model. A new question over known texts then needs no forward pass.",
     )
-    scores: Annotated[ScoreSettings, BeforeValidator(_as_dict)] = Field(
+    scores: Annotated[ScoreSettings, BeforeValidator(_dict_or_value)] = Field(
         default=ScoreSettings(), description="Advanced: how words are scored."
     )
-    gains: Annotated[GainSettings, BeforeValidator(_as_dict)] = Field(
+    gains: Annotated[GainSettings, BeforeValidator(_dict_or_value)] = Field(
         default=GainSettings(), description="Advanced: how sentences share the budget."
     )
 
@@ -404,10 +405,8 @@ class AllKeywords(SettingKeywords, total=False):
 # --- the config -------------------------------------------------------------------------------------------------------
 
 
-class CompressorConfig(Settings):
+class CompressorConfig(Settings, FrozenModel):
     """Settings of a `ContextCompressor`, checked when built; frozen, and equal if all settings are equal."""
-
-    model_config = ConfigDict(frozen=True)
 
     if TYPE_CHECKING:
 
@@ -423,16 +422,6 @@ class CompressorConfig(Settings):
             """
             super().__init__(**settings)
             self.warn_of_settings_without_effect()
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with other values for some settings, all checked.
-
-        Raises:
-            ConfigError: As on building.
-        """
-        if not update:
-            return super().model_copy(deep=deep)
-        return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update})
 
     def target(self, *, asked: bool) -> Target:
         """The target in force.
