@@ -92,9 +92,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     tokens._tiktoken_counter.cache_clear()
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"), [("o200k_base", 11), ("gpt-5", 11), ("gpt-oss-20b", 11), ("cl100k_base", 12), ("gpt-4", 12)]
-)
+@pytest.mark.parametrize(("name", "expected"), [("o200k_base", 11), ("gpt-oss-20b", 11), ("gpt-4", 12)])
 def test_current_models_need_no_network(offline: Path, name: str, expected: int) -> None:
     assert token_counter(name).count("Zürich costs 1,499 € 你好") == expected
     assert not list(offline.iterdir())
