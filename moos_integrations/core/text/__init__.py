@@ -6,7 +6,7 @@ or a grapheme cluster is never cut (`words`). A *unit* is a sentence, or a line 
 normalised and nothing is copied: later stages slice the source.
 """
 
-from moos_integrations.core.text.segment import segment, unit_spans, word_spans
+from moos_integrations.core.text.segmentation import segment, unit_spans, word_spans
 from moos_integrations.core.text.words import well_formed
 from moos_integrations.core.types import BoolArray, IntArray, SegmentedText
 

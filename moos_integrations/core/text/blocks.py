@@ -29,6 +29,7 @@ _LOG, _TURN, _BLOCK, _COLUMN = 900, 910, 1000, 64
 _STRUCTURED, _HEADER, _ROW, _ITEM, _DEEPER, _CLOSES = 2, 4, 8, 16, 48, 56
 _MOST_NESTED = 12  # kinds of markers in lists of one indentation
 
+_FULL = 40  # characters of a line that an editor may have wrapped
 _EARLY = 0.75  # a line that fills less of its paragraph's width was ended on purpose
 _SHORT_HEADING = 80  # characters
 _SHORT_TITLE = 120
@@ -91,6 +92,7 @@ _ANSWER_LABEL = regex.compile(
     regex.IGNORECASE,
 )
 _OPENER = regex.compile(r"(?r)(?:[{(\[:]|=>|->|\bdo|\bthen|\bbegin)", regex.IGNORECASE)
+_COLON = regex.compile("[:：]")
 _KEY = regex.compile(r"[a-z_$/\"'.][^\s]{0,60}:$|[\w.\-]{1,60}:$")
 _SETTINGS = (Form.CODE, Form.KEY_VALUE)
 _TRIM = regex.compile(r"[\s*_#>]*+")
@@ -295,7 +297,7 @@ class Blocks:
         if stop - index < 2:
             return stop
         width = max(line.last - line.start for line in self.lines[index:stop])
-        for at_line in range(index + 1, stop):
+        for at_line in range(index + 1, stop) if width >= _FULL else ():
             if self._hard_break(self.lines[at_line - 1], self.lines[at_line], width):
                 return at_line
         return stop
@@ -396,6 +398,8 @@ class Blocks:
             return self._heading(index, _TITLE)
         if self._underlined(index):
             return self._heading(index, self._underlined(index), lines=2)
+        if self._alone(index) and _NUMBERED_HEADING.match(text, line.first, line.last) and self._plain_heading(index):
+            return self._heading(index, _NUMBERED)
         if self._is_asked() and not line.indent:
             return self._turn(index)
         if self.text[line.first].islower() or not self._is_said(line):
@@ -406,10 +410,12 @@ class Blocks:
 
     def _is_said(self, line: Line) -> bool:
         """Whether prose is behind a label."""
-        colon = self.text.find(":", line.first, line.last) + 1 or line.first
+        found = _COLON.search(self.text, line.first, line.last)
+        colon = found.end() if found else line.first
         behind = Line(line.start, line.stop, line.first, line.last, line.indent, line.form, colon)
         ends = ends_sentence(self.text, colon, line.last)
-        return (ends and self.text[colon : line.last].strip().count(" ") > 0) or reads_as_prose(self.text, behind)
+        words = self.text[colon : line.last].strip().count(" ") > 0 or self.text[colon - 1] == "："
+        return (ends and words) or reads_as_prose(self.text, behind)
 
     def _answer(self, index: int) -> int:
         """`A: ...` is under the question before it, or under the item that asks."""

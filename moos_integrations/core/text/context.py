@@ -25,6 +25,7 @@ def in_context(text: str, lines: list[Line]) -> list[Line]:
     _wrapped(text, lines)
     _code(text, lines)
     _separated(text, lines)
+    _piped(text, lines)
     return lines
 
 
@@ -102,11 +103,19 @@ def _wrapped(text: str, lines: list[Line]) -> None:
     """Lines that look like items, labels or headings only because prose was wrapped there."""
     previous: Line | None = None
     for index, line in enumerate(lines):
+        if line.form == Form.ITEM and line.mark == "A." and not _has_sibling(lines, index):
+            line.form, line.body, line.mark = Form.PROSE, line.first, ""  # "J. Smith said"
         if previous is not None and line.form in (Form.ITEM, Form.LABELLED, Form.KEY_VALUE, Form.CODE, Form.LABEL):
             below = lines[index + 1] if index + 1 < len(lines) else None
             if _goes_on(text, previous, line, below):
                 line.form, line.body, line.mark = Form.PROSE, line.first, previous.mark
         previous = line if line.form in (Form.PROSE, Form.ITEM, Form.LABELLED) else None
+
+
+def _has_sibling(lines: list[Line], index: int) -> bool:
+    """Whether an item with the same kind of marker is near."""
+    mark = lines[index].mark
+    return any(line.mark == mark for line in lines[max(index - 4, 0) : index] + lines[index + 1 : index + 5])
 
 
 def _goes_on(text: str, previous: Line, line: Line, below: Line | None) -> bool:
@@ -158,6 +167,20 @@ def _separated(text: str, lines: list[Line]) -> None:
                 for line in lines[start:stop]:
                     line.form, line.mark = Form.ROW, "csv"
         start = stop
+
+
+def _piped(text: str, lines: list[Line]) -> None:
+    """Rows of a table without pipes at its sides, known from the rule under its head."""
+    for index, rule in enumerate(lines):
+        if rule.form != Form.ROW_RULE or text.find("|", rule.first, rule.last) < 0 or not index:
+            continue
+        around = [index - 1, *range(index + 1, len(lines))]
+        for place in around:
+            if lines[place].form in (Form.ROW, Form.ROW_RULE):
+                continue
+            if lines[place].form == Form.BLANK or text.find("|", lines[place].first, lines[place].last) < 0:
+                break
+            lines[place].form, lines[place].mark = Form.ROW, ""
 
 
 _QUOTED = regex.compile(r"\"[^\"]{0,200}\"")

@@ -84,7 +84,7 @@ _NAME = r"\p{Lu}[\p{L}\p{M}\p{N}_'’.\-]{0,30}(?: [\p{Lu}\p{N}(][\p{L}\p{M}\p{N
 _LEVEL_WORD = r"(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRIT(?:ICAL)?|FATAL|SEVERE|PANIC|EMERG|ALERT)"
 _LOG = (
     rf"(?:\[?\d{{6,13}}(?:\.\d+)?\]?\s|)(?:{_STAMP}(?=\s)|\d{{6}}\s\d{{6}}\s\d+\s(?={_LEVEL_WORD}))"
-    rf"|[\[<(]?{_LEVEL_WORD}[\])>]?[:\s]\s*+(?!.*[.!?]$)"
+    rf"|[\[<(]{_LEVEL_WORD}[\])>]:?\s|{_LEVEL_WORD}(?::\s|\s+(?:[\[(\d]|[\w.\-]+:\s|[\w\-]+(?:\.[\w\-]+)+\s))"
     r"|-\s\d{9,10}\s\d{4}\.\d\d\.\d\d\s|\d{1,3}(?:\.\d{1,3}){3}\s-\s"
     r"|[IWEF]\d{4}\s\d\d:\d\d:\d\d"
 )
@@ -155,7 +155,7 @@ _FORMS = regex.compile(
 _PROSE = regex.compile(r"\p{Lu}?\p{Ll}+,?(?: \p{Lu}?\p{Ll}+,?){3,}+(?=[ .,])(?!.*(?:[:;={}\\|\t]|\($))")
 _LINE = regex.compile(r"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
 _SPACE = regex.compile(r"\s*+")
-_BLOCK_MARK = regex.compile(r"h([1-6])\b", regex.IGNORECASE)
+_BLOCK_MARK = regex.compile(r"h([1-6])\b|(?:(?:sub){0,2}section|chapter|title)\*?\{", regex.IGNORECASE)
 
 
 def scan(text: str) -> list[Line]:
@@ -205,9 +205,16 @@ def classify(text: str, line: Line) -> Line:
     elif name == "HEADING":
         line.level = len(match["atx"] or match["wiki"] or "") or 7
     elif name == "MARKUP":
-        heading = _BLOCK_MARK.match(text, line.first + 1, end)
-        line.level = int(heading[1]) if heading else 0
+        line.level = _markup_level(text, line.first, end)
     return line
+
+
+def _markup_level(text: str, first: int, end: int) -> int:
+    """The level of an element or command that is a heading; 0 for others."""
+    heading = _BLOCK_MARK.match(text, first + 1, end)
+    if heading is None:
+        return 0
+    return int(heading[1]) if heading[1] else 2 + heading.group().count("sub")
 
 
 _NAMES = [name for name in _FORMS.groupindex if name.isupper()]
@@ -226,7 +233,7 @@ def _marker(match: regex.Match[str]) -> str:
 # --- lines within a line ---------------------------------------------------------------------------------------------
 
 _JSON_TOKEN = regex.compile(r"\"(?:[^\"\\]++|\\.)*+(?:\"|\Z)|[{}\[\],]")
-_TAG = regex.compile(rf"<(?P<close>/)?(?P<name>{_BLOCK_TAG})\b[^<>]{{0,500}}>", regex.IGNORECASE)
+_TAG = regex.compile(rf"<(?P<close>/)?(?P<name>(?!t[dh]\b){_BLOCK_TAG})\b[^<>]{{0,500}}>", regex.IGNORECASE)
 _XML_TAG = regex.compile(r"<(?P<close>/)?(?P<name>[a-zA-Z][\w:.\-]{0,60})(?:\s[^<>]{0,500})?>(?<!/>)")
 _EMPTY = frozenset("br hr meta link p li td th tr dt dd option h1 h2 h3 h4 h5 h6 title".split())
 
@@ -242,8 +249,7 @@ def _inner_lines(
         tail = min(end, last)
         inner = Line(begin, end, first, first + len(text[first:tail].rstrip()), indent + _DEPTH_COLUMNS * depth, form, first)
         if form == Form.MARKUP:
-            heading = _BLOCK_MARK.match(text, first + 1, end)
-            inner.level = int(heading[1]) if heading else 0
+            inner.level = _markup_level(text, first, end)
         inner.in_row = True
         if begin == parts[0][0]:
             inner.start = start

@@ -12,7 +12,7 @@ _TITLES = frozenset(
     "viz eg ie al ca approx resp incl excl esp ibid op loc eds ed trans e.g i.e c.f z.b d.h u.a o.ä u.ä i.d.r v.a s.o "
     "s.u z.t u.u i.e.s bzw bspw evtl ggf vgl dipl ing hrsg inkl exkl zzgl ggü sog gem bzgl abzgl dgl hr fr frl geb "
     "gest sr sra srta dra ud uds p.ej pág núm av avda m mm mgr sig sig.ra dott ing avv geom rag egr spett dhr mevr "
-    "drs bijv o.a d.w.z m.b.t т.е т.д т.п т.к им ул гг lit para paras".split()
+    "drs bijv o.a d.w.z m.b.t т.е т.д т.п т.к им ул пр просп пер гг lit para paras".split()
 )
 # Behind these a full stop belongs to the number or the name that follows.
 _BEFORE_NUMBER = frozenset(
@@ -49,7 +49,7 @@ _CANDIDATE = regex.compile(
     r"|[。！？｡．]++[」』”’）》〉】\)\"']*+[\p{M}\u200d\ufe0f]*+\s*+"
     rf"|(?P<phrase>(?<={_UNSPACED})[ \u00a0]++(?={_UNSPACED}))"
 )
-_TOKEN = regex.compile(r"(?r)[\p{L}\p{M}\p{N}§&][\p{L}\p{M}\p{N}.’'§&\-]{0,20}")
+_TOKEN = regex.compile(r"(?r)(?:(?![\p{Han}\p{Hiragana}\p{Thai}])[\p{L}\p{M}\p{N}.’'§&\-]){1,20}")
 _FOLLOWING = regex.compile(r"[^\p{L}\p{N}\s]*(?P<word>[\p{L}\p{N}][\p{L}\p{M}]*)")
 _WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}]")
 _GERMAN = frozenset("de da nb nn no fi cs sk pl hu hr sl et lv is".split())
@@ -136,6 +136,6 @@ def _ends_behind(token: str, word: str, text: str, at: int, begun: int, ordinals
     if token.isdigit():
         named = word.lower().startswith(tuple(_MONTHS)) and len(word) > 2
         return not (len(token) <= 2 and (named or (ordinals and not starts)) and at > begun)
-    if len(token) == 1 and token.isupper():  # an initial, or "vitamin C."
+    if len(token) == 1 and token.isalpha():  # an initial, or "vitamin C."
         return starts
     return True

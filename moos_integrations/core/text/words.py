@@ -9,7 +9,6 @@ without digits costs next to nothing. All repetitions are bounded or possessive:
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import chain
 
 import numpy as np
 import regex
@@ -23,24 +22,24 @@ _SURROGATE = regex.compile(r"[\ud800-\udfff]")
 # Scripts written without spaces: every grapheme cluster is a word of its own. Katakana stays in runs (loan words).
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _LETTER = rf"[\p{{L}}\p{{M}}\p{{N}}_--[{_UNSPACED}]]"
-_PLAIN = r"[A-Za-zÀ-ÖØ-öø-ÿĀ-ž]++(?=\s)"  # most words: a short cut
+_PLAIN = r"[A-Za-zÀ-ÖØ-öø-ÿĀ-ž]++(?=\s|[.,;:?!)]\s)"  # most words: a short cut
 URL = r"(?:[a-zA-Z][a-zA-Z0-9+.\-]{1,15}://|www\.)[^\s<>\"'`{}|\\^\[\]]{0,2000}[^\s<>\"'`{}|\\^\[\].,;:!?)…。，]"
 EMAIL = r"(?<![\w.+\-])[\w.+\-]{1,64}@[\w\-]{1,64}(?:\.[\w\-]{1,64}){1,8}"
 PATH = r"(?:[A-Za-z]:|~|\.{1,2})?(?:[\\/][\w\-@+]++(?:[.]++[\w\-@+]++)*+){1,64}+[\\/]?"
-_OPTION = r"(?<![^\s\"'`(\[{|,=])--?[A-Za-z][\w\-]{0,64}(?:=[\w.,:/+\-]{0,128}\w)?(?![\w\-])"
+_OPTION = r"(?<![^\s\"'“„`(\[{|,=*\p{Han}\p{Hiragana}])--?[A-Za-z][\w\-]{0,64}(?:=[\w.,:/+\-]{0,128}\w)?(?![\w\-])"
 _DIGITS = r"\d++(?:[.,:/'’_·\-–]\d++){0,64}+(?:[eE][+\-]?\d++)?"
 _SIGN = r"(?:\+/[\-−]|[+\-−±~≈])"
 _NUMBER = rf"(?:{_SIGN}|[#№])?\p{{Sc}}?(?:{_SIGN})?{_DIGITS}(?:\p{{Sc}}|[%‰°]|(?:\(\w{{1,4}}\)){{1,8}}|(?!{_LETTER}))"
 # Pieces of letters and digits joined by single connectors: user_id, ORD-99172, a.b.c(), key=value, don't, C++.
 _IDENTIFIER = (
-    rf"[@#]?{_LETTER}++(?:(?:[._\-'’&@:/\\=·]|::|->|−|‑){_LETTER}++)*+"
+    rf"[@#]?{_LETTER}++(?:(?:[._\-'’&@:/\\·]|=(?![a-zA-Z]{{2,10}}://)|::|->|−|‑){_LETTER}++)*+"
     r"(?:\(\)|\+\+|#(?![\p{L}\p{N}])|(?<=\b\p{Lu}(?:\.\p{Lu}){1,8})\.)?"
 )
-_VERSION = r"[vV]?\d++(?:\.\d++){1,8}+(?:-\w{1,32}(?:\.\w{1,32}){0,8})?\+\w{1,64}(?:\.\w{1,32}){0,8}"
+_VERSION = r"[vV]?\d++(?:\.\d++){1,8}+(?:-[a-zA-Z]\w{0,32}(?:\.\w{1,32}){0,8}|(?=\+\w))(?:\+\w{1,64}(?:\.\w{1,32}){0,8})?"
 _SPACED = rf"(?:{URL}|{EMAIL}|(?<![\w)]){PATH}|{_VERSION}|{_NUMBER}|{_OPTION}|{_IDENTIFIER})"
 # Punctuation between two words that no space parts ("foo—bar") stays with the first, so that dropping it can never
 # glue two words into one that the source does not have. A sign is left to its number.
-_BRIDGE = rf"[^\s\p{{L}}\p{{M}}\p{{N}}_]{{1,64}}?(?={_LETTER}|{_SIGN}\p{{Sc}}?\d)"
+_BRIDGE = rf"[^\s\p{{L}}\p{{M}}\p{{N}}_]{{1,64}}?(?={_LETTER}|{_SIGN}\p{{Sc}}?\d|(?<=[=(\[|,])(?:--?[A-Za-z]|[/#]\w))"
 
 _WORD = regex.compile(
     rf"{_PLAIN}|{_SPACED}(?:{_BRIDGE})?|[{_UNSPACED}]\p{{M}}*+|([^\s\p{{L}}\p{{N}}_])\1*+\p{{M}}*+|\S",
@@ -60,7 +59,7 @@ MONTH = (
     r"марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря)"
 )
 _CURRENCY = r"(?:USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|BRL|RUB|KRW|US\$|A\$|C\$|HK\$|Rs\.?|Fr\.?|kr|zł|Kč)"
-_MONEY = rf"(?:\p{{Sc}}|{_CURRENCY}(?!\w))"
+_MONEY = rf"(?:\p{{Sc}}|{_CURRENCY}(?!{_LETTER}))"
 _UNIT = (
     r"(?:[%‰℃℉]|[°º][CFK]?|[kKMGTP]i?(?:[bB](?:ps|its?|ytes?)?)|bits?|bytes?|[kcdmnµμ]?m[²³23]?|[kmµμ]?g|[kmµμn]?s|"
     r"[kMGT]?Hz|[kMGTm]?Wh?p?|[kmM]?V|m?Ah?|[kM]?Ω|[cdmµμ]?[lL]|h|min|hrs?|hours?|minutes?|seconds?|days?|weeks?|"
@@ -68,7 +67,7 @@ _UNIT = (
     r"mois|ans|heures?|días?|meses|años?|ft|inch(?:es)?|feet|yd|miles?|mi|lbs?|oz|pt|px|dpi|rpm|mph|kph|bar|[kMh]?Pa|"
     r"psi|[kM]?J|k?cal|m?mol|pp[mb]|IU|IE|dB|lx|lm|ha|acres?|cups?|tbsp|tsp|EL|TL|Stück|pcs|pieces?|people|persons?|"
     r"percent|per cent|Prozent|bn|mn|million(?:en)?s?|billion(?:en)?s?|trillion|thousand|hundred|dozen|Mi[lo]\.?|"
-    r"Mrd\.?|Tsd\.?|[AaPp]\.[Mm]\.|[AaPp][Mm]|Euro|euros?|dollars?|pounds?|cents?|crore|lakh|×|x|fold|o'clock|"
+    r"Mrd\.?|Tsd\.?|[AaPp]\.?[Mm]\.?|Euro|euros?|dollars?|pounds?|cents?|crore|lakh|×|x|fold|o'clock|"
     r"[万亿億]?[年月日時时分秒元円万亿億岁歳個个度]|[MKk])"
 )
 _REFERENCE = (
@@ -78,26 +77,26 @@ _REFERENCE = (
     r"recital|rn|rz|ziff(?:er)?|tel|ext|room|line|issue|port|error|http|iso|rfc|din)"
 )
 _COMPARES = r"(?:[<>]=?|[≤≥≠=≈≃≅]|==|!=|=<)"
-_OPENS = r"(?<=[\s(\[:;,=/|]|^)"
+_OPENS = rf"(?<=[\s(\[:;,=/|\"“„«'*{_UNSPACED}]|^)"
 # Backwards from the first digit: what belongs to the number behind it.
 _BEFORE = regex.compile(
-    rf"(?r)(?:(?P<month>(?<!\w){MONTH}\.?{_S})"
-    rf"|(?<![\w.]){_REFERENCE}\.?{_S}?(?:[#(]{_S}?)?"
-    rf"|(?:{_OPENS}{_SIGN}{_S}?)?(?<!\w){_MONEY}{_S}?(?:{_SIGN}{_S}?)?"
-    rf"|(?:(?<!\w)[\p{{L}}²]{{1,3}}{_S}?|{_OPENS}){_COMPARES}{_S}?{_SIGN}?"
-    rf"|(?P<phone>(?<!\w)(?:\+|(?:\+\d{{1,3}}|00\d{{1,3}})?{_S}?\())"
+    rf"(?r)(?:(?P<month>(?<!{_LETTER}){MONTH}\.?{_S})"
+    rf"|(?<!{_LETTER})(?<!\.){_REFERENCE}\.?{_S}?(?:[#(]{_S}?)?"
+    rf"|(?:{_OPENS}{_SIGN}{_S}?)?(?<!{_LETTER}){_MONEY}{_S}?(?:{_SIGN}{_S}?)?"
+    rf"|(?:(?<!{_LETTER})[\p{{L}}²]{{1,3}}{_S}?|{_OPENS}){_COMPARES}{_S}?{_SIGN}?"
+    rf"|(?P<phone>(?<!{_LETTER})(?:\+|(?:\+\d{{1,3}}|00\d{{1,3}})?{_S}?\())"
     rf"|{_OPENS}{_SIGN}{_S}?)",
     regex.IGNORECASE | regex.VERSION1,
 )
-_GROUPED = rf"\d{{1,3}}(?:{_S}\d{{3}}(?!\d)){{1,6}}"
+_GROUPED = rf"\d{{1,3}}(?:{_S}\d{{3}}(?!\d)){{1,6}}(?:[.,]\d++)?"
 _VALUE = r"\d++(?:[.,:/'’_·\-–]\d++){0,64}+"
-_LONG_CODE = rf"(?<=(?<!\w)[A-Z]{{2}})\d{{2}}(?:{_S}?[A-Z0-9]{{4}}){{2,7}}(?:{_S}?[A-Z0-9]{{1,4}})?(?!\w)|\d{{4}}(?:[ \-]\d{{4}}){{2,4}}(?!\d)"
+_LONG_CODE = rf"(?<=(?<!{_LETTER})[A-Z]{{2}})\d{{2}}(?:{_S}?[A-Z0-9]{{4}}){{2,7}}(?:{_S}?[A-Z0-9]{{1,4}})?(?!{_LETTER})|\d{{4}}(?:[ \-]\d{{4}}){{2,4}}(?!\d)"
 _ORDINAL = r"(?:st|nd|rd|th|er|[.ºª])?"
 _FRACTION = rf"(?:{_S}\d{{1,2}}[/⁄]\d{{1,2}}(?![\d/])|{_S}?[½⅓¼¾⅔⅛⅜⅝⅞])"
 _RANGE = rf"(?:(?:{_S}?[\-–—±~〜×x]{_S}?|{_S}(?:to|bis){_S})[+\-−]?\p{{Sc}}?(?:{_GROUPED}|{_VALUE}))"
-_MEASURE = rf"(?:{_S}?(?:{_UNIT}(?:{_S}?[/·]{_S}?{_UNIT}(?:\^?[\-−]?\d)?){{0,3}}(?!\w)|{_MONEY}))"
-_DATE = rf"{_ORDINAL}{_S}(?:(?:of|de|d'){_S})?{MONTH}(?!\w)\.?(?:,?{_S}(?:del?{_S})?\d{{4}}(?!\d))?"
-_SUBREFERENCE = rf"(?:{_S}(?:abs|satz|s|nr|no|lit|para|cl|ziff)\.?{_S}(?:\d++|\p{{L}}(?!\w)))"
+_MEASURE = rf"(?:{_S}?(?:{_UNIT}(?:{_S}?[/·]{_S}?{_UNIT}(?:\^?[\-−]?\d)?){{0,3}}(?!{_LETTER})|{_MONEY}(?!{_S}?\d)))"
+_DATE = rf"{_ORDINAL}{_S}(?:(?:of|de|d'){_S})?{MONTH}(?!{_LETTER})\.?(?:,?{_S}(?:del?{_S})?\d{{4}}(?!\d)|(?!{_S}\d{{1,2}}(?!\d)))"
+_SUBREFERENCE = rf"(?:{_S}(?:abs|satz|s|nr|no|lit|para|cl|ziff)\.?{_S}(?:\d++|\p{{L}}(?!{_LETTER})))"
 # Forwards from the first digit.
 _NUMBER_ATOM = regex.compile(
     rf"(?:{_LONG_CODE}"
@@ -120,7 +119,7 @@ _FOLLOWER = regex.compile(
     rf"(?i:{MONTH}|of|del?|d|abs|satz|s|nr|no|lit|para|cl|ziff|to|bis|per|o|[ap])\Z|{_UNIT}|{_MONEY}|[(\[\-–—±~〜×½⅓¼¾⅔⅛⅜⅝⅞]|[A-Z]{{2}}\Z",
     regex.VERSION1,
 )
-_TOKEN_BEFORE = regex.compile(rf"(?r)(?P<token>\p{{L}}++\.?|[^\s\p{{L}}]){_S}")
+_TOKEN_BEFORE = regex.compile(rf"(?r)(?P<token>[\p{{L}}--[{_UNSPACED}]]++\.?|\S){_S}", regex.VERSION1)
 _LEADER = regex.compile(rf"(?i:{MONTH}|{_REFERENCE}|{_CURRENCY}|[\p{{L}}]{{1,2}})\.?", regex.VERSION1)
 _LINE_SIGN = regex.compile(r"(?r)(?:^|[\r\n])[ \t]*[+\-*–][ \t]+")
 _LOOK_BACK = 60
@@ -211,26 +210,26 @@ _JOINING = regex.compile(
 )
 
 
-def find_words(text: str, borders: IntArray) -> tuple[IntArray, IntArray]:
+def find_words(text: str, borders: IntArray, inside: BoolArray | None) -> tuple[IntArray, IntArray]:
     """Offsets of the words of `text`.
 
     Args:
         text: Any string. White space between words belongs to none; every other character belongs to exactly one.
         borders: Where units start; no word goes over one. Increasing. None may lie inside a grapheme cluster.
+        inside: What `inside_clusters` says of the text.
 
     Returns:
         Starts and ends in code points. Shape: `(words,)` each, increasing, `starts[i] < ends[i] <= starts[i + 1]`.
         No boundary lies inside a grapheme cluster.
     """
-    flat = np.fromiter(chain.from_iterable(match.span() for match in _WORD.finditer(text)), np.int64)
-    if not len(flat):
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    starts, ends = _cut_at(flat[0::2], flat[1::2], borders)
+    spans = np.array([match.span() for match in _WORD.finditer(text)], np.int64).reshape(-1, 2)
+    if not len(spans):
+        return spans[:, 0], spans[:, 1]
+    starts, ends = _cut_at(spans[:, 0], spans[:, 1], borders)
     atoms = atom_spans(text)
     if atoms:
         starts, ends = _joined(starts, ends, np.array(atoms, np.int64), borders)
-    clusters = inside_clusters(text)
-    return (starts, ends) if clusters is None else _join_split_clusters(starts, ends, clusters)
+    return (starts, ends) if inside is None else _join_split_clusters(starts, ends, inside)
 
 
 def inside_clusters(text: str) -> BoolArray | None:
