@@ -35,6 +35,7 @@ _SHORT_HEADING = 80  # characters
 _SHORT_TITLE = 120
 _WHOLE_ITEM = 400
 _WHOLE_ELEMENT = 600
+_ANSWERED_WITHIN_UNITS = 12  # options of a quiz
 _ANSWERED_WITHIN = 4  # paragraphs behind a question that may belong to its answer
 
 
@@ -94,6 +95,7 @@ _ANSWER_LABEL = regex.compile(
 _OPENER = regex.compile(r"(?r)(?:[{(\[:]|=>|->|\bdo|\bthen|\bbegin)", regex.IGNORECASE)
 _COLON = regex.compile("[:：]")
 _KEY = regex.compile(r"[a-z_$/\"'.][^\s]{0,60}:$|[\w.\-]{1,60}:$")
+_NO_BODY = (Form.RULE, Form.SECTION)
 _SETTINGS = (Form.CODE, Form.KEY_VALUE)
 _TRIM = regex.compile(r"[\s*_#>]*+")
 _FIRST_WORD = regex.compile(r"\S{1,60}")
@@ -231,10 +233,12 @@ class Blocks:
 
     def _plain_heading(self, index: int) -> int:
         """The level of a heading that only its form tells: capitals, a number, a short line alone; 0 for none."""
-        line, text = self.lines[index], self.text
+        line, text, after = self.lines[index], self.text, self._below(index)
         begin, end = line.first, line.last
-        if line.mark or end - begin > _SHORT_TITLE or self._below(index) is None:
+        if line.mark or end - begin > _SHORT_TITLE or after is None or after.form in _NO_BODY:
             return 0
+        if self.units and (self.units[-1].kind == Kind.QUESTION or self.units[-1].level == _ASKED + 2):
+            return 0  # the answer
         if index == 0 and self._next(index) is None:
             return _TITLE if self._is_short_line(line, _SHORT_TITLE) else 0
         before = index == 0 or self.lines[index - 1].form in (Form.BLANK, Form.RULE)
@@ -382,8 +386,10 @@ class Blocks:
             return self._labelled(index)
         if not line.indent and self._labels > 1 and not text[0].islower() and text.count(" ") < 5:
             return self._heading(index, _LABEL)
-        unit = self._add(line, Kind.HEADING, True, at(line.indent), at(line.indent), leads=NEXT)
-        unit.until = self._block + (below is None)
+        after = self._below(index)
+        prose = after is not None and after.form in (Form.PROSE, Form.LABELLED) and after.indent <= line.indent
+        unit = self._add(line, Kind.HEADING, True, at(line.indent), at(line.indent) + (not prose), leads=NEXT)
+        unit.until = self._block + (below is None) if prose else FOR_EVER
         self._close_lists(line.indent)
         return index + 1
 
@@ -419,8 +425,9 @@ class Blocks:
 
     def _answer(self, index: int) -> int:
         """`A: ...` is under the question before it, or under the item that asks."""
-        if self._nest:
-            return self._speech(index, at(self._nest[0][0]) + _ITEM + 1, Kind.SPEAKER, FOR_EVER)
+        for asked in self.units[: -_ANSWERED_WITHIN_UNITS - 1 : -1]:
+            if asked.level < _TURN and asked.kind == Kind.QUESTION or (asked.kind == Kind.ITEM and asked.leads == NEXT):
+                return self._speech(index, asked.level + 1, Kind.SPEAKER, FOR_EVER)
         return self._speech(index, _ASKED + 2, Kind.SPEAKER, FOR_EVER)
 
     def _turn(self, index: int) -> int:
