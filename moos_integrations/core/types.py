@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol
 
 import numpy as np
@@ -17,18 +18,72 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 Span = tuple[int, int]
 """Start and end in code points, end excluded."""
+_UNKNOWN = np.empty(0, np.int64)
+
+
+class Kind(IntEnum):
+    """What a unit of text is.
+
+    A unit may introduce what follows it, whatever its kind: `SegmentedText.unit_leads_to` has that.
+    """
+
+    SENTENCE = 0
+    """A sentence of prose, over one or more lines."""
+    BLANK = 1
+    """White space before the first line of the text."""
+    HEADING = 2
+    """A heading or title, its underline included."""
+    ITEM = 3
+    """A list item with its continuation lines; of a long item, its first sentence."""
+    QUESTION = 4
+    """A question on a line of its own, or one that ends a turn of speech; its answer stands under it."""
+    SPEAKER = 5
+    """The first sentence behind a label: `Name: ...`, `A: ...`."""
+    KEY_VALUE = 6
+    """A line of settings: `key: value`, `key = value`, or a key alone."""
+    HEADER_ROW = 7
+    """The head of a table, its rule line included."""
+    ROW = 8
+    """A row of a table: pipes, a grid, CSV, tabs, columns of spaces."""
+    CODE = 9
+    """A line of code."""
+    FENCE = 10
+    """The opening or closing line of a fenced block."""
+    LOG = 11
+    """A line of a log, with its time or level."""
+    TRACE = 12
+    """A line of a stack trace."""
+    DIFF = 13
+    """A line of a diff, or the lines of its file header."""
+    MARKUP = 14
+    """A line or an element of HTML, XML or LaTeX."""
+    JSON = 15
+    """A member, item or bracket of JSON that was written in one line."""
+    RULE = 16
+    """A line that only separates, such as `---`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentedText:
-    """A source text with the offsets of its words and units.
+    """A source text with the offsets of its words and units, and how the units hang together.
+
+    The arrays on structure may be left out; the units are then plain sentences that do not hang together.
 
     Attributes:
         text: The source, never changed.
         word_starts: Shape: `(words,)`.
         word_ends: Shape: `(words,)`.
-        unit_starts: Shape: `(units,)`.
-        unit_ends: Shape: `(units,)`.
+        unit_starts: Shape of this and all that follow: `(units,)`.
+        unit_ends: Each is the start of the next unit; the last is the length of the text.
+        unit_kinds: Values of `Kind`.
+        unit_structured: Whether the unit is made of whole lines of structured text (code, tables, lists, settings),
+            which only make sense whole.
+        unit_parents: Index of the nearest unit that this one is under: heading, lead-in of its list, header row, key,
+            opening line of its block, speaker, question. Always smaller than its own index; -1 for none.
+        unit_leads_to: Index of the first unit of what this one introduces, always larger than its own; -1 if it
+            introduces nothing.
+        unit_leads_until: Index behind the last unit of what it introduces; -1 if it introduces nothing.
+        unit_partners: Index of the other half of a pair (fences, brackets, tags, comment marks); -1 for none.
     """
 
     text: str
@@ -36,6 +91,22 @@ class SegmentedText:
     word_ends: IntArray
     unit_starts: IntArray
     unit_ends: IntArray
+    unit_kinds: IntArray = field(default_factory=lambda: _UNKNOWN)
+    unit_structured: BoolArray = field(default_factory=lambda: _UNKNOWN.astype(bool))
+    unit_parents: IntArray = field(default_factory=lambda: _UNKNOWN)
+    unit_leads_to: IntArray = field(default_factory=lambda: _UNKNOWN)
+    unit_leads_until: IntArray = field(default_factory=lambda: _UNKNOWN)
+    unit_partners: IntArray = field(default_factory=lambda: _UNKNOWN)
+
+    def __post_init__(self) -> None:
+        """Fill in the structure of units that came without."""
+        units = len(self.unit_starts)
+        for name in ("unit_kinds", "unit_structured"):
+            if len(getattr(self, name)) != units:
+                object.__setattr__(self, name, np.zeros(units, getattr(self, name).dtype))
+        for name in ("unit_parents", "unit_leads_to", "unit_leads_until", "unit_partners"):
+            if len(getattr(self, name)) != units:
+                object.__setattr__(self, name, np.full(units, -1))
 
     def __len__(self) -> int:
         """Number of words."""

@@ -1,0 +1,128 @@
+"""What units are, in the layouts that people write."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from layouts import STRUCTURED
+
+from moos_integrations.core.text import segment
+from moos_integrations.core.types import Kind, SegmentedText
+
+
+def units(document: SegmentedText) -> list[str]:
+    spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
+    return [document.text[start:end] for start, end in spans]
+
+
+def kinds(text: str) -> list[str]:
+    return [Kind(kind).name for kind in segment(text).unit_kinds]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "# A title", "### A title", "A title\n=======", "A title\n-------", "2.1 Scope", "2.1. Scope", "1. Scope", "IV. Scope",
+        "Chapter 3: The scope", "**A title**", "__A title__", "A TITLE", "[section]", "[[section]]", "<h1>A title</h1>",
+        "<h6 class='x'>A title</h6>", "A title", "Model X:", "== A title ==", "§ 5 Scope", "\\section{Scope}",
+    ],
+)  # fmt: skip
+def test_headings(heading: str) -> None:
+    text = f"First comes a sentence of prose.\n\n{heading}\n\nHere is the body. It is short.\n"
+    document = segment(text)
+    assert Kind(document.unit_kinds[1]) == Kind.HEADING, (units(document), kinds(text))
+    assert document.unit_parents[2:].tolist() == [1, 1]
+    assert document.unit_leads_to[1] == 2
+    assert document.unit_leads_until[1] == 4
+
+
+def test_the_first_line_alone_is_the_title() -> None:
+    assert kinds("Drug A, package leaflet\n\nTake one a day.\n") == ["HEADING", "SENTENCE"]
+    assert kinds("It ends with a full stop.\n\nTake one a day.\n") == ["SENTENCE", "SENTENCE"]
+    assert kinds("of a chunk that begins within\n\nTake one a day.\n") == ["SENTENCE", "SENTENCE"]
+    assert kinds("Only this line") == ["SENTENCE"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- An item. More of it.\n  It goes on here\n  and here.\n- Another\n", ["ITEM", "ITEM"]),
+        ("1. One\n2. Two\n10) Ten\n", ["ITEM"] * 3),
+        ("a) One\nb) Two\n", ["ITEM"] * 2),
+        ("* One\n\n* Two\n", ["ITEM"] * 2),
+        ("[ERROR] It failed\nINFO: done\n", ["LOG", "LOG"]),
+        ("2024-01-01 12:00:00 INFO start. Done.\n", ["LOG"]),
+        ("May  3 10:00:01 host sshd[1]: Accepted\n", ["LOG"]),
+        ("081109 203518 143 INFO dfs.DataNode: Receiving block\n", ["LOG"]),
+        ("key: value\nother: 5\nlist:\n  - a\n", ["KEY_VALUE"] * 3 + ["ITEM"]),
+        ("KEY=value\nOTHER=5\n", ["KEY_VALUE"] * 2),
+        ("[main]\nname = x\nsize = 5\n", ["HEADING", "KEY_VALUE", "KEY_VALUE"]),
+        ("name,count\na,5\nb,6\n", ["HEADER_ROW", "ROW", "ROW"]),
+        ("a,5,x\nb,6,y\n", ["ROW", "ROW"]),
+        ("Name\tCount\nx\t5\n", ["HEADER_ROW", "ROW"]),
+        ("| a | b |\n|---|---|\n| 1 | 2 |\n", ["HEADER_ROW", "ROW"]),
+        ("a | b\n--- | ---\n1 | 2 | 3\n", ["HEADER_ROW", "ROW"]),
+        ("NAME      READY    STATUS\napi-0     1/1      Running\n", ["HEADER_ROW", "ROW"]),
+        ("```python\nx = 1\n\ny = 2\n```\n", ["FENCE", "CODE", "CODE", "FENCE"]),
+        ("    return x;\n    y = f(x)\n", ["CODE", "CODE"]),
+        ("SELECT name\nFROM t\nWHERE x = 5;\n", ["CODE"] * 3),
+        ("<ul>\n<li>One</li>\n</ul>\n", ["MARKUP"] * 3),
+        ("Some prose is here.\n\n---\n\nMore prose is here.\n", ["SENTENCE", "RULE", "SENTENCE"]),
+        ("\n\n  Some prose.\n", ["BLANK", "SENTENCE"]),
+        ("Alice: I think that it is right. It is.\nBob: I do not think so at all.\n", ["SPEAKER", "SENTENCE", "SPEAKER"]),
+    ],
+)  # fmt: skip
+def test_kinds(text: str, expected: list[str]) -> None:
+    assert kinds(text) == expected
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "He said that if you return the value, you get it.\n",
+        "Note that, for example, this is a sentence; it has marks (and brackets).\n",
+        "From here on, the class of problems is known.\n",
+        "I was there on Monday, Tuesday, and Wednesday, and on Friday.\n",
+        "While we wait for it to end, import the data and go home.\n",
+        "The price is 5 | 6 euros.\n",
+    ],
+)
+def test_prose_is_not_taken_for_code(prose: str) -> None:
+    assert kinds(prose) == ["SENTENCE"]
+
+
+@given(st.integers(0, 2**32).map(Random), st.sampled_from(sorted(STRUCTURED)), st.integers(1, 6))
+def test_each_line_of_structured_text_is_in_one_unit_of_whole_lines(random: Random, kind: str, size: int) -> None:
+    lines = STRUCTURED[kind](random, size)
+    document = segment("".join(lines))
+    assert document.unit_structured.all(), list(zip(kinds(document.text), units(document), strict=True))
+    starts, at = set(), 0
+    for line in lines:
+        starts.add(at)
+        at += len(line)
+    assert set(document.unit_starts.tolist()) <= starts
+    # Only the head of a table and of a diff is made of several lines, and blank lines go with the line before them.
+    blank = sum(not line.strip() for line in lines)
+    assert len(document.unit_starts) >= len(lines) - blank - (kind in ("table", "diff"))
+
+
+def test_json_in_one_line_is_taken_apart() -> None:
+    items = ", ".join(f'{{"id": {n}, "host": "db-{n}", "state": "up", "note": "a, b [c] {{d"}}' for n in range(9))
+    document = segment(f'{{"items": [{items}], "total": 9}}\n')
+    found = units(document)
+    assert all(Kind(kind) == Kind.JSON for kind in document.unit_kinds)
+    assert sum('"host": "db-' in unit for unit in found) == 9
+    assert all(unit.count('"host"') <= 1 for unit in found)
+    opening = next(index for index, unit in enumerate(found) if unit.strip() == '"items": [')
+    assert {int(document.unit_parents[index]) for index, unit in enumerate(found) if '"host"' in unit} == {opening}
+    assert document.unit_partners[opening] > opening
+
+
+def test_html_in_one_line_is_taken_apart() -> None:
+    rows = "".join(f"<tr><td>Item {n}</td><td>{n} euros for each of them</td></tr>" for n in range(9))
+    found = units(segment(f"<html><body><h2>Prices</h2><table>{rows}</table><p>All is net.</p></body></html>\n"))
+    assert sum(unit.startswith("<tr>") and unit.endswith("</tr>") for unit in found) == 9
+    assert "<h2>Prices</h2>" in found
