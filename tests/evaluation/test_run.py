@@ -56,6 +56,7 @@ def evaluate(data: Path, model: Path, output: Path, **options: Any) -> dict[str,
     return dict(json.loads(files[-1].read_text(encoding="utf-8")))
 
 
+@pytest.mark.slow
 def test_the_command_measures_every_part(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", str(tiny_model), "--data", str(data), "--output", str(tmp_path / "out"), "--limit", "2"]
     result = RUNNER.invoke(app, [*arguments, "--baseline-model", str(tiny_model), "--parts", ",".join(run.PARTS)])

@@ -193,6 +193,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return output / "model", train_tiny(output)
 
 
+@pytest.mark.slow
 def test_eight_examples_are_learnt_by_heart(tiny_run: tuple[Path, dict[str, object]]) -> None:
     folder, report = tiny_run
     assert report["accuracy"] >= 0.95  # words that no label tells apart stay wrong
@@ -205,6 +206,7 @@ def test_eight_examples_are_learnt_by_heart(tiny_run: tuple[Path, dict[str, obje
     assert "Dogs" not in asked.text
 
 
+@pytest.mark.slow
 def test_the_question_decides_after_training(tiny_run: tuple[Path, dict[str, object]]) -> None:
     """The same passage, its own question and another's: relevance tells them apart."""
     from moos_integrations.core.encoder import TokenClassifierScorer
@@ -224,6 +226,7 @@ def test_the_question_decides_after_training(tiny_run: tuple[Path, dict[str, obj
     assert own.passage_probability > 0.5 > other.passage_probability
 
 
+@pytest.mark.slow
 def test_the_saved_folder_loads_everywhere(tiny_run: tuple[Path, dict[str, object]]) -> None:
     folder, _ = tiny_run
     model = AutoModelForTokenClassification.from_pretrained(folder)
@@ -233,6 +236,7 @@ def test_the_saved_folder_loads_everywhere(tiny_run: tuple[Path, dict[str, objec
     assert classifier.max_pieces == 512  # the length of training is no property of the model
 
 
+@pytest.mark.slow
 def test_llmlingua_loads_the_saved_folder(
     tiny_run: tuple[Path, dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +291,7 @@ def test_a_whole_run(data: Path, aware_model: Path, tmp_path: Path) -> None:  # 
     assert any("examples" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_alike(
     data: Path,  # noqa: F811
     aware_model: Path,
@@ -312,6 +317,7 @@ def test_a_killed_run_goes_on_and_ends_alike(
         torch.testing.assert_close(tensor, parts[name], atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_weights_are_averaged_with_those_of_other_trainings(
     data: Path,  # noqa: F811
     aware_model: Path,
