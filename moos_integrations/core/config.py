@@ -314,27 +314,27 @@ _RELEVANCE = (*_OF_QUESTIONS, "gains.retriever_weight", "gains.redundancy", "gai
 _RULES: tuple[Rule, ...] = (
     (
         ("scores.outlier_statistic",),
-        lambda own: own.scores.alpha == 1,
+        lambda settings: settings.scores.alpha == 1,
         "`scores.alpha` is 1, which gives outlier scores no weight. Set it below 1 to use them.",
     ),
     (
         _SHARING,
-        lambda own: own.threshold is not None,
+        lambda settings: settings.threshold is not None,
         "a `threshold` shares out no budget. Use `rate` or `budget_tokens`, here or in the call.",
     ),
     (
         ("gains.similarity_scale",),
-        lambda own: own.embeddings is None,
+        lambda settings: settings.embeddings is None,
         "there are no `embeddings`; the model has a scale in its files.",
     ),
     (
         _SHARING,
-        lambda own: own.gains.budgets == "words",
+        lambda settings: settings.gains.budgets == "words",
         "`gains.budgets` is 'words', which ranks words without their sentences. Use 'gain' or 'auto'.",
     ),
     (
         _RELEVANCE,
-        lambda own: own.gains.budgets == "words" and own.order == "source" and own.top_n is None,
+        lambda settings: settings.gains.budgets == "words" and settings.order == "source" and settings.top_n is None,
         "`gains.budgets` is 'words', and neither `order` nor `top_n` needs relevance. Use 'gain' or 'auto'.",
     ),
 )
@@ -356,15 +356,15 @@ def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
 WITHOUT_QUESTION: tuple[Rule, ...] = (
     (
         (*_SHARING, "gains.redundancy", "gains.redundancy_weight"),
-        lambda own: own.gains.budgets == "auto",
+        lambda settings: settings.gains.budgets == "auto",
         "there is no question at ingestion, where `gains.budgets='auto'` ranks words. Use 'gain'.",
     ),
     (
         (*_OF_QUESTIONS, "gains.retriever_weight"),
-        lambda own: True,
+        lambda settings: True,
         "at ingestion there is neither a question nor a retriever.",
     ),
-    (("order", "top_n"), lambda own: True, "at ingestion each node is compressed alone."),
+    (("order", "top_n"), lambda settings: True, "at ingestion each node is compressed alone."),
 )
 """Rules for a component that compresses one text at a time, without a question."""
 
