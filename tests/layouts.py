@@ -132,8 +132,8 @@ EXCHANGES: dict[str, Callable[[Sequence[Exchange]], str]] = {
 
 # --- structured text, in more than eight kinds -----------------------------------------------------------------------
 
-_NAMES = "alpha beta gamma delta total price count region owner status limit timeout".split()
-_WORDS = "started stopped failed connected refused accepted dropped renewed expired".split()
+_NAMES = ["alpha", "beta", "gamma", "delta", "total", "price", "count", "region", "owner", "status", "limit", "timeout"]
+_WORDS = ["started", "stopped", "failed", "connected", "refused", "accepted", "dropped", "renewed", "expired"]
 
 
 def _value(random: Random) -> str:
@@ -244,7 +244,7 @@ STRUCTURED: dict[str, Callable[[Random, int], list[str]]] = {
 
 # --- atoms -----------------------------------------------------------------------------------------------------------
 
-_MONTHS = "January February March April May June July August September October November December".split()
+_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
 _SPACES = ["\u00a0", "\u202f", " ", "\u2009"]
 
 

@@ -269,19 +269,24 @@ class ContextCompressor:
         wanted = target or self.config.target(asked=table.reads_question)
         ordered = order(table, self.config, query, retrieved)
         output = Output(table, counter, self.config.separator, ordered.documents)
-        selection = select(table, ordered, wanted, output)
-        values = ordered.priority if wanted.threshold is None else ordered.level
+        selection = select(table, ordered, wanted, output, fill=self.config.gains.fill)
         documents, text = output.render(selection)
         return CompressionResult(
             documents=documents,
             text=text,
             original_tokens=output.original_tokens,
             kept_tokens=output.whole_tokens if selection.whole else counter.count(text),
-            protected_tokens=_protected_tokens(table, values.lifted, selection),
+            protected_tokens=_protected_tokens(table, ordered.priority, selection) if wanted.threshold is None else 0,
             seconds=time.perf_counter() - start,
             warnings=selection.warnings,
             order=output.order,
-            _explanation=Explanation(table, ordered, selection, values, self.config.gains.temperature),
+            _explanation=Explanation(
+                table,
+                ordered,
+                selection,
+                threshold=wanted.threshold is not None,
+                temperature=self.config.gains.temperature,
+            ),
         )
 
     def _pass_all_through(self, requests: list[list[str]], error: Exception, start: float) -> list[CompressionResult]:

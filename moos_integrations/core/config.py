@@ -50,7 +50,7 @@ OutlierStatistic = Literal["class_diag", "class_dist", "global_diag"]
 WordReduction = Literal["mean", "first", "max"]
 OnError = Literal["raise", "passthrough"]
 Redundancy = Literal["greedy", "symmetric"]
-Budgets = Literal["auto", "gain", "words"]
+Budgets = Literal["gain", "words"]
 Order = Literal["source", "relevance", "ends"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Rule: TypeAlias = "tuple[tuple[str, ...], Callable[[Settings], bool], str]"
@@ -181,9 +181,9 @@ class GainSettings(FrozenModel):
     stage: ClassVar[str] = "gains"
 
     budgets: Budgets = Field(
-        default="auto",
-        description="'gain': sentences share the budget by marginal information gain. 'words': all words are in one "
-        "ranking. 'auto': 'gain' with a question that the model reads, else 'words'.",
+        default="gain",
+        description="'gain': sentences share the budget by marginal information gain. 'words': they are ranked by the "
+        "mean metric of their words.",
     )
     lexical_weight: FromZero = Field(
         default=2.0,
@@ -213,9 +213,14 @@ class GainSettings(FrozenModel):
         description="How evenly sentences share a budget, in log-odds. Towards 0 the best sentences get all of it.",
     )
     whole_from: Share = Field(
-        default=0.7,
-        description="Fraction of its tokens from which a sentence is kept whole. Lines of code, table rows, list "
-        "items and log lines are always kept whole or dropped whole.",
+        default=0.0,
+        description="0 keeps sentences whole or drops them. Above 0, English sentences are thinned: they lose words, "
+        "but no verb, negation or number, until their share of the budget is this fraction of their tokens.",
+    )
+    fill: bool = Field(
+        default=True,
+        description="Fill what a sentence that does not fit leaves of the budget with smaller ones. With False, a "
+        "larger budget always keeps all that a smaller one kept.",
     )
 
 
@@ -330,12 +335,12 @@ _RULES: tuple[Rule, ...] = (
     (
         _SHARING,
         lambda settings: settings.gains.budgets == "words",
-        "`gains.budgets` is 'words', which ranks words without their sentences. Use 'gain' or 'auto'.",
+        "`gains.budgets` is 'words', which ranks words without their sentences. Use 'gain'.",
     ),
     (
         _RELEVANCE,
         lambda settings: settings.gains.budgets == "words" and settings.order == "source" and settings.top_n is None,
-        "`gains.budgets` is 'words', and neither `order` nor `top_n` needs relevance. Use 'gain' or 'auto'.",
+        "`gains.budgets` is 'words', and neither `order` nor `top_n` needs relevance. Use 'gain'.",
     ),
 )
 
@@ -354,11 +359,6 @@ def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 WITHOUT_QUESTION: tuple[Rule, ...] = (
-    (
-        (*_SHARING, "gains.redundancy", "gains.redundancy_weight"),
-        lambda settings: settings.gains.budgets == "auto",
-        "there is no question at ingestion, where `gains.budgets='auto'` ranks words. Use 'gain'.",
-    ),
     (
         (*_OF_QUESTIONS, "gains.retriever_weight"),
         lambda settings: True,
@@ -393,6 +393,7 @@ class GainKeywords(TypedDict, total=False):
     redundancy_weight: float
     temperature: float
     whole_from: float
+    fill: bool
 
 
 class SettingKeywords(TypedDict, total=False):

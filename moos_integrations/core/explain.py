@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from moos_integrations.core.ordering import Order, Quantity, WordValues
-from moos_integrations.core.selection import OVERSIZED_TOKENS
+from moos_integrations.core.ordering import Order, Quantity
 from moos_integrations.core.table import Table
 from moos_integrations.core.types import Selection
 from moos_integrations.errors import MissingExtraError
@@ -26,12 +25,12 @@ Reason = Literal[
     "metric",
     "share of the budget",
     "odds",
-    "a kept line needs it",
+    "kept text needs it",
+    "fills the rest",
     "below the cut",
     "does not fit",
     "repetition",
     "beyond `top_n`",
-    "too long",
 ]
 # Longest text shown in colour; data for longer texts are in `words`.
 _MAX_SHOWN = 200_000
@@ -59,13 +58,13 @@ class WordExplanation:
             "metric": its metric reaches the cut (words ranked without regard to their units);
             "share of the budget": its unit got enough of the budget for it, by marginal information gain;
             "odds": its unit's odds, as a share of the best unit's, reach the threshold;
-            "a kept line needs it": it opens the block of a kept line.
+            "kept text needs it": kept text is under it or introduced by it, or it is the other half of a pair;
+            "fills the rest": it fits what larger parts left of the budget.
             Of a dropped word:
             "below the cut": its value does not reach the cut;
-            "does not fit": its value reaches the cut, but the ceiling was reached by others of the same value;
+            "does not fit": its value reaches the cut, but whole as it is it takes more than the budget has left;
             "repetition": the text of its unit is in a better unit of another document;
-            "beyond `top_n`": its document is not among the best `top_n`;
-            "too long": it costs so many tokens that it ranks behind all others.
+            "beyond `top_n`": its document is not among the best `top_n`.
         passage_probability: How likely its document answers the query, in [0, 1]; None if unknown.
         value: What was compared with `Explanation.cutoff`; `Explanation.quantity` says what the number is.
     """
@@ -100,9 +99,8 @@ class UnitExplanation:
         share: Its share of the budget, in [0, 1]; what it cannot use goes on to the others.
         words: Words in it.
         kept_words: Words of it that are kept.
-        under: Index, in `Explanation.units`, of the line that opens the block it stands in (`def`, `if`, the item above
-            a nested list), by its indentation: that line stays wherever this one does, protected words apart. None if
-            there is none.
+        under: Index, in `Explanation.units`, of the heading, lead-in, header row, key or opening line that it is under:
+            that unit stays wherever this one does. None if there is none.
     """
 
     document: int
@@ -124,7 +122,7 @@ class Explanation:
     """The words of all documents with their scores; iterate over it, or show it in a notebook or a rich terminal."""
 
     def __init__(
-        self, table: Table, order: Order, selection: Selection, values: WordValues, temperature: float
+        self, table: Table, order: Order, selection: Selection, *, threshold: bool, temperature: float
     ) -> None:
         """Keep references; words and units are made on demand.
 
@@ -132,11 +130,12 @@ class Explanation:
             table: The request.
             order: Of its words.
             selection: What was kept.
-            values: Which of the order's values decided.
+            threshold: Whether a threshold decided, not a ceiling.
             temperature: At which units shared the budget.
         """
         self._table, self._order, self._selection = table, order, selection
-        self._values, self._temperature = values, temperature
+        self._values = order.level if threshold else order.priority
+        self._quantity, self._temperature = order.quantity(threshold=threshold), temperature
 
     def __iter__(self) -> Iterator[WordExplanation]:
         """Every word of every document, in source order."""
@@ -168,7 +167,7 @@ class Explanation:
             gains.shares(self._temperature),
             np.bincount(table.unit_of_word, minlength=table.units),
             np.bincount(table.unit_of_word[kept], minlength=table.units),
-            table.enclosing,
+            table.parents,
         )
         rows = zip(self._unit_spans(), *(column.tolist() for column in columns), strict=True)
         return [
@@ -203,7 +202,7 @@ class Explanation:
         logarithm of the tokens that the unit must get for the word to enter. "odds" are those of the word's unit as a
         share of the best unit's.
         """
-        return self._values.quantity
+        return self._quantity
 
     @property
     def cutoff(self) -> float:
@@ -218,7 +217,7 @@ class Explanation:
         document, scores = self._table.texts[index].document, self._table.scores[index]
         first = int(self._table.word_borders[index])
         part = slice(first, first + len(document))
-        value, kept = self._values.lifted[part], self._selection.kept[part]
+        value, kept = self._values[part], self._selection.kept[part]
         columns = (
             document.word_starts,
             document.word_ends,
@@ -245,12 +244,14 @@ class Explanation:
             )
 
     def _reason_kept(self, word: int) -> Reason:
-        cutoff = self._selection.cutoff
-        if math.isinf(cutoff) and cutoff < 0:
+        selection = self._selection
+        if math.isinf(selection.cutoff) and selection.cutoff < 0:
             return "whole input fits"
-        if self._values.lifted[word] < cutoff:
-            return "protected"
-        return "a kept line needs it" if self._values.alone[word] < cutoff else _KEPT_BY[self._values.quantity]
+        if selection.needed is not None and selection.needed[word]:
+            return "kept text needs it"
+        if selection.filled is not None and selection.filled[word]:
+            return "fills the rest"
+        return "protected" if self._values[word] < selection.cutoff else _KEPT_BY[self._quantity]
 
     def _reason_dropped(self, word: int) -> Reason:
         table, gains = self._table, self._order.gains
@@ -258,9 +259,7 @@ class Explanation:
             return "beyond `top_n`"
         if gains is not None and gains.repeated[table.unit_of_word[word]]:
             return "repetition"
-        if self._values.lifted[word] < self._selection.cutoff:
-            return "below the cut"
-        return "too long" if table.cost[word] > OVERSIZED_TOKENS else "does not fit"
+        return "below the cut" if self._values[word] < self._selection.cutoff else "does not fit"
 
     def _heading(self, index: int) -> str:
         probability = self._table.scores[index].passage_probability

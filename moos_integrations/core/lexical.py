@@ -15,6 +15,7 @@ import regex
 from moos_integrations.core.types import FloatArray, SegmentedText
 
 _SATURATION, _LENGTH = 1.5, 0.75  # BM25's k1 and b
+_STATED = regex.compile(r"(?<![\p{L}\p{N}])[+\-−±]?\p{N}[\p{L}\p{N}.,:/]*|[\p{L}\p{M}\p{N}]+")
 _TERM = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 
 
@@ -27,6 +28,16 @@ def unit_terms(document: SegmentedText) -> list[list[str]]:
     """The terms of each unit of a text, in their order."""
     spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
     return [terms_of(document.text[start:end]) for start, end in spans]
+
+
+def unit_statements(document: SegmentedText) -> list[tuple[str, ...]]:
+    """The words of each unit, lower-cased and without punctuation; numbers keep their signs, points and commas."""
+    spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
+    return [_statement(document.text[start:end]) for start, end in spans]
+
+
+def _statement(text: str) -> tuple[str, ...]:
+    return tuple(word.rstrip(".,") for word in _STATED.findall(text.lower()))
 
 
 def term_match(question: str, counts: Sequence[Mapping[str, int]]) -> FloatArray:

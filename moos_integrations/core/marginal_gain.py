@@ -15,13 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from moos_integrations.core.config import Redundancy
+from moos_integrations.core.lexical import terms_of
 from moos_integrations.core.redundancy import KINDS, centred, repetitions
 from moos_integrations.core.table import Table
-from moos_integrations.core.types import BoolArray, FloatArray, IntArray
+from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Kind
 
 PASSAGE_WEIGHT = 0.5
 """Of a passage's own log-odds in the relevance of its units: more helps where one passage answers, and hurts
 where several do (`cookbook/benchmarks/results/gain_ablation.json`)."""
+# An echo has so much of its terms in common with the question, and so much of the question's terms in it.
+_ECHO_OF_UNIT, _ECHO_OF_QUESTION = 0.8, 0.6
+_EMPTY_ECHO = 4.0  # log-odds that an echo loses which introduces nothing
+# A lead-in hands its relevance on to so many units at most, each with so much less, in log-odds.
+_INTRODUCED_UNITS, _INTRODUCED_LOSS = 12, 0.5
 _LEAST = 1e-6  # probabilities are moved this far from 0 and 1, so that their log-odds are finite
 
 
@@ -102,14 +108,55 @@ def standardised(scores: Sequence[float | None]) -> FloatArray:
     return np.asarray(np.where(known, (values - values[known].mean()) / spread, 0.0))
 
 
+def echoes(table: Table, query: str | None) -> BoolArray:
+    """Units that only repeat the question: headings and questions with hardly a term that the question has not.
+
+    They say where the answer is, not what it is. Shape: `(units,)`.
+    """
+    asked = set(terms_of(query or ""))
+    flags = np.zeros(table.units, bool)
+    if not asked:
+        return flags
+    for unit, terms in enumerate(table.unit_terms):
+        common = len(asked.intersection(terms))
+        flags[unit] = common >= max(_ECHO_OF_UNIT * len(terms), _ECHO_OF_QUESTION * len(asked), 1)
+    return np.asarray(flags & (table.asks | (table.kinds == Kind.HEADING)))
+
+
+def with_introductions(table: Table, relevance: FloatArray, echo: BoolArray) -> FloatArray:
+    """Relevance of units where some only introduce others.
+
+    An echo of the question is at most as relevant as the best unit that is none, and less if it introduces nothing.
+    What a question or a lead-in introduces is hardly less relevant than it: the answer to a question that was found
+    need not have a word of it.
+
+    Args:
+        table: The request.
+        relevance: In log-odds. Shape: `(units,)`.
+        echo: See `echoes`. Shape: `(units,)`.
+    """
+    found = relevance.copy()
+    others = relevance[~echo]
+    bound = others.max() if len(others) else np.inf
+    found[echo] = np.minimum(found[echo], bound)
+    found[echo & (table.leads_to < 0)] -= _EMPTY_ECHO
+    for lead in np.flatnonzero(table.needs_first).tolist():
+        first, until = int(table.leads_to[lead]), int(table.leads_until[lead])
+        part = slice(first, min(until, first + _INTRODUCED_UNITS))
+        steps = np.arange(part.stop - part.start) if table.asks[lead] else np.zeros(part.stop - part.start)
+        found[part] = np.maximum(found[part], found[lead] - _INTRODUCED_LOSS * (1 + steps))
+    return found
+
+
 def marginal_gains(
-    table: Table, relevance: FloatArray, *, weight: float, redundancy: Redundancy = "greedy"
+    table: Table, relevance: FloatArray, query: str | None = None, *, weight: float, redundancy: Redundancy = "greedy"
 ) -> UnitGains:
     """Relevance minus redundancy of the units of all documents (COMI, marginal information gain).
 
     Args:
         table: The request. Without vectors of its units, repetitions of text are the only redundancy.
-        relevance: Of each unit, in log-odds. Shape: `(units,)`.
+        relevance: Of each unit by itself, in log-odds. Shape: `(units,)`.
+        query: The question, if there is one.
         weight: Of redundancy, in log-odds: what a unit loses that is the same as another.
         redundancy: "symmetric" compares a unit with all others, as published; "greedy" only with those that gain more,
             so that of two like units the better one loses nothing.
@@ -117,7 +164,8 @@ def marginal_gains(
     Returns:
         One value per unit of all documents together.
     """
-    repeated, original = repetitions(table.shingles, table.document_of_unit, relevance)
+    relevance = with_introductions(table, relevance, echoes(table, query))
+    repeated, original = repetitions(table, relevance)
     alike, against = np.zeros(table.units), np.full(table.units, -1)
     vectors = table.unit_vectors
     if weight and vectors is not None and table.units:

@@ -10,13 +10,16 @@ from functools import cached_property
 import numpy as np
 from cachetools import LRUCache
 
-from moos_integrations.core.lexical import unit_terms
-from moos_integrations.core.redundancy import unit_shingles
+from moos_integrations.core.lexical import unit_statements, unit_terms
 from moos_integrations.core.rendering import Renderer
-from moos_integrations.core.text import enclosing_units, segment, structured_units
+from moos_integrations.core.text import segment
+from moos_integrations.core.thinning import droppable_words
 from moos_integrations.core.tokens import TokenCounter
-from moos_integrations.core.types import BoolArray, IntArray, SegmentedText
+from moos_integrations.core.types import BoolArray, IntArray, Kind, SegmentedText
 
+_CLOSING = " \t\r\n\"'”’»)]*_`>"
+_ASKING, _INTRODUCING = ("?", "？", "؟"), (":", "：")
+_SPOKEN = (Kind.ITEM, Kind.QUESTION, Kind.SPEAKER)
 _BYTES_PER_CHARACTER = 16  # offsets, gaps and costs of its words, shared out among the characters
 
 
@@ -37,9 +40,16 @@ class PreparedText:
         self.costs, self.tokens = _word_costs(document, starts), len(starts)
 
     @cached_property
-    def shingles(self) -> list[list[int]]:
-        """Runs of words by unit, to find repetitions."""
-        return unit_shingles(self.document)
+    def statements(self) -> list[tuple[str, ...]]:
+        """What each unit says, word by word, to find repetitions."""
+        return unit_statements(self.document)
+
+    @cached_property
+    def asks(self) -> BoolArray:
+        """Which units end in a question mark. Shape: `(units,)`."""
+        text = self.document.text
+        spans = zip(self.document.unit_starts.tolist(), self.document.unit_ends.tolist(), strict=True)
+        return np.array([text[start:end].rstrip(_CLOSING)[-1:] in _ASKING for start, end in spans], bool)
 
     @cached_property
     def terms(self) -> list[Counter[str]]:
@@ -47,14 +57,23 @@ class PreparedText:
         return [Counter(terms) for terms in unit_terms(self.document)]
 
     @cached_property
-    def structured(self) -> BoolArray:
-        """Which units are lines of code, rows of tables and the like. Shape: `(units,)`."""
-        return structured_units(self.document)
+    def needs_first(self) -> BoolArray:
+        """Which units say nothing without the first unit of what they introduce: they end in ":" or "?".
+
+        Shape: `(units,)`.
+        """
+        document = self.document
+        flags = self.asks & (document.unit_leads_to >= 0)
+        for unit in np.flatnonzero((document.unit_leads_to >= 0) & ~self.asks).tolist():
+            end = document.text[int(document.unit_starts[unit]) : int(document.unit_ends[unit])].rstrip(_CLOSING)[-1:]
+            prose = not document.unit_structured[unit] or document.unit_kinds[unit] in _SPOKEN
+            flags[unit] = prose and end in _INTRODUCING
+        return flags
 
     @cached_property
-    def enclosing(self) -> IntArray:
-        """The unit that each unit stands under by its indentation, -1 for none. Shape: `(units,)`."""
-        return enclosing_units(self.document)
+    def droppable(self) -> BoolArray:
+        """Which words a thinned sentence may lose. Shape: `(words,)`."""
+        return droppable_words(self.document)
 
 
 class TextCache:

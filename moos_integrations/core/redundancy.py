@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 
 import numpy as np
 
-from moos_integrations.core.lexical import unit_terms
-from moos_integrations.core.types import BoolArray, FloatArray, IntArray, SegmentedText
+from moos_integrations.core.table import Table
+from moos_integrations.core.types import BoolArray, FloatArray, IntArray
 
-_SHINGLE = 4  # words that must agree in a row to count as the same text
-_REPEATED = 0.8  # share of a unit's text that stands elsewhere already, from which it is a repetition
+_SHINGLE = 4  # words that must agree in a row to count as the same text; shorter units repeat nothing by themselves
+_RUN = 3  # units in a row that are a repetition wherever they are
+_DEEPEST = 64  # levels of headings and blocks that are compared
+_NEGATIONS = frozenset(
+    (
+        "no", "not", "never", "none", "nobody", "nothing", "neither", "nor", "without", "cannot", "unless", "except",
+        "t", "nicht", "kein", "keine", "keinen", "nie", "ohne", "ne", "pas", "jamais", "sans", "sin", "nunca",
+        "não", "non", "не", "нет", "без", "ни",
+    )
+)  # fmt: skip
 # Units are compared with so many of the most relevant ones, not with all: time and memory stay linear in their number.
 _COMPARED_UNITS = 1024
 _BLOCK = 1024  # units compared at once
@@ -23,57 +30,144 @@ Likeness = tuple[FloatArray, IntArray]
 # --- repeated text ---------------------------------------------------------------------------------------------------
 
 
-def unit_shingles(document: SegmentedText) -> list[list[int]]:
-    """Hashes of all runs of `_SHINGLE` words (lower-cased, without punctuation) in each unit of a text."""
-    return [_shingles(words) for words in unit_terms(document)]
+def repetitions(table: Table, relevance: FloatArray) -> tuple[BoolArray, IntArray]:
+    """Units whose text is in a more relevant unit (ties: an earlier one) already, word by word.
 
-
-def _shingles(words: Sequence[str]) -> list[int]:
-    return [hash(tuple(words[start : start + _SHINGLE])) for start in range(len(words) - _SHINGLE + 1)]
-
-
-def repetitions(
-    shingles: Sequence[Sequence[int]], document: IntArray, relevance: FloatArray
-) -> tuple[BoolArray, IntArray]:
-    """Units whose text stands in more relevant units (ties: in earlier ones) of other documents already.
-
-    Text is compared by runs of words, so that the cut sentences at the ends of overlapping chunks are found as well.
-    Shorter units are never repetitions, and neither is what a document itself repeats: lines of code and rows of tables
-    mean something where they stand. Time is linear in the words.
+    What differs in a word is another statement: a correction, or the figure of another year. A repetition goes only
+    where nothing is lost with it: what it is under is the same, it has all numbers and negations of the other, and of
+    another document it is a run at the start or end (as in chunks that overlap) or one of several units. A heading or
+    lead-in goes only with all that it introduces. Lines of structured text that a document itself repeats stay.
 
     Args:
-        shingles: What `unit_shingles` gives, of the units of all documents.
-        document: Index of each unit's document. Shape: `(units,)`.
+        table: The request.
         relevance: Of each unit, in log-odds. Shape: `(units,)`.
 
     Returns:
-        Whether each unit is a repetition, and the unit with which it shares most; -1 for others.
+        Whether each unit is a repetition, and the unit that has its text; -1 for others.
     """
-    repeated, original = np.zeros(len(shingles), bool), np.full(len(shingles), -1)
-    if not _may_repeat(shingles):
-        return repeated, original
-    seen: dict[int, int] = {}
-    home = document.tolist()
+    original = np.full(table.units, -1)
+    statements = table.statements
+    if _may_repeat(statements):
+        _find_originals(table, statements, relevance, original)
+        _join_short_ones(table, statements, original)
+        _drop_single_ones(table, statements, original)
+        _keep_what_introduces(table, original)
+    return original >= 0, original
+
+
+def _shingles(words: Sequence[str]) -> list[int]:
+    """Hashes of all runs of `_SHINGLE` words."""
+    return [hash(tuple(words[start : start + _SHINGLE])) for start in range(len(words) - _SHINGLE + 1)]
+
+
+def _may_repeat(statements: Sequence[tuple[str, ...]]) -> bool:
+    """Whether the beginning of any unit is elsewhere too: mostly none is, and that is seen sooner."""
+    seen: set[int] = set()
+    for words in statements:
+        runs = _shingles(words)
+        if runs and all(run in seen for run in (runs[0], runs[-1])):
+            return True
+        seen.update(runs)
+    return _later_holds_earlier(statements)
+
+
+def _later_holds_earlier(statements: Sequence[tuple[str, ...]]) -> bool:
+    """Whether a unit is a part of a later one."""
+    seen: set[int] = set()
+    for words in reversed(statements):
+        runs = _shingles(words)
+        if runs and runs[0] in seen and runs[-1] in seen:
+            return True
+        seen.update(runs)
+    return False
+
+
+def _find_originals(
+    table: Table, statements: Sequence[tuple[str, ...]], relevance: FloatArray, original: IntArray
+) -> None:
+    holder: dict[int, int] = {}
     for unit in np.argsort(-relevance, kind="stable").tolist():
-        runs, index = shingles[unit], home[unit]
-        owners = [owner for owner in map(seen.get, runs) if owner is not None and home[owner] != index]
-        if owners and len(owners) >= _REPEATED * len(runs):
-            values, counts = np.unique(owners, return_counts=True)
-            repeated[unit], original[unit] = True, values[counts.argmax()]
+        runs = _shingles(statements[unit])
+        owners = {holder.get(run) for run in runs}
+        owner = owners.pop() if len(owners) == 1 else None
+        if owner is not None and _says_the_same(table, statements, unit, owner):
+            original[unit] = owner
             continue
-        for shingle in runs:
-            seen.setdefault(shingle, unit)
-    return repeated, original
+        for run in runs:
+            holder.setdefault(run, unit)
 
 
-def _may_repeat(shingles: Sequence[Sequence[int]]) -> bool:
-    """Whether any unit has enough runs of words that stand elsewhere too: mostly none has, and that is seen sooner."""
-    sizes = np.array([len(runs) for runs in shingles], np.int64)
-    flat = np.fromiter(chain.from_iterable(shingles), np.int64, int(sizes.sum()))
-    _, which, times = np.unique(flat, return_inverse=True, return_counts=True)
-    owner = np.repeat(np.arange(len(sizes)), sizes)
-    elsewhere = np.bincount(owner, weights=times[which] > 1, minlength=len(sizes))
-    return bool(((elsewhere > 0) & (elsewhere >= _REPEATED * sizes)).any())
+def _says_the_same(table: Table, statements: Sequence[tuple[str, ...]], unit: int, other: int) -> bool:
+    """Whether a unit may go, for all of its words are in the other one."""
+    if table.document_of_unit[unit] == table.document_of_unit[other]:
+        if table.structured[unit] or table.parents[unit] != table.parents[other]:
+            return False
+    elif not _under_the_same(table, statements, unit, other):
+        return False
+    return _critical(statements[unit]) == _critical(statements[other])
+
+
+def _under_the_same(table: Table, statements: Sequence[tuple[str, ...]], unit: int, other: int) -> bool:
+    """Whether the unit is under nothing, or under what the other one is under."""
+    for _ in range(_DEEPEST):
+        unit, other = int(table.parents[unit]), int(table.parents[other])
+        if unit < 0:
+            return True
+        if other < 0 or statements[unit] != statements[other]:
+            return False
+    return False
+
+
+def _critical(words: Sequence[str]) -> list[str]:
+    """Numbers and negations: what turns a statement into another one."""
+    return sorted(word for word in words if word in _NEGATIONS or any(map(str.isdigit, word)))
+
+
+def _join_short_ones(table: Table, statements: Sequence[tuple[str, ...]], original: IntArray) -> None:
+    """Units of a few words between repetitions belong to them, if they are the same there as well."""
+    for units, step in ((range(1, table.units), -1), (range(table.units - 2, -1, -1), 1)):
+        for unit in units:
+            beside = int(original[unit + step])
+            there = beside - step
+            if original[unit] >= 0 or beside < 0 or len(statements[unit]) >= _SHINGLE:
+                continue
+            same_place = 0 <= there < table.units and statements[there] == statements[unit]
+            if same_place and _together(table, unit, unit + step) and _together(table, there, beside):
+                original[unit] = there
+
+
+def _together(table: Table, unit: int, other: int) -> bool:
+    return bool(table.document_of_unit[unit] == table.document_of_unit[other])
+
+
+def _drop_single_ones(table: Table, statements: Sequence[tuple[str, ...]], original: IntArray) -> None:
+    """Of other documents, only runs at the start or end of a document are repetitions, and those of several units."""
+    unit = 0
+    while unit < table.units:
+        if original[unit] < 0 or _together(table, unit, int(original[unit])):
+            unit += 1
+            continue
+        stop = unit + 1
+        while stop < table.units and _goes_on(table, original, stop):
+            stop += 1
+        document = int(table.document_of_unit[unit])
+        first, last = int(table.unit_borders[document]), int(table.unit_borders[document + 1])
+        words = [index for index in range(first, last) if statements[index]] if stop - unit < _RUN else []
+        if words and words[0] < unit and words[-1] >= stop:
+            original[unit:stop] = -1
+        unit = stop
+
+
+def _goes_on(table: Table, original: IntArray, unit: int) -> bool:
+    """Whether a unit repeats what comes after that which the unit before it repeats."""
+    before, here = int(original[unit - 1]), int(original[unit])
+    return here > before >= 0 and _together(table, unit, unit - 1) and _together(table, here, before)
+
+
+def _keep_what_introduces(table: Table, original: IntArray) -> None:
+    for unit in np.flatnonzero((original >= 0) & (table.leads_to >= 0))[::-1].tolist():
+        if (original[int(table.leads_to[unit]) : int(table.leads_until[unit])] < 0).any():
+            original[unit] = -1
 
 
 # --- likeness of vectors ---------------------------------------------------------------------------------------------

@@ -15,13 +15,18 @@ _LINE_BREAK = regex.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 # Longest white space taken over between two words that were not neighbours: a line break and its indentation.
 _MAX_JOINT = 32
 _NONE, _SPACE, _LINE, _PARAGRAPH = range(4)
+# Marks that every line of a comment or quotation begins with.
+_MARK = regex.compile(r"[ \t]*+(?:#+|//+|;+|--+|%+|\*|(?:>[ \t]?)+)(?:[ \t]++|(?<=>))")
+_BLANK = regex.compile(r"[^\S\r\n]*+")
+_LONGEST_LINE = 20_000  # so far back the beginning of a line is looked for
 
 
 class Renderer:
     """Renders one document, many times with different words kept (selection measures each try).
 
-    Neighbouring kept words keep the white space between them as it is. Where words were dropped, the strongest of the
-    gaps around them joins what is left (paragraph break over line break over space), so tables keep their rows.
+    Neighbouring kept words keep the white space between them as it is. Where words were dropped within a line, the
+    first space between joins what is left. Where lines were dropped, what follows brings the break and the indentation
+    of its line, and the mark of a comment or quotation if that begins the line; a blank line between stays one.
     """
 
     def __init__(self, document: SegmentedText) -> None:
@@ -69,28 +74,74 @@ class Renderer:
         words = np.flatnonzero(kept)
         if len(words) == 0:
             return []
+        first = self._beginning(int(words[0]))
         left, right = words[:-1], words[1:]
-        adjacent = right == left + 1
-        if adjacent.all():
-            return [(int(self._starts[words[0]]), int(self._ends[words[-1]]))]
-        gaps = self._gap_between(left, right)
-        glued = gaps < 0
-        table = np.zeros((2 * len(words) - 1, 2), np.int64)
-        table[0::2, 0], table[0::2, 1] = self._starts[words], self._ends[words]
-        table[1::2, 0] = np.where(adjacent, self._ends[left], np.where(glued, 0, self._joint_starts[gaps]))
-        table[1::2, 1] = np.where(adjacent, self._starts[right], np.where(glued, 0, self._joint_ends[gaps]))
-        table = table[table[:, 0] < table[:, 1]]
-        first = np.ones(len(table), bool)
-        first[1:] = table[1:, 0] != table[:-1, 1]
-        last = np.append(first[1:], True)
-        return list(zip(table[first, 0].tolist(), table[last, 1].tolist(), strict=True))
+        cuts = np.flatnonzero(right != left + 1)
+        if not len(cuts):
+            return _merged([*first, (int(self._starts[words[0]]), int(self._ends[words[-1]]))])
+        gaps = self._gap_between(left[cuts], right[cuts])
+        found, begun = first, int(words[0])
+        for before, after, gap in zip(left[cuts].tolist(), right[cuts].tolist(), gaps.tolist(), strict=True):
+            found.append((int(self._starts[begun]), int(self._ends[before])))
+            found += self._joints(gap, after)
+            begun = after
+        found.append((int(self._starts[begun]), int(self._ends[words[-1]])))
+        return _merged(found)
+
+    def _beginning(self, word: int) -> list[Span]:
+        """What stands before the first kept word in its line: the indentation, and the mark of a comment."""
+        start = int(self._starts[word])
+        line = self._line_start(start)
+        mark = _MARK.match(self._text, line, start)
+        if mark is not None:
+            return [(line, mark.end())]
+        return [] if self._text[line:start].strip() else [(line, start)]
+
+    def _line_start(self, position: int) -> int:
+        breaks = None
+        for breaks in _LINE_BREAK.finditer(self._text, max(0, position - _LONGEST_LINE), position):
+            pass
+        return breaks.end() if breaks is not None else (0 if position <= _LONGEST_LINE else position)
+
+    def _joints(self, gap: int, word: int) -> list[Span]:
+        """What joins a kept word to the one before it, where the words between were dropped.
+
+        Args:
+            gap: The strongest gap between them, the earliest of those; -1 to join them without any.
+            word: Index of the word.
+        """
+        if gap < 0:
+            return []
+        strongest = (int(self._joint_starts[gap]), int(self._joint_ends[gap]))
+        if self._strength[gap] < _LINE:
+            return [strongest]
+        nearest = self._break_before(word)
+        if nearest is None:
+            return [strongest]
+        start, end = nearest
+        blank = self._strength[gap] == _PARAGRAPH and len(_LINE_BREAK.findall(self._text, start, end)) < 2
+        earlier = _LINE_BREAK.match(self._text, strongest[0]) if blank and strongest[0] < start else None
+        return [earlier.span(), nearest] if earlier is not None and earlier.end() <= start else [nearest]
+
+    def _break_before(self, word: int) -> Span | None:
+        """The break before the word's line with the line's indentation and mark; None in a very long line."""
+        start = int(self._starts[word])
+        line = self._line_start(start)
+        if line == 0 or (line == start > 0 and not _LINE_BREAK.search(self._text, line - 1, line)):
+            return None
+        begin = int(self._ends[word - 1]) if word and int(self._ends[word - 1]) <= line else line - 1
+        if begin == line - 1:  # words of the line were dropped: the break before it is enough
+            begin = line - (2 if self._text[line - 2 : line] == "\r\n" else 1)
+        breaks = [match.start() for match in _LINE_BREAK.finditer(self._text, begin, line)][-2:]
+        mark = _MARK.match(self._text, line, start)
+        indentation = mark.end() if mark is not None else _BLANK.match(self._text, line, start).end()  # type: ignore[union-attr]
+        return (breaks[0] if breaks else begin), min(indentation, start)
 
     def _gap_between(self, left: IntArray, right: IntArray) -> IntArray:
         """Index of the gap that joins each pair of kept words, or -1 where punctuation is to stick to its neighbour."""
-        if len(left) == 0:
-            return np.empty(0, np.int64)
-        # The gaps from each left word up to its right one; `reduceat` ends the last segment with the slice.
-        best = np.maximum.reduceat(self._rank[: right[-1]], left)
+        # The gaps from each left word up to its right one: every other segment; the last ends with the slice.
+        borders = np.stack([left, right], 1).ravel()[:-1]
+        best = np.maximum.reduceat(self._rank[: right[-1]], borders)[::2]
         gaps = len(self._strength)
         strength, gap = best // (gaps + 1), gaps - best % (gaps + 1)
         return np.where((self._closes[right] | self._opens[left]) & (strength < _LINE), -1, gap)
@@ -99,6 +150,17 @@ class Renderer:
         """The kept text: the concatenation of what `spans` gave."""
         source = self._text
         return "".join([source[start:end] for start, end in spans])
+
+
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    """Spans in ascending order without empty ones, neighbours joined."""
+    found: list[Span] = []
+    for start, end in spans:
+        if found and found[-1][1] == start:
+            found[-1] = (found[-1][0], end)
+        elif start < end:
+            found.append((start, end))
+    return found
 
 
 def _may_break(text: str, before: IntArray, after: IntArray) -> BoolArray:

@@ -1,8 +1,4 @@
-"""An order of words and a target to kept words, never over the ceiling.
-
-All words of all documents are in one ranking, and what is kept is a prefix of it: the cut is global, and a larger
-budget keeps a superset of what a smaller one kept.
-"""
+"""An order of words and a target to kept words, never over the ceiling, and nothing cut that must stay whole."""
 
 from __future__ import annotations
 
@@ -13,17 +9,17 @@ import numpy as np
 
 from moos_integrations.core.config import Target
 from moos_integrations.core.ordering import Order
+from moos_integrations.core.steps import Groups, Kept, Steps
 from moos_integrations.core.table import Table
 from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Selection
 from moos_integrations.messages import Notice
 
-OVERSIZED_TOKENS = 64
-"""Words that cost more than this (base64, very long URLs) rank behind all others, so that one of them at the top cannot
-leave a budget unused. A constant, not a share of the budget: otherwise larger budgets would not keep supersets."""
 # Trust in the additive token estimate: outside this band around the budget a try is decided without counting.
 _BAND, _BAND_TOKENS = 0.06, 12
 # An unused part of the ceiling is reported from this on.
 _UNUSED_SHARE, _UNUSED_TOKENS = 0.05, 8
+# Groups that do not fit are left out so many times at most; then, or below so few tokens, what is left stays unused.
+_MOST_ROUNDS, _LEAST_TOKENS = 12, 4
 
 
 class Measure(Protocol):
@@ -57,47 +53,144 @@ class Measure(Protocol):
         ...
 
 
-def select(table: Table, order: Order, target: Target, measure: Measure) -> Selection:
+def select(table: Table, order: Order, target: Target, measure: Measure, *, fill: bool = True) -> Selection:
     """Choose the words to keep.
+
+    Groups are taken best first, each with what it needs, up to the first that does not fit. With `fill`, that one is
+    left out and the search goes on with what still fits. Without, a larger budget always keeps a superset.
 
     Args:
         table: The words.
         order: By what they are compared, and which documents may stay.
         target: What to aim for.
-        measure: Counts exactly; called about `log2(words)` times, less with a close estimate.
+        measure: Counts exactly; called about `log2(groups)` times a round, less with a close estimate.
+        fill: Whether smaller groups may fill what a larger one has left.
 
     Returns:
         The kept words. With `rate` or `budget_tokens`, `measure` of them is at most the ceiling.
     """
-    allowed = order.eligible[table.document_of_word]
-    if target.threshold is not None:
-        return _above(table, order.level.lifted, allowed, target.threshold)
-    value, budget = order.priority.lifted, ceiling(target, measure.original_tokens)
-    if measure.whole_tokens <= budget and allowed.all():
+    budget = ceiling(target, measure.original_tokens)
+    if target.threshold is None and measure.whole_tokens <= budget and order.eligible.all():
         return Selection(np.ones(table.words, bool), True, -np.inf)
-    ranked = ranking(value, table.protected, table.cost)
-    ranked = ranked[allowed[ranked]]
-    separators = _first_of_document(table.document_of_word[ranked]) * measure.separator_tokens
-    estimate = np.cumsum(table.cost[ranked] + separators) if measure.estimate_is_close else None
-
-    def exact(count: int) -> int:
-        return measure.tokens(_flags(table.words, ranked[:count])) if count else 0
-
-    count, used = longest_prefix(len(ranked), budget, exact, estimate)
-    kept = _flags(table.words, ranked[:count])
-    warnings = _warnings(budget, used, table.protected & allowed, kept, table.cost, ranked[count:])
-    return Selection(kept, False, _cutoff(value, kept & ~table.protected), warnings)
+    values = order.priority if target.threshold is None else order.level
+    groups = Groups.of(table, values, order.extra)
+    wanted = _wanted(table, groups, order)
+    if target.threshold is not None:
+        return _above(groups, wanted, target.threshold)
+    return _Search(groups, measure, budget).run(wanted, rounds=_MOST_ROUNDS if fill else 1)
 
 
-def _above(table: Table, level: FloatArray, allowed: BoolArray, threshold: float) -> Selection:
-    kept = allowed & (table.protected | (level >= threshold))
-    return Selection(kept, bool(kept.all()), _cutoff(level, kept & ~table.protected))
+def _wanted(table: Table, groups: Groups, order: Order) -> IntArray:
+    """Groups that may be kept, best first; those with protected words before all others."""
+    ranked = groups.best_first
+    ranked = ranked[order.eligible[table.document_of_unit[groups.unit[ranked]]]]
+    shielded = _shielded(groups)
+    return np.concatenate([ranked[shielded[ranked]], ranked[~shielded[ranked]]])
 
 
-def _flags(words: int, kept: IntArray) -> BoolArray:
-    flags = np.zeros(words, bool)
-    flags[kept] = True
-    return flags
+def _shielded(groups: Groups) -> BoolArray:
+    """Groups with a protected word. Shape: `(groups,)`."""
+    return np.bincount(groups.of_word, weights=groups.table.protected, minlength=len(groups.unit)) > 0
+
+
+def _above(groups: Groups, wanted: IntArray, threshold: float) -> Selection:
+    """All groups whose value reaches a threshold, with what they need."""
+    reaches, shielded = groups.value >= threshold, _shielded(groups)
+    kept = Kept(groups)
+    for group in wanted[(reaches | shielded)[wanted]].tolist():
+        kept.add(group)
+    flags = kept.flags()
+    words, needed = flags[groups.of_word], (flags & ~reaches & ~shielded)[groups.of_word]
+    by_value = wanted[reaches[wanted] & ~shielded[wanted]]
+    return Selection(words, bool(words.all()), _least(groups.value[by_value]), needed=needed)
+
+
+class _Search:
+    """Fills a budget with groups."""
+
+    def __init__(self, groups: Groups, measure: Measure, budget: int) -> None:
+        self._groups, self._measure, self._budget = groups, measure, budget
+        self._shielded = _shielded(groups)
+
+    def run(self, wanted: IntArray, rounds: int) -> Selection:
+        """Rounds of the longest run that fits; each leaves out the group at which the one before stopped."""
+        groups, budget = self._groups, self._budget
+        kept, used, drivers, cutoff = np.zeros(len(groups.unit), bool), 0, np.zeros(len(groups.unit), bool), np.inf
+        left_out: int | None = None
+        for turn in range(rounds):
+            steps, count, used = self._longest(wanted, kept, used)
+            kept, taken = kept | (steps.of_group < count), steps.driver[:count]
+            drivers[taken] = True
+            if turn == 0:
+                cutoff = _least(groups.value[taken[~self._shielded[taken]]])
+            if count == len(steps.driver):
+                break
+            left_out = int(steps.driver[count]) if left_out is None else left_out
+            wanted = self._that_may_fit(steps.driver[count + 1 :], used)
+            if not len(wanted) or budget - used < _LEAST_TOKENS:
+                break
+        words = kept[groups.of_word]
+        filled = drivers & (groups.value < cutoff) & ~self._shielded
+        return Selection(
+            words,
+            bool(words.all()),
+            cutoff,
+            needed=(kept & ~drivers)[groups.of_word],
+            filled=filled[groups.of_word],
+            warnings=self._warnings(kept, used, left_out),
+        )
+
+    def _longest(self, wanted: IntArray, kept: BoolArray, used: int) -> tuple[Steps, int, int]:
+        """The steps of what is wanted, how many of them fit beside what is kept, and the tokens then."""
+        before = Kept(self._groups)
+        for group in np.flatnonzero(kept).tolist():
+            before.add(group)
+        steps = Steps.of(self._groups, wanted, before)
+
+        def exact(count: int) -> int:
+            return self._measure.tokens((kept | (steps.of_group < count))[self._groups.of_word])
+
+        estimate = used + np.cumsum(steps.cost + self._separators(steps, kept))
+        close = estimate if self._measure.estimate_is_close else None
+        count, tokens = longest_prefix(len(steps.driver), self._budget, exact, close) if len(steps.driver) else (0, 0)
+        return steps, count, tokens if count else used
+
+    def _separators(self, steps: Steps, kept: BoolArray) -> IntArray:
+        """Tokens of separators that each step brings: those of documents that begin with it. Shape: `(steps,)`."""
+        groups = self._groups
+        document = groups.table.document_of_unit[groups.unit]
+        first = np.full(groups.table.documents, len(steps.driver), np.int64)
+        np.minimum.at(first, document, np.where(kept, -1, steps.of_group))
+        begun = first[(first >= 0) & (first < len(steps.driver))]
+        return np.bincount(begun, minlength=len(steps.driver)) * self._measure.separator_tokens
+
+    def _that_may_fit(self, rest: IntArray, used: int) -> IntArray:
+        """What is left whose own tokens are not too many already."""
+        room = (self._budget - used) * (1 + _BAND) + _BAND_TOKENS if self._measure.estimate_is_close else np.inf
+        return rest[self._groups.cost[rest] <= room]
+
+    def _warnings(self, kept: BoolArray, used: int, left_out: int | None) -> tuple[Notice, ...]:
+        groups, budget = self._groups, self._budget
+        protected = groups.table.protected
+        lost = protected & ~kept[groups.of_word]
+        if lost.any():
+            text = (
+                f"Protected text needs about {int(groups.cost[self._shielded].sum())} tokens and the ceiling is "
+                f"{budget}: {int(lost.sum())} of {int(protected.sum())} protected words were dropped."
+            )
+            return (Notice("protected text dropped", text),)
+        unused = budget - used
+        if left_out is not None and unused >= max(_UNUSED_TOKENS, _UNUSED_SHARE * budget):
+            text = (
+                f"{unused} of {budget} tokens are unused: nothing is cut, and the best sentence or line that does not "
+                f"fit takes about {int(groups.cost[left_out])}."
+            )
+            return (Notice("budget not filled", text),)
+        return ()
+
+
+def _least(values: FloatArray) -> float:
+    return float(values.min()) if len(values) else np.inf
 
 
 def ceiling(target: Target, original_tokens: int) -> int:
@@ -106,12 +199,6 @@ def ceiling(target: Target, original_tokens: int) -> int:
         return target.budget_tokens
     # 1e-9: 0.29 * 100 is 28.999999999999996 in floating point.
     return int((target.rate or 0.0) * original_tokens + 1e-9)
-
-
-def ranking(value: FloatArray, protected: BoolArray, cost: IntArray) -> IntArray:
-    """All words, best first: protected ones, then by value, oversized ones last; ties in source order."""
-    oversized = (cost > OVERSIZED_TOKENS) & ~protected
-    return np.lexsort((-value, oversized, ~protected))
 
 
 def longest_prefix(words: int, budget: int, exact: Callable[[int], int], estimate: IntArray | None) -> tuple[int, int]:
@@ -148,31 +235,3 @@ def longest_prefix(words: int, budget: int, exact: Callable[[int], int], estimat
     if counted[low] > budget:  # the estimate was wrong by more than the band: count every try
         return longest_prefix(words, budget, exact, None)
     return low, counted[low]
-
-
-def _first_of_document(document: IntArray) -> IntArray:
-    """1 where a document occurs for the first time. Shape: `(words,)`."""
-    first = np.zeros(len(document), np.int64)
-    first[np.unique(document, return_index=True)[1]] = 1
-    return first
-
-
-def _cutoff(value: FloatArray, kept_by_value: BoolArray) -> float:
-    return float(value[kept_by_value].min()) if kept_by_value.any() else float("inf")
-
-
-def _warnings(
-    budget: int, used: int, protected: BoolArray, kept: BoolArray, cost: IntArray, rest: IntArray
-) -> tuple[Notice, ...]:
-    lost = protected & ~kept
-    if lost.any():
-        text = (
-            f"Protected text needs about {int(cost[protected].sum())} tokens and the ceiling is {budget}: "
-            f"{int(lost.sum())} of {int(protected.sum())} protected words were dropped."
-        )
-        return (Notice("protected text dropped", text),)
-    unused = budget - used
-    if len(rest) and unused >= max(_UNUSED_TOKENS, _UNUSED_SHARE * budget):
-        text = f"{unused} of {budget} tokens are unused: the next word in the ranking takes about {int(cost[rest[0]])}."
-        return (Notice("budget not filled", text),)
-    return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -123,25 +123,86 @@ class Table:
     @cached_property
     def structured(self) -> BoolArray:
         """Which units are lines of code, rows of tables and the like. Shape: `(units,)`."""
-        return _joined([text.structured for text in self.texts], np.bool_)
+        return _joined([text.document.unit_structured for text in self.texts], np.bool_)
 
     @cached_property
-    def enclosing(self) -> IntArray:
-        """The unit that each unit stands under by its indentation, -1 for none. Shape: `(units,)`."""
+    def kinds(self) -> IntArray:
+        """What each unit is: values of `Kind`. Shape: `(units,)`."""
+        return _joined([text.document.unit_kinds for text in self.texts], np.int64)
+
+    @cached_property
+    def parents(self) -> IntArray:
+        """The unit that each unit is under, -1 for none. Shape: `(units,)`."""
+        return self._shifted([text.document.unit_parents for text in self.texts])
+
+    @cached_property
+    def leads_to(self) -> IntArray:
+        """The first unit of what each unit introduces, -1 for nothing. Shape: `(units,)`."""
+        return self._shifted([text.document.unit_leads_to for text in self.texts])
+
+    @cached_property
+    def leads_until(self) -> IntArray:
+        """Behind the last unit of what each unit introduces, -1 for nothing. Shape: `(units,)`."""
+        return self._shifted([text.document.unit_leads_until for text in self.texts])
+
+    @cached_property
+    def partners(self) -> IntArray:
+        """The other half of a pair, such as a closing fence, -1 for none. Shape: `(units,)`."""
+        return self._shifted([text.document.unit_partners for text in self.texts])
+
+    @cached_property
+    def needs_first(self) -> BoolArray:
+        """Which units say nothing without the first unit of what they introduce. Shape: `(units,)`."""
+        return _joined([text.needs_first for text in self.texts], np.bool_)
+
+    @cached_property
+    def droppable(self) -> BoolArray:
+        """Which words a thinned sentence may lose. Shape: `(words,)`."""
+        return _joined([text.droppable for text in self.texts], np.bool_)
+
+    @cached_property
+    def unit_cost(self) -> IntArray:
+        """About how many tokens each unit costs. Shape: `(units,)`."""
+        return np.bincount(self.unit_of_word, weights=self.cost, minlength=self.units).astype(np.int64)
+
+    def unit_has(self, words: BoolArray) -> BoolArray:
+        """For each word, whether its unit has any of these words. Shape: `(words,)`."""
+        return (np.bincount(self.unit_of_word, weights=words, minlength=self.units) > 0)[self.unit_of_word]
+
+    @cached_property
+    def path_cost(self) -> IntArray:
+        """Tokens of each unit and of all that it is under. Shape: `(units,)`."""
+        costs, parents = self.unit_cost.tolist(), self.parents.tolist()
+        for unit, parent in enumerate(parents):  # a parent comes before what is under it
+            if parent >= 0:
+                costs[unit] += costs[parent]
+        return np.array(costs, np.int64)
+
+    def _shifted(self, columns: Sequence[IntArray]) -> IntArray:
+        """Indices of units within their documents as indices among all units; -1 stays."""
         shifted = [
-            np.where(text.enclosing < 0, -1, text.enclosing + first)
-            for text, first in zip(self.texts, self.unit_borders, strict=False)
+            np.where(column < 0, -1, column + first) for column, first in zip(columns, self.unit_borders, strict=False)
         ]
         return _joined(shifted, np.int64)
 
+    @cached_property
+    def asks(self) -> BoolArray:
+        """Which units end in a question mark. Shape: `(units,)`."""
+        return _joined([text.asks for text in self.texts], np.bool_)
+
     @property
-    def shingles(self) -> list[list[int]]:
-        """Runs of words of each unit, to find repetitions."""
-        return list(chain.from_iterable(text.shingles for text in self.texts))
+    def unit_terms(self) -> list[Mapping[str, int]]:
+        """How often each unit has which term."""
+        return list(chain.from_iterable(text.terms for text in self.texts))
+
+    @property
+    def statements(self) -> list[tuple[str, ...]]:
+        """What each unit says, word by word, to find repetitions."""
+        return list(chain.from_iterable(text.statements for text in self.texts))
 
     def term_match(self, question: str) -> FloatArray:
         """How well each unit's terms match the question's, in [0, 1]. Shape: `(units,)`."""
-        return term_match(question, list(chain.from_iterable(text.terms for text in self.texts)))
+        return term_match(question, self.unit_terms)
 
     def by_document(self, words: npt.NDArray[_Number]) -> list[npt.NDArray[_Number]]:
         """An array over all words as one array per document."""

@@ -178,10 +178,14 @@ class Selection:
         kept: True for kept words. Shape: `(words,)`.
         whole: Every word of every document is kept, so the sources are returned as they are.
         cutoff: Value of the worst word kept by its value; `-inf` if all are, `inf` if none is.
+        needed: Words that are kept because others need them; None for none. Shape: `(words,)`.
+        filled: Words below the cut that fill what larger ones left of the budget; None for none. Shape: `(words,)`.
         warnings: Why the target could not be met.
     """
 
     kept: BoolArray
     whole: bool
     cutoff: float
+    needed: BoolArray | None = None
+    filled: BoolArray | None = None
     warnings: tuple[Notice, ...] = ()

@@ -112,8 +112,7 @@ _ELEMENT = regex.compile(r"<(p|li|dd|dt|td|th|h[1-6]|blockquote|title|summary|op
 _ANY_TAG = regex.compile(r"<[^<>]{0,500}>")
 _TAG = regex.compile(r"<(?P<close>/)?(?P<name>[a-zA-Z][\w:.\-]{0,60})(?:\s[^<>]{0,500})?>(?<!/>)|\\(?:(?P<begin>begin)|(?P<end>end))\{")
 _NO_DEPTH = frozenset(
-    "br hr meta link input img source area base col embed wbr param p li td th tr dt dd option a b i u s em strong span code "
-    "small sub sup font label abbr cite q mark h1 h2 h3 h4 h5 h6".split()
+    ["br", "hr", "meta", "link", "input", "img", "source", "area", "base", "col", "embed", "wbr", "param", "p", "li", "td", "th", "tr", "dt", "dd", "option", "a", "b", "i", "u", "s", "em", "strong", "span", "code", "small", "sub", "sup", "font", "label", "abbr", "cite", "q", "mark", "h1", "h2", "h3", "h4", "h5", "h6"]
 )
 
 
@@ -313,7 +312,7 @@ class Blocks:
         if line.mark != first.mark:
             return first.mark == "/*" or (first.mark == "" and self._only_closes(line))
         if line.mark and line.mark != '"':
-            return line.body < line.last and previous.body < previous.last or self._only_closes(line)
+            return (line.body < line.last and previous.body < previous.last) or self._only_closes(line)
         if line.indent == previous.indent or self._only_closes(line):
             return True
         return count == 1 and previous.last - previous.first >= 40 and not ends_sentence(self.text, previous.first, previous.last)
@@ -426,7 +425,7 @@ class Blocks:
     def _answer(self, index: int) -> int:
         """`A: ...` is under the question before it, or under the item that asks."""
         for asked in self.units[: -_ANSWERED_WITHIN_UNITS - 1 : -1]:
-            if asked.level < _TURN and asked.kind == Kind.QUESTION or (asked.kind == Kind.ITEM and asked.leads == NEXT):
+            if (asked.level < _TURN and asked.kind == Kind.QUESTION) or (asked.kind == Kind.ITEM and asked.leads == NEXT):
                 return self._speech(index, asked.level + 1, Kind.SPEAKER, FOR_EVER)
         return self._speech(index, _ASKED + 2, Kind.SPEAKER, FOR_EVER)
 
@@ -512,7 +511,7 @@ class Blocks:
         if line.mark[:1] not in ("1", "A", "(") or line.indent > 3 or below is None or line.last - line.first > _SHORT_TITLE:
             return False
         behind = self.text[line.body : line.body + 1]
-        if ends_sentence(self.text, line.first, line.last) and not self._asks(line) or not behind or behind.islower():
+        if (ends_sentence(self.text, line.first, line.last) and not self._asks(line)) or not behind or behind.islower():
             return False
         if below.form == Form.ITEM and below.mark.strip("().") == line.mark.strip("()."):
             return False
@@ -757,7 +756,7 @@ class Blocks:
         while stop < len(self.lines) and (old > 0 or new > 0):
             inner = self.lines[stop]
             mark = self.text[inner.start] if inner.start < inner.stop else " "
-            if mark not in "+- \\\r\n" or inner.form in (Form.HUNK, Form.DIFF_HEAD) and mark not in "+-":
+            if mark not in "+- \\\r\n" or (inner.form in (Form.HUNK, Form.DIFF_HEAD) and mark not in "+-"):
                 break
             old, new = old - (mark not in "+\\"), new - (mark not in "-\\")
             if inner.form != Form.BLANK:

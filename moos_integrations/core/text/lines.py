@@ -235,7 +235,7 @@ def _marker(match: regex.Match[str]) -> str:
 _JSON_TOKEN = regex.compile(r"\"(?:[^\"\\]++|\\.)*+(?:\"|\Z)|[{}\[\],]")
 _TAG = regex.compile(rf"<(?P<close>/)?(?P<name>(?!t[dh]\b){_BLOCK_TAG})\b[^<>]{{0,500}}>", regex.IGNORECASE)
 _XML_TAG = regex.compile(r"<(?P<close>/)?(?P<name>[a-zA-Z][\w:.\-]{0,60})(?:\s[^<>]{0,500})?>(?<!/>)")
-_EMPTY = frozenset("br hr meta link p li td th tr dt dd option h1 h2 h3 h4 h5 h6 title".split())
+_EMPTY = frozenset(["br", "hr", "meta", "link", "p", "li", "td", "th", "tr", "dt", "dd", "option", "h1", "h2", "h3", "h4", "h5", "h6", "title"])
 
 
 def _inner_lines(

@@ -16,7 +16,7 @@ _TAG = regex.compile(
     r"<(?P<close>/)?(?P<name>[a-zA-Z][\w:.\-]{0,60})(?:\s[^<>]{0,500})?>(?<!/>)|\\(?P<latex>begin|end)\{(?P<env>[^{}\n]{1,60})\}"
     r"|(?P<comment><!--|-->)"
 )
-_VOID = frozenset("br hr meta link input img source area base col embed wbr param".split())
+_VOID = frozenset(["br", "hr", "meta", "link", "input", "img", "source", "area", "base", "col", "embed", "wbr", "param"])
 _OPENED_BY = {")": "(", "]": "[", "}": "{"}
 _COMMENT = regex.compile(r"/\*|\*/|\"{3}|'{3}")
 _OPEN_AT_MOST = 10_000  # opening halves that wait for their others
@@ -156,7 +156,7 @@ def _match_comments(
 ) -> None:
     for match in _COMMENT.finditer(text, start, end):
         mark = match.group()
-        if opened and (mark == "*/" and opened[-1][0] == "/*" or mark == opened[-1][0] != "/*"):
+        if opened and ((mark == "*/" and opened[-1][0] == "/*") or mark == opened[-1][0] != "/*"):
             _pair(partners, opened.pop()[1], index)
         elif mark != "*/" and not opened:
             opened.append((mark, index))

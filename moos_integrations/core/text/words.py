@@ -193,7 +193,7 @@ def _comes_after(text: str, begin: int, digit: int) -> bool:
 
 @lru_cache(4096)
 def _may_precede(token: str) -> bool:
-    return not token[-1].isalnum() and token[-1] != "." or _LEADER.fullmatch(token) is not None
+    return (not token[-1].isalnum() and token[-1] != ".") or _LEADER.fullmatch(token) is not None
 
 
 def _longer(pattern: regex.Pattern[str], text: str, start: int, end: int) -> int:
