@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import tiktoken
 from hypothesis import given
-from test_text import HARD
+from layouts import HARD
 from tiny import byte_bpe
 
 from moos_integrations import ConfigError, TokenizerError

@@ -196,7 +196,7 @@ def _separators(text: str, line: Line) -> tuple[str, int]:
         return "\t", content.count("\t")
     if '"' in content:
         content = _QUOTED.sub("", content)
-    if content[-1:] not in ("{", "(", "[", ")", "}") and line.form != Form.CODE or content.count(",") > 2:
+    if (content[-1:] not in ("{", "(", "[", ")", "}") and line.form != Form.CODE) or content.count(",") > 2:
         for separator in ",;":
             plain = content.count(separator) - content.count(separator + " ")
             if plain and plain == content.rstrip(separator).count(separator) + (content[-1:] == separator):
