@@ -8,10 +8,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
+from hypothesis import strategies as st
+
 Section = tuple[str, Sequence[str]]
 """A title and the sentences under it."""
 Exchange = tuple[str, str]
 """A question and its answer."""
+
+
+def _split(words: str) -> list[str]:
+    return words.split()
+
+
+# --- characters ------------------------------------------------------------------------------------------------------
+
+HARD = st.text(
+    alphabet=st.one_of(
+        st.characters(),
+        st.sampled_from(
+            [*list("ab1 .,-'’\n\r\t/@_:()|#$%—"), "́", "\u200d", "️", "😀", "🇩", "🇪", "你", "ก", "ำ", "क", "्"]
+        ),
+    ),
+    max_size=80,
+)
+"""Short texts of the characters that are hard to cut: marks, joiners, line breaks, scripts without spaces."""
 
 
 # --- sections of alike sentences, in ten layouts ---------------------------------------------------------------------
@@ -132,8 +152,8 @@ EXCHANGES: dict[str, Callable[[Sequence[Exchange]], str]] = {
 
 # --- structured text, in more than eight kinds -----------------------------------------------------------------------
 
-_NAMES = ["alpha", "beta", "gamma", "delta", "total", "price", "count", "region", "owner", "status", "limit", "timeout"]
-_WORDS = ["started", "stopped", "failed", "connected", "refused", "accepted", "dropped", "renewed", "expired"]
+_NAMES = _split("alpha beta gamma delta total price count region owner status limit timeout")
+_WORDS = _split("started stopped failed connected refused accepted dropped renewed expired")
 
 
 def _value(random: Random) -> str:
@@ -160,7 +180,9 @@ def _table(random: Random, size: int) -> list[str]:
 
 
 def _csv(random: Random, size: int) -> list[str]:
-    rows = [f"{random.choice(_NAMES)}{n},{_value(random)},{_value(random)},{random.choice(_WORDS)}\n" for n in range(size)]
+    rows = [
+        f"{random.choice(_NAMES)}{n},{_value(random)},{_value(random)},{random.choice(_WORDS)}\n" for n in range(size)
+    ]
     return ["name,count,price,state\n", *rows]
 
 
@@ -244,7 +266,7 @@ STRUCTURED: dict[str, Callable[[Random, int], list[str]]] = {
 
 # --- atoms -----------------------------------------------------------------------------------------------------------
 
-_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+_MONTHS = _split("January February March April May June July August September October November December")
 _SPACES = ["\u00a0", "\u202f", " ", "\u2009"]
 
 
@@ -264,7 +286,14 @@ def _decimal(random: Random) -> str:
 def _amount(random: Random) -> str:
     number = random.choice([_digits, _grouped, _decimal])(random)
     space = random.choice(["", "\u00a0", " "])
-    return random.choice([f"{random.choice('€$£¥')}{space}{number}", f"{number}{space}{random.choice('€$£')}", f"USD {number}", f"{number} EUR"])
+    return random.choice(
+        [
+            f"{random.choice('€$£¥')}{space}{number}",
+            f"{number}{space}{random.choice('€$£')}",
+            f"USD {number}",
+            f"{number} EUR",
+        ]
+    )
 
 
 def _signed(random: Random) -> str:
@@ -290,19 +319,33 @@ def _range(random: Random) -> str:
 
 
 def _comparison(random: Random) -> str:
-    return random.choice([f">= {_digits(random)}", f"p < 0.{random.randrange(1, 99):02}", f"≥ {_digits(random)}", f"n = {_digits(random)}"])
+    return random.choice(
+        [
+            f">= {_digits(random)}",
+            f"p < 0.{random.randrange(1, 99):02}",
+            f"≥ {_digits(random)}",
+            f"n = {_digits(random)}",
+        ]
+    )
 
 
 def _date(random: Random) -> str:
     day, month, year = random.randrange(1, 29), random.choice(_MONTHS), random.randrange(1900, 2100)
     return random.choice(
-        [f"{day} {month} {year}", f"{month} {day}, {year}", f"{year}-{random.randrange(1, 13):02}-{day:02}", f"{day}. {month} {year}",
-         f"{day} {month[:3]} {year}", f"{month} {day}", f"{day}/{random.randrange(1, 13)}/{year}"]
+        [f"{day} {month} {year}", f"{month} {day}, {year}", f"{year}-{random.randrange(1, 13):02}-{day:02}",
+         f"{day}. {month} {year}", f"{day} {month[:3]} {year}", f"{month} {day}",
+         f"{day}/{random.randrange(1, 13)}/{year}"]
     )  # fmt: skip
 
 
 def _clock(random: Random) -> str:
-    return random.choice([f"{random.randrange(24)}:{random.randrange(60):02}", f"{random.randrange(1, 13)} p.m", f"{random.randrange(1, 13)}:30 pm"])
+    return random.choice(
+        [
+            f"{random.randrange(24)}:{random.randrange(60):02}",
+            f"{random.randrange(1, 13)} p.m",
+            f"{random.randrange(1, 13)}:30 pm",
+        ]
+    )
 
 
 def _phone(random: Random) -> str:
@@ -316,7 +359,11 @@ def _iban(random: Random) -> str:
 
 
 def _version(random: Random) -> str:
-    return random.choice(["v", ""]) + ".".join(_digits(random, 2) for _ in range(3)) + random.choice(["", "-rc1", "-beta.2", "+build.5"])
+    return (
+        random.choice(["v", ""])
+        + ".".join(_digits(random, 2) for _ in range(3))
+        + random.choice(["", "-rc1", "-beta.2", "+build.5"])
+    )
 
 
 def _option(random: Random) -> str:
@@ -325,12 +372,15 @@ def _option(random: Random) -> str:
 
 def _reference(random: Random) -> str:
     n = random.randrange(1, 99)
-    return random.choice([f"Art. {n}(3)(b)", f"§ {n} Abs. 2", f"Sec. {n}", f"No. {n}", f"Article {n}(1)(a)", f"Fig. {n}", f"p. {n}"])
+    return random.choice(
+        [f"Art. {n}(3)(b)", f"§ {n} Abs. 2", f"Sec. {n}", f"No. {n}", f"Article {n}(1)(a)", f"Fig. {n}", f"p. {n}"]
+    )
 
 
 def _name_like(random: Random) -> str:
     return random.choice(
-        ["user_id", "ORD-99172", "a.b.c()", "don't", "C++", "state-of-the-art", "ada@b.example", "https://example.org/a?b=c&d=%20e",
+        ["user_id", "ORD-99172", "a.b.c()", "don't", "C++", "state-of-the-art", "ada@b.example",
+        "https://example.org/a?b=c&d=%20e",
          "/usr/lib/python3/x.py", "192.168.0.1", "timeout=30", "#42", "№5"]
     )  # fmt: skip
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from layouts import HARD
 from rich.console import Console
-from test_text import HARD
 from tiny import HashScorer, byte_bpe
 
 from moos_integrations import (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_text import HARD
+from layouts import HARD
 
 from moos_integrations.core.rendering import Renderer
 from moos_integrations.core.text import segment

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tiktoken
 from hypothesis import given
-from test_text import HARD
+from layouts import HARD
 from tiktoken_ext import openai_public
 from tiny import byte_bpe
 

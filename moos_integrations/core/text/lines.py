@@ -78,7 +78,10 @@ class Line:
 
 _WORDS = r"[\p{L}\p{M}\p{N}'’.\-]{1,30}"
 _TIME = r"\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d{1,6})?(?:\s?[AaPp]\.?[Mm]\.?)?"
-_DATE = r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}/\p{Lu}\p{Ll}{2}/\d{4}|\p{Lu}\p{Ll}{2}\s{1,2}\d{1,2})"
+_DATE = (
+    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}/\p{Lu}\p{Ll}{2}/\d{4}|"
+    r"\p{Lu}\p{Ll}{2}\s{1,2}\d{1,2})"
+)
 _STAMP = rf"[\[(<]?(?:{_DATE}[,T:\s]{{1,2}}\s?{_TIME}(?:Z|\s?[+\-]\d{{2}}:?\d{{2}})?|{_TIME})[\])>]?"
 _NAME = r"\p{Lu}[\p{L}\p{M}\p{N}_'’.\-]{0,30}(?: [\p{Lu}\p{N}(][\p{L}\p{M}\p{N}_'’.\-)]{0,30}){0,3}"
 _LEVEL_WORD = r"(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRIT(?:ICAL)?|FATAL|SEVERE|PANIC|EMERG|ALERT)"
@@ -138,7 +141,8 @@ _FORMS = regex.compile(
             r"(?P<JSON>[\[{].*[\]}],?$(?<![\])]\(.*))",
             r"(?P<CLOSING>[)\]}]+[;,)]*$|[(\[{]+$|\*/$)",
             r"(?P<ITEM>(?P<bullet>[\-*+•‣◦▪●○–—·]|\\item)(?:[ \t]+(?:\[[ xX]\][ \t]+)?|$)"
-            r"|(?P<number>\(?(?:\d{1,3}(?:\.\d{1,3}){0,4}|[a-zA-Z]|[ivxIVX]{1,5})[.)](?:[ \t]+|$)|(?:\d{1,3}\.){1,4}\d{1,3}[ \t]+))",
+            r"|(?P<number>\(?(?:\d{1,3}(?:\.\d{1,3}){0,4}|[a-zA-Z]|[ivxIVX]{1,5})[.)](?:[ \t]+|$)"
+            r"|(?:\d{1,3}\.){1,4}\d{1,3}[ \t]+))",
             r"(?P<COMMENT>(?P<prefix>>(?:[\ >]*>)?|/{2,3}!?|#|;{1,3}|--|%+|/\*{1,2}|\"{3}|'{3}|[rRbBfFuU]\"{3})"
             r"(?:[ \t]+|$|(?<=\"{3}|'{3}|/\*)))",
             rf"(?P<CODE>{_CODE})",
@@ -235,7 +239,7 @@ def _marker(match: regex.Match[str]) -> str:
 _JSON_TOKEN = regex.compile(r"\"(?:[^\"\\]++|\\.)*+(?:\"|\Z)|[{}\[\],]")
 _TAG = regex.compile(rf"<(?P<close>/)?(?P<name>(?!t[dh]\b){_BLOCK_TAG})\b[^<>]{{0,500}}>", regex.IGNORECASE)
 _XML_TAG = regex.compile(r"<(?P<close>/)?(?P<name>[a-zA-Z][\w:.\-]{0,60})(?:\s[^<>]{0,500})?>(?<!/>)")
-_EMPTY = frozenset(["br", "hr", "meta", "link", "p", "li", "td", "th", "tr", "dt", "dd", "option", "h1", "h2", "h3", "h4", "h5", "h6", "title"])
+_EMPTY = regex.compile(r"br|hr|meta|link|p|li|td|th|tr|dt|dd|option|h[1-6]|title", regex.IGNORECASE)
 
 
 def _inner_lines(
@@ -247,7 +251,9 @@ def _inner_lines(
     for (begin, depth), end in zip(parts, borders, strict=True):
         first = _SPACE.match(text, begin, end).end()  # type: ignore[union-attr]
         tail = min(end, last)
-        inner = Line(begin, end, first, first + len(text[first:tail].rstrip()), indent + _DEPTH_COLUMNS * depth, form, first)
+        inner = Line(
+            begin, end, first, first + len(text[first:tail].rstrip()), indent + _DEPTH_COLUMNS * depth, form, first
+        )
         if form == Form.MARKUP:
             inner.level = _markup_level(text, first, end)
         inner.in_row = True
@@ -263,7 +269,11 @@ def _parts(text: str, first: int, last: int) -> Iterator[tuple[int, int]]:
 
 def _json_parts(text: str, first: int, last: int) -> Iterator[tuple[int, int]]:
     """Members and items of the containers that are longer than `_LONG`; shorter containers stay in one piece."""
-    tokens = [(match.start(), match.group()) for match in _JSON_TOKEN.finditer(text, first, last) if match.end() == match.start() + 1]
+    tokens = [
+        (match.start(), match.group())
+        for match in _JSON_TOKEN.finditer(text, first, last)
+        if match.end() == match.start() + 1
+    ]
     closes, opened = {}, []
     for at, token in tokens:
         if token in "{[":
@@ -297,8 +307,7 @@ def _markup_parts(text: str, first: int, last: int) -> Iterator[tuple[int, int]]
     yield first, 0
     at = first
     for match in (_TAG if html else _XML_TAG).finditer(text, first, last):
-        name, closing = match["name"].lower(), match["close"] is not None
-        counted = name not in _EMPTY
+        closing, counted = match["close"] is not None, _EMPTY.fullmatch(match["name"]) is None
         if closing and counted:
             depth = max(depth - 1, 0)
         if match.start() > at and not (closing and not counted):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from moos_integrations.core.text.blocks import Blocks, Unit
+from moos_integrations.core.text.blocks import Blocks
 from moos_integrations.core.text.context import in_context
 from moos_integrations.core.text.lines import scan
 from moos_integrations.core.text.sentences import ordinals_have_stops
 from moos_integrations.core.text.structure import leads_of, parents_of, partners_of
+from moos_integrations.core.text.units import Unit
 from moos_integrations.core.text.words import find_words, inside_clusters
 from moos_integrations.core.types import BoolArray, IntArray, SegmentedText
 

@@ -6,22 +6,45 @@ from collections.abc import Iterator
 
 import regex
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # A full stop behind these never ends a sentence, whatever comes next.
-_TITLES = frozenset(
-    ["mr", "mrs", "ms", "mx", "dr", "prof", "rev", "hon", "gen", "col", "capt", "lt", "sgt", "cmdr", "adm", "gov", "sen", "rep", "pres", "supt", "st", "mt", "ft", "messrs", "mme", "mlle", "vs", "cf", "viz", "eg", "ie", "al", "ca", "approx", "resp", "incl", "excl", "esp", "ibid", "op", "loc", "eds", "ed", "trans", "e.g", "i.e", "c.f", "z.b", "d.h", "u.a", "o.ä", "u.ä", "i.d.r", "v.a", "s.o", "s.u", "z.t", "u.u", "i.e.s", "bzw", "bspw", "evtl", "ggf", "vgl", "dipl", "ing", "hrsg", "inkl", "exkl", "zzgl", "ggü", "sog", "gem", "bzgl", "abzgl", "dgl", "hr", "fr", "frl", "geb", "gest", "sr", "sra", "srta", "dra", "ud", "uds", "p.ej", "pág", "núm", "av", "avda", "m", "mm", "mgr", "sig", "sig.ra", "dott", "ing", "avv", "geom", "rag", "egr", "spett", "dhr", "mevr", "drs", "bijv", "o.a", "d.w.z", "m.b.t", "т.е", "т.д", "т.п", "т.к", "им", "ул", "пр", "просп", "пер", "гг", "lit", "para", "paras"]
+_TITLES = _words(
+    "mr mrs ms mx dr prof rev hon gen col capt lt sgt cmdr adm gov sen rep pres supt st mt ft messrs mme mlle vs cf "
+    "viz eg ie al ca approx resp incl excl esp ibid op loc eds ed trans e.g i.e c.f z.b d.h u.a o.ä u.ä i.d.r v.a s.o "
+    "s.u z.t u.u i.e.s bzw bspw evtl ggf vgl dipl ing hrsg inkl exkl zzgl ggü sog gem bzgl abzgl dgl hr fr frl geb "
+    "gest sr sra srta dra ud uds p.ej pág núm av avda m mm mgr sig sig.ra dott ing avv geom rag egr spett dhr mevr "
+    "drs bijv o.a d.w.z m.b.t т.е т.д т.п т.к им ул пр просп пер гг lit para paras"
 )
 # Behind these a full stop belongs to the number or the name that follows.
-_BEFORE_NUMBER = frozenset(
-    ["no", "nos", "nr", "nrn", "art", "arts", "abs", "abschn", "sec", "secs", "sect", "ch", "chap", "fig", "figs", "eq", "eqs", "tab", "vol", "vols", "p", "pp", "pg", "pgs", "s", "ss", "ziff", "rn", "rz", "nº", "núm", "n", "num", "ver", "v", "vers", "tel", "ext", "app", "anh", "kap", "bd", "jg", "jan", "feb", "febr", "mar", "mär", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "okt", "nov", "dec", "dez", "janv", "févr", "avr", "juil", "déc", "ene", "abr", "ago", "dic", "gen", "mag", "giu", "lug", "set", "ott", "rs", "fr", "ref", "bl", "item", "cl", "reg", "sched", "§", "ст", "п", "рис", "стр"]
+_BEFORE_NUMBER = _words(
+    "no nos nr nrn art arts abs abschn sec secs sect ch chap fig figs eq eqs tab vol vols p pp pg pgs s ss ziff rn rz "
+    "nº núm n num ver v vers tel ext app anh kap bd jg jan feb febr mar mär apr jun jul aug sep sept oct okt nov dec "
+    "dez janv févr avr juil déc ene abr ago dic gen mag giu lug set ott rs fr ref bl item cl reg sched § ст п рис "
+    "стр"
 )
 # These may end a sentence: only a word that often begins one, or a new line of it, tells.
-_EITHER = frozenset(
-    ["inc", "ltd", "co", "corp", "llc", "bros", "jr", "sr", "etc", "est", "dept", "univ", "assn", "yrs", "yr", "mos", "hrs", "hr", "min", "sec", "mins", "secs", "ft", "lbs", "oz", "ph.d", "m.d", "b.a", "m.a", "m.sc", "b.sc", "u.s", "u.k", "u.n", "e.u", "u.s.a", "d.c", "a.m", "p.m", "a.d", "b.c", "usw", "usf", "etw", "ust", "mio", "mrd", "tsd", "str", "gmbh", "co.kg", "ag", "st.gallen", "ecc", "etcétera"]
+_EITHER = _words(
+    "inc ltd co corp llc bros jr sr etc est dept univ assn yrs yr mos hrs hr min sec mins secs ft lbs oz ph.d m.d b.a "
+    "m.a m.sc b.sc u.s u.k u.n e.u u.s.a d.c a.m p.m a.d b.c usw usf etw ust mio mrd tsd str gmbh co.kg ag st.gallen "
+    "ecc etcétera"
 )
-_STARTERS = frozenset(
-    ["the", "a", "an", "this", "that", "these", "those", "it", "its", "he", "she", "they", "we", "you", "i", "his", "her", "their", "our", "in", "on", "at", "for", "from", "with", "by", "but", "and", "or", "as", "if", "when", "while", "after", "before", "however", "there", "then", "what", "why", "how", "who", "where", "no", "not", "all", "some", "many", "most", "der", "die", "das", "den", "dem", "ein", "eine", "es", "er", "sie", "wir", "ihr", "ich", "in", "im", "am", "auf", "bei", "für", "von", "mit", "nach", "aber", "und", "wenn", "als", "dies", "diese", "dieser", "dieses", "bitte", "le", "la", "les", "un", "une", "il", "elle", "nous", "vous", "ils", "elles", "ce", "cette", "ces", "en", "dans", "pour", "mais", "el", "los", "las", "una", "este", "esta", "lo", "gli", "si", "per", "con", "ma", "o", "os", "as", "um", "uma", "não", "de", "het", "een"]
+_STARTERS = _words(
+    "the a an this that these those it its he she they we you i his her their our in on at for from with by but and or "
+    "as if when while after before however there then what why how who where no not all some many most der die das den "
+    "dem ein eine es er sie wir ihr ich in im am auf bei für von mit nach aber und wenn als dies diese dieser dieses "
+    "bitte le la les un une il elle nous vous ils elles ce cette ces en dans pour mais el los las una este esta lo gli "
+    "si per con ma o os as um uma não de het een"
 )
-_MONTHS = ["jan", "feb", "mar", "mär", "apr", "mai", "may", "mag", "mei", "jun", "jui", "jul", "aug", "ago", "août", "sep", "oct", "okt", "ott", "out", "nov", "dec", "dez", "dic", "déc", "gen", "giu", "lug", "set", "avr", "avril", "ene", "abr", "янв", "фев", "мар", "апр", "мая", "июн", "июл", "авг", "сен", "окт", "ноя", "дек"]
+_MONTHS = tuple(
+    _words(
+        "jan feb mar mär apr mai may mag mei jun jui jul aug ago août sep oct okt ott out nov dec dez dic déc gen giu "
+        "lug set avr avril ene abr янв фев мар апр мая июн июл авг сен окт ноя дек"
+    )
+)
 _CLOSERS = "\"'”’»›\\)\\]}*_`"
 # A mark, what closes behind it, references in brackets, and the white space that follows; or a mark of a script that
 # needs no space behind it.
@@ -36,7 +59,7 @@ _CANDIDATE = regex.compile(
 _TOKEN = regex.compile(r"(?r)(?:(?![\p{Han}\p{Hiragana}\p{Thai}])[\p{L}\p{M}\p{N}.’'§&\-]){1,20}")
 _FOLLOWING = regex.compile(r"[^\p{L}\p{N}\s]*(?P<word>[\p{L}\p{N}][\p{L}\p{M}]*)")
 _WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}]")
-_GERMAN = frozenset(["de", "da", "nb", "nn", "no", "fi", "cs", "sk", "pl", "hu", "hr", "sl", "et", "lv", "is"])
+_GERMAN = _words("de da nb nn no fi cs sk pl hu hr sl et lv is")
 _GERMAN_WORDS = regex.compile(r"\b(?:der|die|das|und|ist|nicht|mit|den|von|wird|eine?|og|på|není|jest)\b")
 _ENGLISH_WORDS = regex.compile(r"\b(?:the|and|is|of|to|that|les|des|est|los|las|por|che|het)\b")
 _GUESSED_FROM = 4000  # characters
@@ -118,7 +141,7 @@ def _ends_behind(token: str, word: str, text: str, at: int, begun: int, ordinals
     if lower in _EITHER or "." in token.strip("."):
         return starts
     if token.isdigit():
-        named = word.lower().startswith(tuple(_MONTHS)) and len(word) > 2
+        named = word.lower().startswith(_MONTHS) and len(word) > 2
         return not (len(token) <= 2 and (named or (ordinals and not starts)) and at > begun)
     if len(token) == 1 and token.isalpha():  # an initial, or "vitamin C."
         return starts

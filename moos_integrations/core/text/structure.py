@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import regex
 
-from moos_integrations.core.text.blocks import CLOSED, FOR_EVER, NEXT, NOTHING, Unit
+from moos_integrations.core.text.units import CLOSED, FOR_EVER, NEXT, NOTHING, Unit
 from moos_integrations.core.types import IntArray, Kind
 
 _PAIRED = frozenset((Kind.CODE, Kind.KEY_VALUE, Kind.JSON))
@@ -16,7 +16,7 @@ _TAG = regex.compile(
     r"<(?P<close>/)?(?P<name>[a-zA-Z][\w:.\-]{0,60})(?:\s[^<>]{0,500})?>(?<!/>)|\\(?P<latex>begin|end)\{(?P<env>[^{}\n]{1,60})\}"
     r"|(?P<comment><!--|-->)"
 )
-_VOID = frozenset(["br", "hr", "meta", "link", "input", "img", "source", "area", "base", "col", "embed", "wbr", "param"])
+_VOID = regex.compile(r"br|hr|meta|link|input|img|source|area|base|col|embed|wbr|param")
 _OPENED_BY = {")": "(", "]": "[", "}": "{"}
 _COMMENT = regex.compile(r"/\*|\*/|\"{3}|'{3}")
 _OPEN_AT_MOST = 10_000  # opening halves that wait for their others
@@ -81,7 +81,7 @@ def leads_of(units: Sequence[Unit], parents: IntArray) -> tuple[IntArray, IntArr
 def _leads_on(unit: Unit, following: Unit) -> bool:
     """Whether a unit without any below it introduces the next: not if that is a heading, or far away."""
     near = following.block <= unit.block + 1
-    return near and following.kind not in (Kind.HEADING, Kind.RULE) and not (unit.kind == Kind.HEADING)
+    return near and following.kind not in (Kind.HEADING, Kind.RULE) and unit.kind != Kind.HEADING
 
 
 def partners_of(text: str, units: Sequence[Unit]) -> IntArray:
@@ -138,7 +138,7 @@ def _match_tags(text: str, start: int, end: int, index: int, opened: list[tuple[
             name, closing = match["name"].lower(), match["close"] is not None
         if closing:
             _close(opened, name, index, partners)
-        elif name not in _VOID and len(opened) < _OPEN_AT_MOST:
+        elif not _VOID.fullmatch(name) and len(opened) < _OPEN_AT_MOST:
             opened.append((name, index))
 
 

@@ -35,7 +35,9 @@ _IDENTIFIER = (
     rf"[@#]?{_LETTER}++(?:(?:[._\-'’&@:/\\·]|=(?![a-zA-Z]{{2,10}}://)|::|->|−|‑){_LETTER}++)*+"
     r"(?:\(\)|\+\+|#(?![\p{L}\p{N}])|(?<=\b\p{Lu}(?:\.\p{Lu}){1,8})\.)?"
 )
-_VERSION = r"[vV]?\d++(?:\.\d++){1,8}+(?:-[a-zA-Z]\w{0,32}(?:\.\w{1,32}){0,8}|(?=\+\w))(?:\+\w{1,64}(?:\.\w{1,32}){0,8})?"
+_VERSION = (
+    r"[vV]?\d++(?:\.\d++){1,8}+(?:-[a-zA-Z]\w{0,32}(?:\.\w{1,32}){0,8}|(?=\+\w))(?:\+\w{1,64}(?:\.\w{1,32}){0,8})?"
+)
 _SPACED = rf"(?:{URL}|{EMAIL}|(?<![\w)]){PATH}|{_VERSION}|{_NUMBER}|{_OPTION}|{_IDENTIFIER})"
 # Punctuation between two words that no space parts ("foo—bar") stays with the first, so that dropping it can never
 # glue two words into one that the source does not have. A sign is left to its number.
@@ -58,7 +60,9 @@ MONTH = (
     r"dic(?:iembre|embre)?|enero|ene|gennaio|gen|janeiro|febrero|febbraio|fevereiro|abril|maart|mrt|января|февраля|"
     r"марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря)"
 )
-_CURRENCY = r"(?:USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|BRL|RUB|KRW|US\$|A\$|C\$|HK\$|Rs\.?|Fr\.?|kr|zł|Kč)"
+_CURRENCY = (
+    r"(?:USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|BRL|RUB|KRW|US\$|A\$|C\$|HK\$|Rs\.?|Fr\.?|kr|zł|Kč)"
+)
 _MONEY = rf"(?:\p{{Sc}}|{_CURRENCY}(?!{_LETTER}))"
 _UNIT = (
     r"(?:[%‰℃℉]|[°º][CFK]?|[kKMGTP]i?(?:[bB](?:ps|its?|ytes?)?)|bits?|bytes?|[kcdmnµμ]?m[²³23]?|[kmµμ]?g|[kmµμn]?s|"
@@ -90,12 +94,18 @@ _BEFORE = regex.compile(
 )
 _GROUPED = rf"\d{{1,3}}(?:{_S}\d{{3}}(?!\d)){{1,6}}(?:[.,]\d++)?"
 _VALUE = r"\d++(?:[.,:/'’_·\-–]\d++){0,64}+"
-_LONG_CODE = rf"(?<=(?<!{_LETTER})[A-Z]{{2}})\d{{2}}(?:{_S}?[A-Z0-9]{{4}}){{2,7}}(?:{_S}?[A-Z0-9]{{1,4}})?(?!{_LETTER})|\d{{4}}(?:[ \-]\d{{4}}){{2,4}}(?!\d)"
+_LONG_CODE = (  # an IBAN, the number of a card
+    rf"(?<=(?<!{_LETTER})[A-Z]{{2}})\d{{2}}(?:{_S}?[A-Z0-9]{{4}}){{2,7}}(?:{_S}?[A-Z0-9]{{1,4}})?(?!{_LETTER})"
+    r"|\d{4}(?:[ \-]\d{4}){2,4}(?!\d)"
+)
 _ORDINAL = r"(?:st|nd|rd|th|er|[.ºª])?"
 _FRACTION = rf"(?:{_S}\d{{1,2}}[/⁄]\d{{1,2}}(?![\d/])|{_S}?[½⅓¼¾⅔⅛⅜⅝⅞])"
 _RANGE = rf"(?:(?:{_S}?[\-–—±~〜×x]{_S}?|{_S}(?:to|bis){_S})[+\-−]?\p{{Sc}}?(?:{_GROUPED}|{_VALUE}))"
 _MEASURE = rf"(?:{_S}?(?:{_UNIT}(?:{_S}?[/·]{_S}?{_UNIT}(?:\^?[\-−]?\d)?){{0,3}}(?!{_LETTER})|{_MONEY}(?!{_S}?\d)))"
-_DATE = rf"{_ORDINAL}{_S}(?:(?:of|de|d'){_S})?{MONTH}(?!{_LETTER})\.?(?:,?{_S}(?:del?{_S})?\d{{4}}(?!\d)|(?!{_S}\d{{1,2}}(?!\d)))"
+_DATE = (
+    rf"{_ORDINAL}{_S}(?:(?:of|de|d'){_S})?{MONTH}(?!{_LETTER})\.?"
+    rf"(?:,?{_S}(?:del?{_S})?\d{{4}}(?!\d)|(?!{_S}\d{{1,2}}(?!\d)))"
+)
 _SUBREFERENCE = rf"(?:{_S}(?:abs|satz|s|nr|no|lit|para|cl|ziff)\.?{_S}(?:\d++|\p{{L}}(?!{_LETTER})))"
 # Forwards from the first digit.
 _NUMBER_ATOM = regex.compile(
@@ -124,7 +134,9 @@ _LEADER = regex.compile(rf"(?i:{MONTH}|{_REFERENCE}|{_CURRENCY}|[\p{{L}}]{{1,2}}
 _LINE_SIGN = regex.compile(r"(?r)(?:^|[\r\n])[ \t]*[+\-*–][ \t]+")
 _LOOK_BACK = 60
 # A word broken at the end of a line, with the break, and the comment or quote mark that the next line begins with.
-_HYPHENATED = regex.compile(r"(?<=\p{L}\p{L})[\-\u2010\u00ad][ \t]*+\r?\n[ \t]*+(?:(?:[>#*;%]{1,3}|//+)[ \t]++)?+(?=\p{Ll}{2})")
+_HYPHENATED = regex.compile(
+    r"(?<=\p{L}\p{L})[\-\u2010\u00ad][ \t]*+\r?\n[ \t]*+(?:(?:[>#*;%]{1,3}|//+)[ \t]++)?+(?=\p{Ll}{2})"
+)
 _LINK = regex.compile(r"\]\([^\s()]{1,1000}\)")
 
 
@@ -173,7 +185,9 @@ def _goes_on(text: str, head: regex.Match[str]) -> bool:
     if not behind:
         return False
     if behind[0].isdigit():
-        return behind.isdigit() and (len(behind) == 3 or text[head.end() : head.end() + 1] in ("/", "⁄") or len(behind) == 4)
+        return behind.isdigit() and (
+            len(behind) == 3 or text[head.end() : head.end() + 1] in ("/", "⁄") or len(behind) == 4
+        )
     return _may_follow(behind)
 
 

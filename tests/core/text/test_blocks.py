@@ -25,7 +25,8 @@ def kinds(text: str) -> list[str]:
 @pytest.mark.parametrize(
     "heading",
     [
-        "# A title", "### A title", "A title\n=======", "A title\n-------", "2.1 Scope", "2.1. Scope", "1. Scope", "IV. Scope",
+        "# A title", "### A title", "A title\n=======", "A title\n-------", "2.1 Scope", "2.1. Scope", "1. Scope",
+        "IV. Scope",
         "Chapter 3: The scope", "**A title**", "__A title__", "A TITLE", "[section]", "[[section]]", "<h1>A title</h1>",
         "<h6 class='x'>A title</h6>", "A title", "Model X:", "== A title ==", "§ 5 Scope", "\\section{Scope}",
     ],
@@ -72,7 +73,8 @@ def test_the_first_line_alone_is_the_title() -> None:
         ("<ul>\n<li>One</li>\n</ul>\n", ["MARKUP"] * 3),
         ("Some prose is here.\n\n---\n\nMore prose is here.\n", ["SENTENCE", "RULE", "SENTENCE"]),
         ("\n\n  Some prose.\n", ["BLANK", "SENTENCE"]),
-        ("Alice: I think that it is right. It is.\nBob: I do not think so at all.\n", ["SPEAKER", "SENTENCE", "SPEAKER"]),
+        ("Alice: I think that it is right. It is.\nBob: I do not think so at all.\n", ["SPEAKER", "SENTENCE",
+        "SPEAKER"]),
     ],
 )  # fmt: skip
 def test_kinds(text: str, expected: list[str]) -> None:

@@ -46,7 +46,9 @@ def test_phrases_of_thai_are_split_at_spaces() -> None:
     assert len(units(text)) == 3
 
 
-@pytest.mark.parametrize("text", ["Vitamin C\u00a0; x", "Plan A\u00a0?", "Figure B\u2009. A", "A\u00a0. B\u00a0! \ud800"])
+@pytest.mark.parametrize(
+    "text", ["Vitamin C\u00a0; x", "Plan A\u00a0?", "Figure B\u2009. A", "A\u00a0. B\u00a0! \ud800"]
+)
 def test_what_made_a_sentence_splitter_panic(text: str) -> None:
     assert "".join(units(text)) == text
 
@@ -61,7 +63,7 @@ def test_a_very_long_sentence_is_cut_at_spaces() -> None:
     "lines",
     [
         ["The warranty does not\n", "cover damage by\n", "Water. ", "It is\n", "15 years long."],
-        ["    Indented prose is wrapped at\n    TRACE or at\n    \"quotes\" alike. ", "It is prose.\n"],
+        ['    Indented prose is wrapped at\n    TRACE or at\n    "quotes" alike. ', "It is prose.\n"],
         ["> Quoted text is wrapped\n> Here and there. ", "It is prose.\n"],
         ["// A comment is wrapped\n// Here and there. ", "It is prose.\n"],
         ["/* Returns 1 if the key was removed because it had\n * expired. ", "The caller must hold it. */\n"],

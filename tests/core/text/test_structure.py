@@ -39,7 +39,12 @@ def over(text: str) -> list[int]:
 
 # --- sections and answers --------------------------------------------------------------------------------------------
 
-NAMES = st.lists(st.sampled_from(["Alpha", "Beta", "Gamma", "Delta", "Orion", "Vega", "Lyra", "Rigel", "Mira", "Atlas"]), min_size=2, max_size=5, unique=True)
+NAMES = st.lists(
+    st.sampled_from(["Alpha", "Beta", "Gamma", "Delta", "Orion", "Vega", "Lyra", "Rigel", "Mira", "Atlas"]),
+    min_size=2,
+    max_size=5,
+    unique=True,
+)
 BODIES = ["The price is {} euros.", "It weighs {} kg.", "Take {} tablets a day.", "The warranty ends after {} months."]
 
 
@@ -55,7 +60,9 @@ def test_each_line_is_under_the_heading_of_its_section(names: list[str], size: i
         heading = index_of(document, key)
         for sentence in body:
             assert heading in ancestors(document, index_of(document, sentence)), (document.text, over(document.text))
-        others = {index_of(document, other.lower().replace(" ", "_") if key != title else other) for other, _ in sections}
+        others = {
+            index_of(document, other.lower().replace(" ", "_") if key != title else other) for other, _ in sections
+        }
         chain = set(ancestors(document, index_of(document, body[-1])))
         # The first heading may be the document's title at the same time, over all that follows.
         assert chain & others <= {heading, 0}, document.text
@@ -209,11 +216,15 @@ def test_halves_of_pairs_know_each_other(text: str, opening: str, closing: str) 
 # --- laws ------------------------------------------------------------------------------------------------------------
 
 PIECES = [
-    *"aB1 \n\t.,-#>|{}[]()\"'+=*`:;?!", "  ", "\n\n", "? ", ": ", ":\n", "- ", "# ", "> ", "```\n", "<p>", "</p>", "<div>",
-    "</div>", '"""', "/*", "*/", "// ", "---\n", "===\n", "1. ", "a) ", "(b) ", "Q: ", "A: ", "Name: ", "key: ", "k=v\n",
+    *"aB1 \n\t.,-#>|{}[]()\"'+=*`:;?!", "  ", "\n\n", "? ", ": ", ":\n", "- ", "# ", "> ", "```\n", "<p>", "</p>",
+    "<div>",
+    "</div>", '"""', "/*", "*/", "// ", "---\n", "===\n", "1. ", "a) ", "(b) ", "Q: ", "A: ", "Name: ", "key: ",
+    "k=v\n",
     "@@ -1,2 +1,2 @@\n", "--- a/x\n", "+++ b/x\n", "2024-05-01 10:00:00 INFO ", "[09:14] Priya: ", "  at x.y(Z:1)\n",
-    "Traceback (most recent call last):\n", "Caused by: x\n", "def f(x):\n", "    return x\n", "The cat sat. ", "5 %", "€ 5",
-    "3 May 2024", "\u00a0", "中", "。", "ก", "ا", "؟", "e\u0301", "\u200d", "😀", "\r\n", "\r", "\ud800", "\u2028", "\\begin{x}",
+    "Traceback (most recent call last):\n", "Caused by: x\n", "def f(x):\n", "    return x\n", "The cat sat. ",
+    "5 %", "€ 5",
+    "3 May 2024", "\u00a0", "中", "。", "ก", "ا", "؟", "e\u0301", "\u200d", "😀", "\r\n", "\r", "\ud800", "\u2028",
+    "\\begin{x}",
     "\\end{x}", "--force", "x@y.z", "http://a.b/c", "<!--", "-->", "| a | b |\n", "|---|---|\n", "a,b,c\n", "ab-\ncd",
 ]  # fmt: skip
 MIXED = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
@@ -242,7 +253,7 @@ def check_laws(text: str) -> None:
 @example("\n")
 @example(" \u0301")
 @example("```")
-@example("{\"a\": [1, " + "\u0301")
+@example('{"a": [1, ' + "\u0301")
 def test_laws_hold_for_any_text(text: str) -> None:
     check_laws(text)
 
@@ -270,13 +281,18 @@ def test_segmentation_is_deterministic(text: str) -> None:
 
 
 HOSTILE = {
-    "one word": "a+", "Chinese": "中", "Thai": "ก", "blanks": " ", "line breaks": "\n", "brackets": "[", "braces": "{\n",
+    "one word": "a+", "Chinese": "中", "Thai": "ก", "blanks": " ", "line breaks": "\n", "brackets": "[",
+    "braces": "{\n",
     "JSON": '{"a":', "tags": "<div>", "tag lines": "<div>\n", "quotes": "> a\n", "marks": ". ", "questions": "Is it? ",
-    "comments": "# a\n", "pipes": "| a | b |\n", "colons": "a: ", "labels": "Model X:\n", "turns": "Q: a?\n", "fences": "```\na\n",
-    "escapes": '\\"', "unclosed": '"""', "rows": "a,b,c\n", "items": "1. a\n", "numbers": "1 ", "number row": "1,", "digits": "123 ",
+    "comments": "# a\n", "pipes": "| a | b |\n", "colons": "a: ", "labels": "Model X:\n", "turns": "Q: a?\n",
+    "fences": "```\na\n",
+    "escapes": '\\"', "unclosed": '"""', "rows": "a,b,c\n", "items": "1. a\n", "numbers": "1 ", "number row": "1,",
+    "digits": "123 ",
     "logs": "2024-05-01 10:00:00 INFO started x\n", "traces": "x.Error: a\n  at a.b(c:1)\n", "code": "if (x) {\n",
-    "hyphens": "ab-\ncd ", "diffs": "@@ -1,2 +1,2 @@\n a\n-b\n+c\n", "capitals": "ABC DEF\n\n", "headings": "Abc def\n\n",
-    "apostrophes": "'", "dashes": "- ", "initials": "S. ", "half tags": "<a ", "marks on letters": "a\u0301\u200d", "money": "€ 5 ",
+    "hyphens": "ab-\ncd ", "diffs": "@@ -1,2 +1,2 @@\n a\n-b\n+c\n", "capitals": "ABC DEF\n\n",
+    "headings": "Abc def\n\n",
+    "apostrophes": "'", "dashes": "- ", "initials": "S. ", "half tags": "<a ", "marks on letters": "a\u0301\u200d",
+    "money": "€ 5 ",
     "phones": "+1 (555) ", "paths": "a.a/", "addresses": "x@", "begin": "\\begin{a}\n", "paragraphs": "§ 5 Abs. 2 ",
 }  # fmt: skip
 

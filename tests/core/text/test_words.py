@@ -7,20 +7,11 @@ import pytest
 import regex
 from hypothesis import example, given
 from hypothesis import strategies as st
-from layouts import ATOMS
+from layouts import ATOMS, HARD
 
 from moos_integrations.core.text import segment, word_spans
 from moos_integrations.core.text.words import find_words
 
-HARD = st.text(
-    alphabet=st.one_of(
-        st.characters(),
-        st.sampled_from(
-            [*list("ab1 .,-'’\n\r\t/@_:()|#$%—"), "́", "\u200d", "️", "😀", "🇩", "🇪", "你", "ก", "ำ", "क", "्"]
-        ),
-    ),
-    max_size=80,
-)
 SEEDS = st.integers(0, 2**32).map(Random)
 
 
@@ -36,7 +27,8 @@ def words(text: str) -> list[str]:
         "v1.2.3", "https://example.org/a?b=c&d=%20e", "www.example.org/x", "a.b+tag@example.co.uk", "user_id",
         "ORD-99172", "ord_8f3a2c91", "a.b.c()", "/usr/lib/python3/x.py", "C:\\temp\\f.txt", "don't", "Yorick’s", "C++",
         "state-of-the-art", "U.S.", "timeout=30", "👨‍👩‍👧", "1️⃣", "🇩🇪", "é", "₹5,000", "#42",
-        "1\u00a0240 €", "1\u202f240\u202f€", "12 000", "€ 5", "5\u00a0€", "1,23,456.78", "1’234.50 CHF", "USD 5,000", "$1.5 million",
+        "1\u00a0240 €", "1\u202f240\u202f€", "12 000", "€ 5", "5\u00a0€", "1,23,456.78", "1’234.50 CHF", "USD 5,000",
+        "$1.5 million",
         "3 1/2 cups", "2½ cups", "2.5 m/s", "5 kWh/100 km", "1.5x", "10-20 %", "10 – 20 km", "10 to 20 km", "100 m²",
         "-5", "− 5 °C", "± 0.5 %", "+/−3", "~20", ">= 18", "p < 0.05", "≥ 5", "n = 12", "50 ± 3 %", "1.2 × 10-5",
         "3 May 2024", "May 3, 2024", "3rd of May 2024", "3. Mai 2024", "3 de mayo de 2024", "2024年5月3日", "17:30 Uhr",
@@ -49,7 +41,11 @@ def test_atoms_are_one_word(atom: str) -> None:
     assert atom in words(f"It is, {atom} here")
 
 
-@given(SEEDS, st.sampled_from(sorted(ATOMS)), st.sampled_from(["the ", "(", '"', "see ", "of ", "x, ", "“", "é ", "\n", ""]))
+@given(
+    SEEDS,
+    st.sampled_from(sorted(ATOMS)),
+    st.sampled_from(["the ", "(", '"', "see ", "of ", "x, ", "“", "é ", "\n", ""]),
+)
 def test_generated_atoms_are_inside_one_word(random: Random, form: str, before: str) -> None:
     atom = ATOMS[form](random)
     behind = random.choice([" here", ".", ", and", ")", '"', "; x", "?", "", "\nNext"])

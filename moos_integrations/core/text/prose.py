@@ -1,0 +1,412 @@
+"""Headings, paragraphs, turns of speech and lists."""
+
+from __future__ import annotations
+
+import regex
+
+from moos_integrations.core.text.context import ends_sentence, reads_as_prose
+from moos_integrations.core.text.lines import Form, Line
+from moos_integrations.core.text.sentences import sentence_ends
+from moos_integrations.core.text.units import BELOW, BY_LEVEL, CLOSED, FOR_EVER, NEXT, NOTHING, Depth, Level, Unit, at
+from moos_integrations.core.text.writer import ASKS, Writer
+from moos_integrations.core.types import Kind
+
+_MOST_NESTED = 12  # kinds of markers in lists of one indentation
+_FULL = 40  # characters of a line that an editor may have wrapped
+_EARLY = 0.75  # a line that fills less of its paragraph's width was ended on purpose
+_SHORT_HEADING = 80  # characters
+_SHORT_TITLE = 120
+_WHOLE_ITEM = 400
+_ANSWERED_WITHIN_UNITS = 12  # options of a quiz
+_MOST_ASKED = 2  # a question that answers a question, and its answer
+_ANSWERED_WITHIN = 4  # paragraphs behind a question that may belong to its answer
+_CAPITAL_LINE = regex.compile(r"[^\p{Ll}]*\p{Lu}[^\p{Ll}]*\p{Lu}[^\p{Ll}]*+$")
+_LETTER = regex.compile(r"\p{L}")
+_NUMBERED_HEADING = regex.compile(
+    r"(?:\d{1,3}(?:\.\d{1,3}){0,5}\.?|[IVXLC]{1,6}\.|[A-Z]\.|(?i:chapter|section|part|article|appendix|annex|kapitel|"
+    r"abschnitt|teil|artikel|anhang|chapitre|título|capítulo)\s+[\dIVXLC]{1,6}[.:]?|§\s?\d{1,4}[a-z]?)"
+    r"(?:\s+(?=\S)|$)"
+)
+_LEADS = regex.compile(r"(?r)[:：](?:[\"'”’»)\]*_`\s]|</\w{1,10}>)*")
+_QUESTION_LABEL = regex.compile(
+    r"(?:\*\*|__|#{1,6}\s)?(?:Q|Question|Frage|F|Pregunta|P|Domanda|D|Вопрос|В|問|问|质问|Quiz)\s?\d{0,4}\s?[.:)：]",
+    regex.IGNORECASE,
+)
+_ANSWER_LABEL = regex.compile(
+    r"(?:\*\*|__)?(?:A|Ans|(?:Correct |Accepted )?Answer|Antwort|Respuesta|R|Réponse|Risposta|Lösung|Solution|Ответ|О|"
+    r"答|答え)\s?\d{0,4}\s?(?:\*\*|__)?[.:)：]",
+    regex.IGNORECASE,
+)
+_COLON = regex.compile("[:：]")
+_KEY = regex.compile(r"[a-z_$/\"'.][^\s]{0,60}:$|[\w.\-]{1,60}:$")
+_NO_BODY = (Form.RULE, Form.SECTION)
+_SETTINGS = (Form.CODE, Form.KEY_VALUE)
+_TRIM = regex.compile(r"[\s*_#>]*+")
+_FIRST_WORD = regex.compile(r"\S{1,60}")
+
+
+class Prose(Writer):
+    """Writes the units of prose: sentences, and the headings, labels and markers above and before them."""
+
+    def _alone(self, index: int) -> bool:
+        """Whether a line has blank lines, or the text's ends, around it."""
+        before = index == 0 or self.lines[index - 1].form == Form.BLANK
+        return before and self._next(index) is None
+
+    def _hashed_heading(self, index: int) -> int:
+        line = self.lines[index]
+        words = _TRIM.match(self.text, line.first, line.last)
+        if words and _ANSWER_LABEL.match(self.text, words.end(), line.last):
+            return self._heading(index, Level.ASKED + 2)
+        return self._heading(index, Level.HASHED + line.level if line.level < 7 else Level.BOLD)
+
+    def _section(self, index: int) -> int:
+        return self._heading(index, Level.SECTION)
+
+    def _underlined(self, index: int) -> int:
+        """The level of a heading that is underlined; 0 for none."""
+        below = self._next(index)
+        if below is None or below.form not in (Form.RULE, Form.ROW_RULE) or below.indent > 3:
+            return 0
+        mark = self.text[below.first]
+        lone = index == 0 or self.lines[index - 1].form in (Form.BLANK, Form.RULE)
+        if mark not in "=-~^*#+" or not lone or " " in self.text[below.first : below.last]:
+            return 0
+        return Level.HASHED + {"=": 1, "-": 2}.get(mark, 3)
+
+    def _plain_heading(self, index: int) -> int:
+        """The level of a heading that only its form tells: capitals, a number, a short line alone; 0 for none."""
+        line, text, after = self.lines[index], self.text, self._below(index)
+        begin, end = line.first, line.last
+        if line.mark or end - begin > _SHORT_TITLE or after is None or after.form in _NO_BODY:
+            return 0
+        if self.units and (self.units[-1].kind == Kind.QUESTION or self.units[-1].level == Level.ASKED + 2):
+            return 0  # the answer
+        if index == 0 and self._next(index) is None:
+            return Level.TITLE if self._is_short_line(line, _SHORT_TITLE) else 0
+        before = index == 0 or self.lines[index - 1].form in (Form.BLANK, Form.RULE)
+        if not before or not self._is_short_line(line, _SHORT_HEADING):
+            return 0
+        below = self._next(index)
+        if _CAPITAL_LINE.match(text, begin, end) and len(_LETTER.findall(text, begin, end)) > 3:
+            return (
+                Level.CAPITALS
+                if below is None or below.form != line.form or not _CAPITAL_LINE.match(text, below.first, below.last)
+                else 0
+            )
+        number = _NUMBERED_HEADING.match(text, begin, end)
+        if number and (below is None or (below.form == Form.PROSE and self._breaks_early(line, below))):
+            return Level.NUMBERED + min(number.group().count("."), 6)
+        if below is None:
+            return Level.PLAIN if not line.indent or line.indent < 4 else 0
+        return Level.PLAIN if self._stands_over(index, line, below) else 0
+
+    def _is_short_line(self, line: Line, longest: int) -> bool:
+        first = self.text[line.first]
+        return (
+            line.last - line.first <= longest
+            and not first.islower()
+            and (first.isalnum() or first in '§“"«([¿¡')
+            and self.text[line.last - 1] not in ".!,;:。！،"
+            and not self.text[line.first : line.last].count(" ") > 14
+        )
+
+    def _stands_over(self, index: int, line: Line, below: Line) -> bool:
+        """Whether a line directly over a paragraph is its heading: it breaks early, and the paragraph has sentences."""
+        if below.form != Form.PROSE or below.mark or line.last - line.first > 50:
+            return False
+        return (
+            self._breaks_early(line, below)
+            and not self.text[below.first].islower()
+            and ends_sentence(self.text, below.first, below.last)
+            and not ends_sentence(self.text, line.first, line.last)
+        )
+
+    def _prose(self, index: int) -> int:
+        underlined = self._underlined(index)
+        if underlined:
+            return self._heading(index, underlined, lines=2)
+        level = self._plain_heading(index)
+        if level:
+            return self._heading(index, level)
+        stop = self._paragraph_end(index)
+        return self._paragraph(index, stop)
+
+    def _paragraph_end(self, index: int) -> int:
+        """Behind the last line of the paragraph that begins at a line."""
+        first, stop = self.lines[index], index + 1
+        while stop < len(self.lines) and self._joins(first, self.lines[stop - 1], self.lines[stop], stop - index):
+            stop += 1
+        if stop - index < 2:
+            return stop
+        width = max(line.last - line.start for line in self.lines[index:stop])
+        for at_line in range(index + 1, stop) if width >= _FULL else ():
+            if self._hard_break(self.lines[at_line - 1], self.lines[at_line], width):
+                return at_line
+        return stop
+
+    def _joins(self, first: Line, previous: Line, line: Line, count: int) -> bool:
+        """Whether a line goes on with a paragraph."""
+        if line.form != Form.PROSE:
+            return False
+        if line.mark != first.mark:
+            return first.mark == "/*" or (first.mark == "" and self._only_closes(line))
+        if line.mark and line.mark != '"':
+            return (line.body < line.last and previous.body < previous.last) or self._only_closes(line)
+        if line.indent == previous.indent or self._only_closes(line):
+            return True
+        return (
+            count == 1
+            and previous.last - previous.first >= 40
+            and not ends_sentence(self.text, previous.first, previous.last)
+        )
+
+    def _only_closes(self, line: Line) -> bool:
+        return self.text[line.first : line.last] in ('"""', "'''", "*/", "**/")
+
+    def _hard_break(self, line: Line, below: Line, width: int) -> bool:
+        """Whether a line was ended on purpose: the next word would have had room, and begins like a new line."""
+        word = _FIRST_WORD.match(self.text, below.body)
+        if word is None or self._only_closes(below):
+            return False
+        length = word.end() - word.start()
+        room = line.last - line.start + 1 + length < _EARLY * width
+        begins = not self.text[below.body].islower() and self.text[line.last - 1] not in ",-–—"
+        return room and begins
+
+    def _paragraph(self, index: int, stop: int) -> int:
+        """Write the sentences of a paragraph."""
+        first, last = self.lines[index], self.lines[stop - 1]
+        single = stop - index == 1
+        ends = list(sentence_ends(self.text, first.start, last.stop, ordinals=self.ordinals))
+        if len(ends) == 1 and ASKS.match(self.text, first.first, last.last) and not first.mark:
+            self._question(first, stop)
+            return stop
+        level, begun = at(first.indent), first.start
+        for end in ends:
+            unit = self._add(first, Kind.SENTENCE, False, level)
+            unit.start, begun = begun, end
+            unit.leads = NEXT if end != ends[-1] and ASKS.match(self.text, unit.start, end) else NOTHING
+        self._close_lists(first.indent)
+        self._lead_in(self.units[-1], first, last, stop, single)
+        return stop
+
+    def _question(self, line: Line, stop: int) -> None:
+        answered_here = stop < len(self.lines) and self.lines[stop].form != Form.BLANK
+        until = self._block if answered_here else self._block + _ANSWERED_WITHIN
+        self._add(line, Kind.QUESTION, False, Level.QUESTION, Level.QUESTION + 1, leads=NEXT, until=until)
+        self._nest = []
+
+    def _lead_in(self, unit: Unit, first: Line, last: Line, stop: int, single: bool) -> None:
+        """Open the last sentence of a paragraph for what it introduces."""
+        below = self._below(stop - 1)
+        if below is None:
+            return
+        if _LEADS.match(self.text, last.first, last.last):
+            unit.accepts, unit.leads = unit.level + 1, NEXT
+        elif (
+            single
+            and below.indent > first.indent
+            and not ends_sentence(self.text, first.first, last.last)
+            and not first.mark
+        ):
+            unit.accepts, unit.leads = unit.level + Depth.DEEPER, BELOW  # a term over its definition
+        elif first.mark and first.mark != '"' and stop < len(self.lines) and self.lines[stop].form in _SETTINGS:
+            unit.leads = NEXT  # a comment over its line of code
+
+    def _label(self, index: int) -> int:
+        """`Model X:`, `key:` or a short lead-in on a line alone."""
+        line, below = self.lines[index], self._next(index)
+        text = self.text[line.first : line.last]
+        deeper = below is not None and below.indent > line.indent
+        of_settings = below is not None and below.indent > line.indent and below.form in _SETTINGS
+        if of_settings or (_KEY.match(text) and (line.indent or text[0].islower() or deeper)):
+            return self._setting(index)
+        underlined = self._underlined(index)
+        if underlined:
+            return self._heading(index, underlined, lines=2)
+        if _QUESTION_LABEL.match(text) or _ANSWER_LABEL.match(text):
+            return self._labelled(index)
+        if not line.indent and self._labels > 1 and not text[0].islower() and text.count(" ") < 5:
+            return self._heading(index, Level.LABEL)
+        after = self._below(index)
+        prose = after is not None and after.form in (Form.PROSE, Form.LABELLED) and after.indent <= line.indent
+        unit = self._add(line, Kind.HEADING, True, at(line.indent), at(line.indent) + (not prose), leads=NEXT)
+        unit.until = self._block + (below is None) if prose else FOR_EVER
+        self._close_lists(line.indent)
+        return index + 1
+
+    def _labelled(self, index: int) -> int:
+        """`Name: what is said`, or `key: value`."""
+        line, text = self.lines[index], self.text
+        if _QUESTION_LABEL.match(text, line.first, line.last) and not line.indent:
+            return self._speech(index, Level.ASKED, Kind.QUESTION, FOR_EVER)
+        if _ANSWER_LABEL.match(text, line.first, line.last) and not line.indent:
+            return self._answer(index)
+        if index == 0 and self._speakers < 3 and not self._asks(line) and self._plain_heading(index):
+            return self._heading(index, Level.TITLE)
+        if self._underlined(index):
+            return self._heading(index, self._underlined(index), lines=2)
+        if self._alone(index) and _NUMBERED_HEADING.match(text, line.first, line.last) and self._plain_heading(index):
+            return self._heading(index, Level.NUMBERED)
+        if self._is_asked() and not line.indent:
+            return self._turn(index)
+        if self.text[line.first].islower() or not self._is_said(line):
+            return self._setting(index)
+        if line.indent:
+            return self._speech(index, at(line.indent) + Depth.LINE, Kind.SPEAKER, self._block)
+        return self._turn(index)
+
+    def _is_said(self, line: Line) -> bool:
+        """Whether prose is behind a label."""
+        found = _COLON.search(self.text, line.first, line.last)
+        colon = found.end() if found else line.first
+        behind = Line(line.start, line.stop, line.first, line.last, line.indent, line.form, colon)
+        ends = ends_sentence(self.text, colon, line.last)
+        words = self.text[colon : line.last].strip().count(" ") > 0 or self.text[colon - 1] == "："
+        return (ends and words) or reads_as_prose(self.text, behind)
+
+    def _answer(self, index: int) -> int:
+        """`A: ...` is under the question before it, or under the item that asks."""
+        for asked in self.units[: -_ANSWERED_WITHIN_UNITS - 1 : -1]:
+            if (asked.level < Level.TURN and asked.kind == Kind.QUESTION) or (
+                asked.kind == Kind.ITEM and asked.leads == NEXT
+            ):
+                return self._speech(index, asked.level + 1, Kind.SPEAKER, FOR_EVER)
+        return self._speech(index, Level.ASKED + 2, Kind.SPEAKER, FOR_EVER)
+
+    def _turn(self, index: int) -> int:
+        """A turn of speech; behind one that ends in a question, it is its answer."""
+        until = self._block + (_ANSWERED_WITHIN if self._speakers > 2 else 0)
+        depth = self._asked_depth()
+        parent = len(self.units) - 1 if depth else BY_LEVEL
+        begun = len(self.units)
+        index = self._speech(index, Level.SPEAKER + depth, Kind.SPEAKER, until)
+        self.units[begun].parent = parent
+        last = self.units[-1]
+        if ASKS.match(self.text, self.lines[index - 1].first, self.lines[index - 1].last):
+            last.kind, last.leads = Kind.QUESTION, NEXT
+            if len(self.units) - begun > 1:
+                last.level, last.accepts = Level.TURN + depth, CLOSED
+        return index
+
+    def _asked_depth(self) -> int:
+        """How deep a turn is under the questions before it, which it answers; 0 for none."""
+        if not self._is_asked():
+            return 0
+        level = self.units[-1].level
+        depth = 1 + level - (Level.TURN if level >= Level.TURN else Level.SPEAKER)
+        return depth if depth <= _MOST_ASKED else 0
+
+    def _is_asked(self) -> bool:
+        """Whether the unit before is a turn that ends in a question."""
+        last = self.units[-1] if self.units else None
+        return last is not None and last.kind == Kind.QUESTION and Level.SPEAKER <= last.level < Level.BLOCK
+
+    def _speech(self, index: int, level: int, kind: Kind, until: int) -> int:
+        """Write a turn: its first sentence with the label, the others under it."""
+        first, stop = self.lines[index], index + 1
+        while stop < len(self.lines) and self._says_more(first, self.lines[stop - 1], self.lines[stop]):
+            stop += 1
+        begun = first.start
+        for number, end in enumerate(
+            sentence_ends(self.text, first.start, self.lines[stop - 1].stop, ordinals=self.ordinals)
+        ):
+            unit = self._add(first, kind, False, level, level + 1, until=until)
+            unit.leads = NEXT if kind == Kind.QUESTION else NOTHING
+            unit.start, begun = begun, end
+            if number:
+                unit.kind, unit.level = Kind.SENTENCE, max(level + 1, Level.TURN)
+                unit.accepts, unit.leads = CLOSED, NOTHING
+        if self.text[first.last - 1] in ":：" and stop == index + 1:
+            self.units[-1].leads = NEXT
+        if level < Level.BLOCK:
+            self._nest, self._flat = [], []
+        return stop
+
+    def _says_more(self, first: Line, previous: Line, line: Line) -> bool:
+        """Whether a line goes on with the sentence of a turn."""
+        if line.form != Form.PROSE or line.mark:
+            return False
+        if line.indent > first.indent or self.text[line.first].islower():
+            return True
+        return line.indent == previous.indent and not self._breaks_early(previous, line)
+
+    def _item(self, index: int) -> int:
+        underlined = self._underlined(index)
+        if underlined:
+            return self._heading(index, underlined, lines=2)
+        if self._is_numbered_heading(index):
+            level = Level.QUESTION if self._asks(self.lines[index]) else Level.NUMBERED
+            dots = self.lines[index].mark.count(".")
+            return self._heading(index, level + (min(dots, 6) if level == Level.NUMBERED else 0))
+        line, stop = self.lines[index], index + 1
+        while stop < len(self.lines) and self._continues_item(line, self.lines[stop - 1], self.lines[stop]):
+            stop += 1
+        self._write_item(index, stop, self._nesting(line))
+        return stop
+
+    def _nesting(self, line: Line) -> int:
+        """How many lists of this indentation an item is in, told by their markers."""
+        while self._nest and self._nest[-1][0] > line.indent:
+            self._nest.pop()
+        key = line.indent, line.mark
+        if key in self._nest:
+            while self._nest[-1] != key:
+                self._nest.pop()
+        else:
+            self._nest.append(key)
+        return min(sum(indent == line.indent for indent, _ in self._nest[-_MOST_NESTED:]), _MOST_NESTED) - 1
+
+    def _is_numbered_heading(self, index: int) -> bool:
+        """`1. Model X` over a paragraph is a heading; over or behind another marker it is an item."""
+        line, below = self.lines[index], self._below(index)
+        if (
+            line.mark[:1] not in ("1", "A", "(")
+            or line.indent > 3
+            or below is None
+            or line.last - line.first > _SHORT_TITLE
+        ):
+            return False
+        behind = self.text[line.body : line.body + 1]
+        if (ends_sentence(self.text, line.first, line.last) and not self._asks(line)) or not behind or behind.islower():
+            return False
+        if below.form == Form.ITEM and below.mark.strip("().") == line.mark.strip("()."):
+            return False
+        if index and self.lines[index - 1].form == Form.ITEM and self.lines[index - 1].mark == line.mark:
+            return False
+        if "." in line.mark[:-1] or self._next(index) is None:
+            return True
+        if below.form == Form.PROSE:
+            return (
+                below.indent <= line.indent
+                and (self._breaks_early(line, below) or self._asks(line))
+                and not self.text[below.first].islower()
+            )
+        return below.indent <= line.indent
+
+    def _continues_item(self, item: Line, previous: Line, line: Line) -> bool:
+        if line.form != Form.PROSE or line.mark:
+            return False
+        if line.indent > item.indent:
+            return True
+        full = previous.last - previous.start >= 40 and not ends_sentence(self.text, previous.first, previous.last)
+        return line.indent == item.indent and (
+            self.text[line.first].islower() or (full and not self._breaks_early(previous, line))
+        )
+
+    def _write_item(self, index: int, stop: int, nested: int) -> None:
+        line, last = self.lines[index], self.lines[stop - 1]
+        level = at(line.indent) + Depth.ITEM + 2 * nested
+        unit = self._add(line, Kind.ITEM, True, level, level + 1)
+        if _LEADS.match(self.text, line.first, last.last) or ASKS.match(self.text, line.first, last.last):
+            unit.leads = NEXT
+        elif not ends_sentence(self.text, line.first, last.last):
+            unit.leads = BELOW
+        if last.last - line.first <= _WHOLE_ITEM:
+            return
+        ends = list(sentence_ends(self.text, line.body, last.stop, ordinals=self.ordinals))
+        for begun in ends[:-1]:
+            more = self._add(line, Kind.SENTENCE, False, at(line.indent) + Depth.DEEPER)
+            more.start = begun
+        unit.structured = len(ends) < 2
