@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -259,7 +260,14 @@ class Explanation:
             return "beyond `top_n`"
         if gains is not None and gains.repeated[table.unit_of_word[word]]:
             return "repetition"
-        return "below the cut" if self._values[word] < self._selection.cutoff else "does not fit"
+        return "below the cut" if self._values[word] < self._lowest_kept else "does not fit"
+
+    @cached_property
+    def _lowest_kept(self) -> float:
+        """Value of the worst word that was kept for its value, what fills the rest included."""
+        kept, needed = self._selection.kept, self._selection.needed
+        values = self._values[kept if needed is None else kept & ~needed]
+        return float(values.min()) if len(values) else math.inf
 
     def _heading(self, index: int) -> str:
         probability = self._table.scores[index].passage_probability

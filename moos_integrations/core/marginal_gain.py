@@ -27,7 +27,7 @@ where several do (`cookbook/benchmarks/results/gain_ablation.json`)."""
 _ECHO_OF_UNIT, _ECHO_OF_QUESTION = 0.8, 0.6
 _EMPTY_ECHO = 4.0  # log-odds that an echo loses which introduces nothing
 # A lead-in hands its relevance on to so many units at most, each with so much less, in log-odds.
-_INTRODUCED_UNITS, _INTRODUCED_LOSS = 12, 0.5
+_INTRODUCED_UNITS, _INTRODUCED_LOSS, _BELOW_LOSS = 12, 0.5, 2.0
 _LEAST = 1e-6  # probabilities are moved this far from 0 and 1, so that their log-odds are finite
 
 
@@ -140,12 +140,27 @@ def with_introductions(table: Table, relevance: FloatArray, echo: BoolArray) -> 
     bound = others.max() if len(others) else np.inf
     found[echo] = np.minimum(found[echo], bound)
     found[echo & (table.leads_to < 0)] -= _EMPTY_ECHO
-    for lead in np.flatnonzero(table.needs_first).tolist():
-        first, until = int(table.leads_to[lead]), int(table.leads_until[lead])
-        part = slice(first, min(until, first + _INTRODUCED_UNITS))
-        steps = np.arange(part.stop - part.start) if table.asks[lead] else np.zeros(part.stop - part.start)
-        found[part] = np.maximum(found[part], found[lead] - _INTRODUCED_LOSS * (1 + steps))
+    _hand_on(table, found)
     return found
+
+
+def _hand_on(table: Table, relevance: FloatArray) -> None:
+    """Raise what is introduced to hardly less than what introduces it, from the outermost on."""
+    partners, parents = table.partners, table.parents
+    for lead in np.flatnonzero(table.leads_to >= 0).tolist():
+        first, until = int(table.leads_to[lead]), int(table.leads_until[lead])
+        if table.needs_first[lead]:
+            part = range(first, min(until, first + _INTRODUCED_UNITS))
+            for place, unit in enumerate(part):
+                loss = _INTRODUCED_LOSS * (1 + place * bool(table.asks[lead]))
+                relevance[unit] = max(relevance[unit], relevance[lead] - loss)
+        elif partners[first] != lead:
+            # A heading or key hands on to its first unit, and so to the items of a list that follows it.
+            relevance[first] = max(relevance[first], relevance[lead] - _BELOW_LOSS)
+            siblings = range(first + 1, min(until, first + _INTRODUCED_UNITS))
+            for unit in siblings if table.kinds[first] == Kind.ITEM else ():
+                if parents[unit] == parents[first] and table.kinds[unit] == Kind.ITEM:
+                    relevance[unit] = max(relevance[unit], relevance[lead] - _BELOW_LOSS)
 
 
 def marginal_gains(

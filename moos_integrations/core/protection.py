@@ -83,10 +83,16 @@ def check_protect(protect: Iterable[Any]) -> tuple[Any, ...]:
     return items
 
 
+BINDING = ("negations",)
+"""Detectors of what says something with its sentence only: it is never dropped alone, and draws no sentence in."""
+
+
 def protected_words(document: SegmentedText, protect: Protect) -> BoolArray:
-    """True for each word that a protected span touches. Shape: `(words,)`."""
+    """True for each word that a protected span touches, those of `BINDING` detectors apart. Shape: `(words,)`."""
     flags = np.zeros(len(document), bool)
     for item in protect:
+        if isinstance(item, str) and item in BINDING:
+            continue
         spans = [match.span() for match in _pattern(item).finditer(document.text)]
         if spans:
             table = np.array([span for span in spans if span[0] < span[1]], np.int64).reshape(-1, 2)
