@@ -19,7 +19,7 @@ except ImportError as error:
 
 from moos_integrations import CompressorConfig, ContextCompressor, WordScores, __version__
 from moos_integrations.cli_options import with_setting_options
-from moos_integrations.core.config import DEFAULT_STATISTIC, DEFAULT_TOKENIZER, without_effect
+from moos_integrations.core.config import DEFAULT_TOKENIZER, without_effect
 
 if TYPE_CHECKING:
     from moos_integrations import CompressionResult, SegmentedText
@@ -212,77 +212,6 @@ def _train(config: Path | None, data: Path | None, output: Path | None, *, tiny:
         raise ConfigError(f"{config} cannot be read as a JSON file of training settings: {error}.") from error
     log = Console(stderr=True)
     return run.train(data, output, run.Recipe.from_json(settings), skip_bad=skip_bad, log=log.print)
-
-
-@app.command()
-def evaluate(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Bundled name, folder in Hugging Face layout, or hub id.")
-    ],
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder with the data sets, JSON lines.")],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for one JSON file per part.")],
-    parts: Annotated[
-        str,
-        typer.Option(
-            help="Some of `recall`, `sweep`, `ranking`, `pairs`, `budgets`, `gain_ablation`, `unit_size`, "
-            "`duplicates` and `answers`, with commas between."
-        ),
-    ] = "recall,sweep,ranking,pairs,budgets",
-    sets: Annotated[str | None, typer.Option(help="Only these data sets, with commas between.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many passages or questions per set.")] = None,
-    baseline_model: Annotated[
-        str | None, typer.Option(help="A second model, measured beside it as a plain classifier.")
-    ] = None,
-    reader: Annotated[
-        str | None, typer.Option(help="For `answers`: folder or hub id of a model that finds answers (span head).")
-    ] = None,
-    language_model: Annotated[
-        str | None, typer.Option(help="For `answers`: GGUF file, folder or hub id of a model that judges contexts.")
-    ] = None,
-    memory: Annotated[
-        Path | None, typer.Option(help="For `answers`: folder that keeps likelihoods, to go on after a crash.")
-    ] = None,
-    alpha: Annotated[float, typer.Option(help="Weight of the preserve probability in the method `moos`.")] = 0.95,
-    outlier_statistic: OutlierStatistic = Statistic(DEFAULT_STATISTIC),
-    seed: Annotated[int, typer.Option(help="Of the random baselines.")] = 0,
-    device: Device = "auto",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip and count malformed records.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
-) -> None:
-    """Measure MODEL: answer recall, sentence ranking and budgets for questions, agreement with human compression.
-
-    Run the same command again after a crash: sets that OUTPUT has, of the same weights and settings, are kept.
-    """
-    from moos_integrations.evaluation import run
-
-    try:
-        options = run.Options(
-            data=data,
-            limit=limit,
-            alpha=alpha,
-            outlier_statistic=outlier_statistic.value,
-            seed=seed,
-            skip_bad=skip_bad,
-        )
-        files = run.evaluate(
-            model,
-            output,
-            options,
-            parts=parts.split(","),
-            sets=sets.split(",") if sets else None,
-            baseline_model=baseline_model,
-            reader=reader,
-            language_model=language_model,
-            memory=memory,
-            device=device,
-            progress=not quiet,
-        )
-    except ConfigError as error:
-        raise _stop(error, EXIT_USAGE) from error
-    except MoosError as error:
-        raise _stop(error, EXIT_FAILED) from error
-    for file in files:
-        typer.echo(file)
 
 
 def _run(

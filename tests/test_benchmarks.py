@@ -78,7 +78,7 @@ def share(value: float) -> dict[str, object]:
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Result files as `moos evaluate` writes them, in a folder that report and plots take for theirs."""
+    """Result files as `moos_benchmarks.run` writes them, in a folder that report and plots take for theirs."""
     monkeypatch.setattr(report, "HERE", tmp_path)
     monkeypatch.setattr(plots, "PLOTS", tmp_path / "plots")
     (tmp_path / "results").mkdir()

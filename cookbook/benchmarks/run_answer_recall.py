@@ -2,8 +2,8 @@
 
     python cookbook/benchmarks/run_answer_recall.py --data DIR
 
-The same as `moos evaluate MODEL --data DIR --output cookbook/benchmarks/results --parts recall,sweep`; what is
-measured, and how, stands in `moos_integrations/evaluation/recall.py`.
+The same as `python -m moos_benchmarks.run MODEL --data DIR --output results --parts recall,sweep`; what is
+measured, and how, stands in `moos_benchmarks/recall.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import argparse
 from pathlib import Path
 
 from common import RESULTS
+from moos_benchmarks.run import Options, evaluate
 
 from moos_integrations.core.config import BUNDLED_MODEL
-from moos_integrations.evaluation.run import Options, evaluate
 
 PARTS = ("recall", "sweep")
 

@@ -18,12 +18,7 @@ from typing import Any
 
 import numpy as np
 from common import write_result
-from tqdm import tqdm
-from transformers import AutoModelForTokenClassification, AutoTokenizer
-
-from moos_integrations.core.hub import load_classifier
-from moos_integrations.evaluation.metrics import paired
-from moos_integrations.evaluation.recall import (
+from moos_benchmarks.recall import (
     IN_DOMAIN,
     OUT_OF_DOMAIN,
     RATES,
@@ -34,6 +29,11 @@ from moos_integrations.evaluation.recall import (
     model_scores,
     read_set,
 )
+from tqdm import tqdm
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+from moos_integrations.core.hub import load_classifier
+from moos_integrations.evaluation.metrics import paired
 from moos_integrations.training.mix import Example, load, query_free, squad_paragraphs
 from moos_integrations.training.train import Collator, Recipe, cosine_per_layer, encode, fit, folder_of, save, start
 

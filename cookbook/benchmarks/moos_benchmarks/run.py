@@ -1,4 +1,7 @@
-"""`moos evaluate`: measure a model part by part and set by set, and go on where an earlier run stopped."""
+"""Measure a model part by part and set by set on our data sets, and go on where an earlier run stopped.
+
+cd cookbook/benchmarks && python -m moos_benchmarks.run MODEL --data DIR --output DIR
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,17 @@ from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from moos_benchmarks import command_line, pairs, recall
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import DEFAULT_ALPHA, DEFAULT_STATISTIC, DEFAULT_TOKENIZER, OutlierStatistic
 from moos_integrations.core.tokens import TokenCounter, token_counter
 from moos_integrations.core.types import Scorer, WordScores
 from moos_integrations.errors import ConfigError, MissingExtraError
-from moos_integrations.evaluation import answers, budgets, pairs, ranking, recall
+from moos_integrations.evaluation import answers, budgets, ranking
 from moos_integrations.evaluation.answers import Method
 from moos_integrations.evaluation.budgets import Case, Methods
 from moos_integrations.evaluation.data import Passage, Question, data_file
@@ -494,3 +500,70 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor()
+
+
+def measure(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Bundled name, folder in Hugging Face layout, or hub id.")
+    ],
+    data: command_line.Data,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for one JSON file per part.")],
+    parts: Annotated[str, typer.Option(help=f"Some of {', '.join(PARTS)}, with commas between.")] = (
+        "recall,sweep,ranking,pairs,budgets"
+    ),
+    sets: Annotated[str | None, typer.Option(help="Only these data sets, with commas between.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many passages or questions per set.")] = None,
+    baseline_model: Annotated[
+        str | None, typer.Option(help="A second model, measured beside it as a plain classifier.")
+    ] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="For `answers`: folder or hub id of a model that finds answers (span head).")
+    ] = None,
+    language_model: Annotated[
+        str | None, typer.Option(help="For `answers`: GGUF file, folder or hub id of a model that judges contexts.")
+    ] = None,
+    memory: Annotated[
+        Path | None, typer.Option(help="For `answers`: folder that keeps likelihoods, to go on after a crash.")
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="Weight of the preserve probability in the method `moos`.")
+    ] = OUTLIER_ALPHA,
+    outlier_statistic: Annotated[str, typer.Option(help="Which outlier score is used.")] = DEFAULT_STATISTIC,
+    seed: Annotated[int, typer.Option(help="Of the random baselines.")] = 0,
+    device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `mps`, ...")] = "auto",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip and count malformed records.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Measure MODEL: answer recall, sentence ranking and budgets for questions, agreement with human compression.
+
+    Run the same command again after a crash: sets that OUTPUT has, of the same weights and settings, are kept.
+    """
+    if outlier_statistic not in recall.STATISTICS:
+        raise ConfigError(f"Expected an outlier statistic out of {', '.join(recall.STATISTICS)}.")
+    options = Options(
+        data=data,
+        limit=limit,
+        alpha=alpha,
+        outlier_statistic=outlier_statistic,  # type: ignore[arg-type]
+        seed=seed,
+        skip_bad=skip_bad,
+    )
+    files = evaluate(
+        model,
+        output,
+        options,
+        parts=parts.split(","),
+        sets=sets.split(",") if sets else None,
+        baseline_model=baseline_model,
+        reader=reader,
+        language_model=language_model,
+        memory=memory,
+        device=device,
+        progress=not quiet,
+    )
+    for file in files:
+        typer.echo(file)
+
+
+if __name__ == "__main__":
+    command_line.start(measure)

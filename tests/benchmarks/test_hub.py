@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from moos_benchmarks import hub
 
 from moos_integrations.errors import ConfigError, InputError, MissingExtraError
-from moos_integrations.evaluation import hub
 from moos_integrations.evaluation.data import Document, Question
 
 HOTPOT = {
