@@ -18,8 +18,9 @@ import run_readers  # noqa: E402
 import run_robust_text  # noqa: E402
 import run_whole_from  # noqa: E402
 import train_reader  # noqa: E402
+from moos_benchmarks.data import Answer, SquadPassage, SquadQuestion  # noqa: E402
 
-from moos_integrations.evaluation.data import Answer, Document, Question, SquadPassage, SquadQuestion  # noqa: E402
+from moos_integrations.records import Document, Question  # noqa: E402
 
 CONTEXT = "The council of Gilmer met on 3 May. It did not raise the fee of $1,499.00. Nobody complained about that."
 OTHER = "Bread is baked from flour and water. The baker of Gilmer sells it warm on http://bread.example/today."
@@ -60,7 +61,7 @@ class Half:
 
 
 def test_what_a_peer_made_is_remembered_across_runs(tmp_path: Path) -> None:
-    question = Question("1", "When?", ("3 May",), (Document("", CONTEXT, True),))
+    question = Question("When?", ("3 May",), (Document(CONTEXT, "", True),), "1")
     peer = Half()
     first = run_readers.Remembered(peer, tmp_path / "half.jsonl")(question, [5, 9])
     again = run_readers.Remembered(peer, tmp_path / "half.jsonl")

@@ -27,7 +27,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import PrivateAttr
 
 from moos_integrations.core.tokens import token_counter
-from moos_integrations.training.annotate import AnnotationSettings, Record, annotate, estimate, read_annotations
+from moos_integrations.training.annotation import AnnotationSettings, Record, annotate, estimate, read_annotations
 
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PARAGRAPHS, MIN_WORDS, MAX_WORDS = 12, 40, 90

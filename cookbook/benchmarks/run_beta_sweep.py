@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from common import write_result
+from moos_benchmarks.card import card_of
+from moos_benchmarks.mix import load, query_free, squad_paragraphs
 from moos_benchmarks.recall import (
     IN_DOMAIN,
     OUT_OF_DOMAIN,
@@ -29,13 +31,14 @@ from moos_benchmarks.recall import (
     model_scores,
     read_set,
 )
+from moos_benchmarks.train import MixRecipe, folder_of
 from tqdm import tqdm
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from moos_integrations.core.hub import load_classifier
 from moos_integrations.evaluation.metrics import paired
-from moos_integrations.training.mix import Example, load, query_free, squad_paragraphs
-from moos_integrations.training.train import Collator, Recipe, cosine_per_layer, encode, fit, folder_of, save, start
+from moos_integrations.training.examples import Example
+from moos_integrations.training.trainer import Collator, cosine_per_layer, encode, fit, save, start
 
 BETAS = (0.0, 0.01, 0.05, 0.1, 0.3, 1.0)
 SEEDS = (0, 1)
@@ -46,10 +49,10 @@ Key = tuple[str, str, str]
 """Set, rate and alpha."""
 
 
-def recipe_of(beta: float, seed: int, steps: int) -> Recipe:
+def recipe_of(beta: float, seed: int, steps: int) -> MixRecipe:
     """The short training."""
     warmup, decay = steps // 16, steps // 2
-    return Recipe(beta=beta, seed=seed, max_steps=steps, batch_size=16, warmup_steps=warmup, decay_steps=decay)
+    return MixRecipe(beta=beta, seed=seed, max_steps=steps, batch_size=16, warmup_steps=warmup, decay_steps=decay)
 
 
 def train_missing(data: Path, models: Path, steps: int) -> None:
@@ -65,7 +68,7 @@ def train_missing(data: Path, models: Path, steps: int) -> None:
         model, tokenizer = start(recipe)
         output = folder(models, beta, seed)
         report = fit(model, tokenizer, groups, probe, recipe, output.parent, lambda _: {})
-        save(model, tokenizer, output, report)
+        save(model, tokenizer, output, report, card_of(report))
 
 
 def folder(models: Path, beta: float, seed: int) -> Path:
@@ -134,7 +137,7 @@ def measure(data: Path, models: Path, limit: int) -> list[dict[str, Any]]:
 
 def read_squad_validation(data: Path) -> list[Any]:
     """The passages of the held-out articles, with their questions."""
-    from moos_integrations.evaluation.data import articles_held_out, data_file, read_squad
+    from moos_benchmarks.data import articles_held_out, data_file, read_squad
 
     records = read_squad(data_file(data, "squad_train"))
     titles = articles_held_out(record.title for record in records)

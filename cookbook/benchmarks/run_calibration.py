@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from common import write_result
+from moos_benchmarks.budgets import read_set
 
 from moos_integrations import ContextCompressor
 from moos_integrations.evaluation import calibrate
-from moos_integrations.evaluation.budgets import read_set
 from moos_integrations.evaluation.metrics import normalise, survives
 
 SETS = ("nq_20docs", "nq_10docs", "hotpotqa", "2wikimqa", "musique", "covidqa_long", "tatqa_tables")

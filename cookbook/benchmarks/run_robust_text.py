@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from common import environment, write_result
+from moos_benchmarks.data import data_file, read_asked, read_problems, read_squad
 from moos_benchmarks.survival import (
     KINDS,
     Survival,
@@ -33,7 +34,6 @@ from moos_benchmarks.survival import (
 from moos_integrations import ContextCompressor
 from moos_integrations.core.config import BUNDLED_MODEL, DEFAULT_SEPARATOR
 from moos_integrations.core.tokens import token_counter
-from moos_integrations.evaluation.data import data_file, read_asked, read_problems, read_squad
 from moos_integrations.evaluation.metrics import estimate
 
 SETS = (

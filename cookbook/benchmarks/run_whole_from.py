@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from common import write_result
+from moos_benchmarks import answers
 
 from moos_integrations import ContextCompressor
 from moos_integrations.core.config import DEFAULT_TOKENIZER
 from moos_integrations.core.tokens import token_counter
-from moos_integrations.evaluation import answers
+from moos_integrations.evaluation import measuring
 from moos_integrations.evaluation.readers import Readers, load_readers
 
 SETS = ("nq_20docs", "hotpotqa", "musique", "narrativeqa_summary", "multi_news", "bbh_cot")
@@ -36,7 +37,7 @@ def name_of(temperature: float, whole_from: float) -> str:
 
 
 def compare(
-    data: Path, name: str, limit: int, methods: Mapping[str, answers.Method], readers: Readers
+    data: Path, name: str, limit: int, methods: Mapping[str, measuring.Method], readers: Readers
 ) -> dict[str, Any]:
     """The table of a set's questions that `answers.json` does not use."""
     used = answers.QUESTIONS[name]
@@ -45,7 +46,7 @@ def compare(
     fresh = [own for own in questions if own.id not in known]
     readers = readers if name in answers.JUDGED else replace(readers, judge=None)
     kind = answers.KINDS.get(name, "quoted")
-    return answers.measure(fresh, methods, token_counter(DEFAULT_TOKENIZER), readers, kind=kind, shares=SHARES)
+    return measuring.measure(fresh, methods, token_counter(DEFAULT_TOKENIZER), readers, kind=kind, shares=SHARES)
 
 
 def main() -> None:
@@ -62,7 +63,7 @@ def main() -> None:
     readers = load_readers(options.reader, options.language_model, memory=options.contexts)
     with tempfile.TemporaryDirectory() as scores:
         methods = {
-            name_of(heat, share): answers.ours(
+            name_of(heat, share): measuring.ours(
                 ContextCompressor.from_pretrained(gains={"temperature": heat, "whole_from": share}, cache_dir=scores)
             )["moos"]
             for heat, share in CANDIDATES

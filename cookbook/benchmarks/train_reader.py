@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 from common import write_result
+from moos_benchmarks.data import SquadPassage, SquadQuestion, articles_held_out, data_file, read_squad
+from moos_benchmarks.negatives import nearest_by_words
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
@@ -30,10 +32,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from moos_integrations.evaluation.data import SquadPassage, SquadQuestion, articles_held_out, data_file, read_squad
 from moos_integrations.evaluation.metrics import measure_answers
 from moos_integrations.evaluation.readers import SpanReader
-from moos_integrations.training.negatives import nearest_by_words
 
 WINDOW = 320
 """Word pieces of question and context together."""

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moos_benchmarks import command_line, recall, run
+from moos_benchmarks import command_line, ranking, recall, run
 
 from moos_integrations.errors import ConfigError, InputError
-from moos_integrations.evaluation import ranking
 
 CONTEXT = "The quick council of Gilmer met on 3 May. It did not raise the fee of $1,499.00. Nobody complained."
 NUMBERS = ("Numbers like 42 and 3.14 matter. Names like Ada Lovelace matter too.", "A lazy dog sleeps here.")

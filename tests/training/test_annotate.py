@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from moos_integrations import cli
 from moos_integrations.core.tokens import token_counter
 from moos_integrations.errors import ConfigError, InputError, MissingExtraError, ModelError
-from moos_integrations.training.annotate import (
+from moos_integrations.training.annotation import (
     _LEAD,
     AnnotationSettings,
     Record,

@@ -19,19 +19,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from moos_benchmarks import command_line, pairs, recall
+from moos_benchmarks import answers, budgets, command_line, pairs, ranking, recall
+from moos_benchmarks.budgets import Case, Methods
+from moos_benchmarks.data import Passage, data_file
+from moos_benchmarks.ranking import SentenceEmbedder
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import DEFAULT_ALPHA, DEFAULT_STATISTIC, DEFAULT_TOKENIZER, OutlierStatistic
 from moos_integrations.core.tokens import TokenCounter, token_counter
 from moos_integrations.core.types import Scorer, WordScores
 from moos_integrations.errors import ConfigError, MissingExtraError
-from moos_integrations.evaluation import answers, budgets, ranking
-from moos_integrations.evaluation.answers import Method
-from moos_integrations.evaluation.budgets import Case, Methods
-from moos_integrations.evaluation.data import Passage, Question, data_file
+from moos_integrations.evaluation import measuring
+from moos_integrations.evaluation.measuring import Method
 from moos_integrations.evaluation.metrics import DRAWS
-from moos_integrations.evaluation.ranking import SentenceEmbedder
 from moos_integrations.evaluation.readers import Readers, load_readers
+from moos_integrations.records import Question
 
 if TYPE_CHECKING:
     from moos_integrations.core.hub import Classifier
@@ -63,7 +64,7 @@ class Options:
     outlier_statistic: OutlierStatistic = DEFAULT_STATISTIC
     seed: int = 0
     skip_bad: bool = False
-    shares: tuple[float, ...] = answers.SHARES
+    shares: tuple[float, ...] = measuring.SHARES
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ class Evaluation:
         """What readers make of contexts of equal length."""
         options = self.options
         questions, skipped = answers.read_set(options.data, name, options.limit, skip_bad=options.skip_bad)
-        table = answers.measure(
+        table = measuring.measure(
             questions,
             self._methods,
             self._counter,
@@ -275,7 +276,7 @@ class Evaluation:
             return _scorer(self.classifier, DEFAULT_ALPHA, self.options.outlier_statistic)
 
         compressor = ContextCompressor(scorer)
-        known = answers.ours(compressor) | answers.plain(self._embedder, self._counter, self.options.seed)
+        known = measuring.ours(compressor) | answers.plain(self._embedder, self._counter, self.options.seed)
         return known | self.others
 
     @cached_property
@@ -326,7 +327,7 @@ PARTS = {
         answers.SETS,
         Evaluation.answers,
         {
-            "judged_share": answers.JUDGED_SHARE,
+            "judged_share": measuring.JUDGED_SHARE,
             "judged": answers.JUDGED,
             "questions": answers.QUESTIONS,
         },
