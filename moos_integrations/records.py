@@ -230,12 +230,13 @@ def parser(kind: type[Item]) -> Callable[[dict[str, Any]], Item]:
     Args:
         kind: A pydantic model or dataclass.
     """
-    validate: Callable[[dict[str, Any]], Item] = _adapter(kind).validate_python
+    form: Any = kind
+    validate: Callable[[dict[str, Any]], Item] = _adapter(form).validate_python
     return validate
 
 
 @cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
