@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moos_integrations.core.compressor import ContextCompressor
-from moos_integrations.core.tokens import TokenCounter, token_counter
+from moos_integrations.core.tokens import TokenCounter
 from moos_integrations.errors import ConfigError, InputError
 from moos_integrations.evaluation.baselines import BASELINES, baseline
 from moos_integrations.evaluation.metrics import normalise, survives, wilson_interval
@@ -108,9 +108,8 @@ def evaluate(
         raise InputError(
             f"No answer of {len(questions)} questions stands in its documents as whole words: nothing to measure."
         )
-    counter = token_counter(compressor.config.tokenizer)
+    _, counter = compressor.load()  # before a clock runs
     others = {name: baseline(name, compressor.config) for name in baselines}
-    compressor.compress("Load the model before a clock runs.", "Why?", rate=0.5)
     trials = _Trials(counter, [max(counter.count(separator.join(_texts(own))), 1) for own in asked])
     for row, question in enumerate(watch(asked)):
         _measure(trials, row, question, compressor, others, targets)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from moos_integrations.core.compressor import ContextCompressor
-from moos_integrations.core.tokens import token_counter
 from moos_integrations.errors import ConfigError, InputError
 from moos_integrations.evaluation.measuring import METRICS, Method, joined, measure, ours
 from moos_integrations.evaluation.metrics import containment, wilson_interval
@@ -152,7 +151,7 @@ def rate_curves(
     if not asked:
         raise InputError("No answer stands in its documents as whole words: there is nothing to measure.")
     methods = {"moos": ours(compressor)["moos"], **(others or {})}
-    counter = token_counter(compressor.config.tokenizer)
+    counter = compressor.counter
     everywhere = max(shares, default=1.0)
     table = measure(asked, methods, counter, readers or Readers(), shares=shares, judged_share=everywhere)
     metrics = [name for name in METRICS if name in table["bounds"]["whole"]]
