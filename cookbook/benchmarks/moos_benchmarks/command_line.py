@@ -48,3 +48,15 @@ def start(command: Callable[..., Any], arguments: Sequence[str] | None = None) -
         raise SystemExit(EXIT_USAGE) from error
     if isinstance(code, int) and code:
         raise SystemExit(code)
+
+
+def chosen(names: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """The names of an option that is given once per name; all known ones if it is not given.
+
+    Raises:
+        ConfigError: On an unknown name.
+    """
+    for name in names or ():
+        if name not in known:
+            raise ConfigError(f"Expected names out of {', '.join(known)}; got {name!r}.")
+    return list(names or known)
