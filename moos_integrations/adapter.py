@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import PrivateAttr
 from typing_extensions import Self
 
+from moos_integrations.core.checks import unknown_setting
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import CompressorConfig, Settings
 from moos_integrations.core.result import Citation, CompressedDocument
@@ -68,8 +69,10 @@ class CompressorFields(Settings):
         """A copy; with `update`, its settings are checked and its compressor is built anew.
 
         Raises:
-            ConfigError: If a setting in `update` cannot be used.
+            ConfigError: If a setting in `update` is unknown or cannot be used.
         """
+        for name in set(update or {}) - set(type(self).model_fields):
+            raise ConfigError(unknown_setting(name, (update or {})[name], type(self)))
         changed = {name: value for name, value in (update or {}).items() if name in Settings.model_fields}
         checked = self._with(changed) if changed else self
         values = {**(update or {}), **{name: getattr(checked, name) for name in changed}}

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_classic.retrievers.contextual_compression import ContextualCompressionRetriever
 from langchain_classic.retrievers.document_compressors import DocumentCompressorPipeline
@@ -221,7 +221,6 @@ def test_odd_documents(text: str, rate: float) -> None:
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=60) | st.sampled_from(["", "  ", "one two three four"]))
 
 
-@settings(max_examples=60)
 @given(texts=TEXTS, budget=st.integers(0, 30))
 def test_laws_of_a_budget(texts: list[str], budget: int) -> None:
     compressor = fake(budget_tokens=budget, tokenizer="o200k_base")

@@ -151,6 +151,22 @@ class CheckedModel(BaseModel):
             raise ConfigError(unknown_setting(name, value, type(self))) from None
 
 
+class FrozenModel(CheckedModel):
+    """A `CheckedModel` that never changes; its copies are checked too."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values for some fields, all checked.
+
+        Raises:
+            ConfigError: As on building.
+        """
+        if not update:
+            return super().model_copy(deep=deep)
+        return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update})
+
+
 def config_error(kind: type[BaseModel], error: ValidationError) -> ConfigError:
     """What pydantic found, as one error of ours."""
     moved: dict[str, dict[str, Any]] = {}

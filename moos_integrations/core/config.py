@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 import regex
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 from typing_extensions import Self, TypedDict, Unpack
 
 from moos_integrations.core.checks import (
@@ -28,6 +28,7 @@ from moos_integrations.core.checks import (
     CheckedModel,
     Count,
     FromZero,
+    FrozenModel,
     PositiveCount,
     Share,
     Text,
@@ -52,6 +53,8 @@ Redundancy = Literal["greedy", "symmetric"]
 Budgets = Literal["auto", "gain", "words"]
 Order = Literal["source", "relevance", "ends"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+Rule: TypeAlias = "tuple[tuple[str, ...], Callable[[Settings], bool], str]"
+"""Names of settings, whether they have no effect, and why."""
 ProtectItem: TypeAlias = "str | re.Pattern[str] | regex.Pattern[str]"
 
 BUNDLED_MODEL = "moos-minilm-en"
@@ -122,12 +125,14 @@ sets together (`cookbook/benchmarks/results/calibration.json`)."""
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-def _as_dict(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    if not all(isinstance(name, str) for name in value):
+def _as_dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise ConfigError(f"Expected a dict with names of settings as keys, got {shown(value)}.")
     return dict(value)
+
+
+def _dict_or_value(value: Any) -> Any:
+    return _as_dict(value) if isinstance(value, Mapping) else value
 
 
 def _checked_protect(items: Any) -> tuple[ProtectItem, ...]:
@@ -145,10 +150,9 @@ def _checked_embeddings(model: Any) -> Any:
     return model
 
 
-class ScoreSettings(CheckedModel):
+class ScoreSettings(FrozenModel):
     """How words are scored (MOOSComp)."""
 
-    model_config = ConfigDict(frozen=True)
     stage: ClassVar[str] = "scores"
 
     alpha: Share = Field(
@@ -171,10 +175,9 @@ class ScoreSettings(CheckedModel):
     )
 
 
-class GainSettings(CheckedModel):
+class GainSettings(FrozenModel):
     """How sentences share the budget (COMI). Near the defaults little changes (`gain_ablation.json`)."""
 
-    model_config = ConfigDict(frozen=True)
     stage: ClassVar[str] = "gains"
 
     budgets: Budgets = Field(
@@ -218,6 +221,9 @@ class GainSettings(CheckedModel):
 
 class Settings(CheckedModel):
     """All settings of a compressor, as fields; see `CompressorConfig`."""
+
+    more_rules: ClassVar[tuple[Rule, ...]] = ()
+    """What else has no effect, by the way a component uses the compressor."""
 
     model: Annotated[Text, AfterValidator(lambda model: check_model(model, BUNDLED_MODELS))] = Field(
         default=BUNDLED_MODEL, description="Bundled name, folder in Hugging Face layout, or hub id."
@@ -278,10 +284,10 @@ class Settings(CheckedModel):
         description="LangChain `Embeddings` or LlamaIndex `BaseEmbedding` that measure relevance in place of the "
         "model. A new question over known texts then needs no forward pass.",
     )
-    scores: Annotated[ScoreSettings, BeforeValidator(_as_dict)] = Field(
+    scores: Annotated[ScoreSettings, BeforeValidator(_dict_or_value)] = Field(
         default=ScoreSettings(), description="Advanced: how words are scored."
     )
-    gains: Annotated[GainSettings, BeforeValidator(_as_dict)] = Field(
+    gains: Annotated[GainSettings, BeforeValidator(_dict_or_value)] = Field(
         default=GainSettings(), description="Advanced: how sentences share the budget."
     )
 
@@ -302,33 +308,33 @@ class Settings(CheckedModel):
 
 # --- settings that change nothing -------------------------------------------------------------------------------------
 
-_Rule: TypeAlias = "tuple[tuple[str, ...], Callable[[Settings], bool], str]"
 _SHARING = ("gains.temperature", "gains.whole_from")
-_RELEVANCE = ("lexical_weight", "retriever_weight", "similarity_scale", "redundancy", "redundancy_weight")
-_RULES: tuple[_Rule, ...] = (
+_OF_QUESTIONS = ("gains.lexical_weight", "gains.similarity_scale")
+_RELEVANCE = (*_OF_QUESTIONS, "gains.retriever_weight", "gains.redundancy", "gains.redundancy_weight")
+_RULES: tuple[Rule, ...] = (
     (
         ("scores.outlier_statistic",),
-        lambda own: own.scores.alpha == 1,
+        lambda settings: settings.scores.alpha == 1,
         "`scores.alpha` is 1, which gives outlier scores no weight. Set it below 1 to use them.",
     ),
     (
         _SHARING,
-        lambda own: own.threshold is not None,
+        lambda settings: settings.threshold is not None,
         "a `threshold` shares out no budget. Use `rate` or `budget_tokens`, here or in the call.",
     ),
     (
         ("gains.similarity_scale",),
-        lambda own: own.embeddings is None,
+        lambda settings: settings.embeddings is None,
         "there are no `embeddings`; the model has a scale in its files.",
     ),
     (
         _SHARING,
-        lambda own: own.gains.budgets == "words",
+        lambda settings: settings.gains.budgets == "words",
         "`gains.budgets` is 'words', which ranks words without their sentences. Use 'gain' or 'auto'.",
     ),
     (
-        tuple(f"gains.{name}" for name in _RELEVANCE),
-        lambda own: own.gains.budgets == "words" and own.order == "source" and own.top_n is None,
+        _RELEVANCE,
+        lambda settings: settings.gains.budgets == "words" and settings.order == "source" and settings.top_n is None,
         "`gains.budgets` is 'words', and neither `order` nor `top_n` needs relevance. Use 'gain' or 'auto'.",
     ),
 )
@@ -337,15 +343,30 @@ _RULES: tuple[_Rule, ...] = (
 def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
     """Name of each setting that was changed and has no effect beside the others, and a sentence that says why."""
     seen = set()
-    for names, applies, reason in _RULES:
-        for name in names:
-            stage, _, field = name.partition(".")
-            model = getattr(settings, stage)
-            if name in seen or getattr(model, field) == type(model).model_fields[field].default:
-                continue
-            if applies(settings):
+    for names, applies, reason in (*_RULES, *settings.more_rules):
+        for name in names if applies(settings) else ():
+            stage, _, field = name.rpartition(".")
+            model: Any = getattr(settings, stage) if stage else settings
+            value = getattr(model, field)
+            if name not in seen and value != type(model).model_fields[field].default:
                 seen.add(name)
-                yield name, f"`{name}={getattr(model, field)!r}` has no effect: {reason}"
+                yield name, f"`{name}={value!r}` has no effect: {reason}"
+
+
+WITHOUT_QUESTION: tuple[Rule, ...] = (
+    (
+        (*_SHARING, "gains.redundancy", "gains.redundancy_weight"),
+        lambda settings: settings.gains.budgets == "auto",
+        "there is no question at ingestion, where `gains.budgets='auto'` ranks words. Use 'gain'.",
+    ),
+    (
+        (*_OF_QUESTIONS, "gains.retriever_weight"),
+        lambda settings: True,
+        "at ingestion there is neither a question nor a retriever.",
+    ),
+    (("order", "top_n"), lambda settings: True, "at ingestion each node is compressed alone."),
+)
+"""Rules for a component that compresses one text at a time, without a question."""
 
 
 # --- keywords for type checkers ---------------------------------------------------------------------------------------
@@ -404,10 +425,8 @@ class AllKeywords(SettingKeywords, total=False):
 # --- the config -------------------------------------------------------------------------------------------------------
 
 
-class CompressorConfig(Settings):
+class CompressorConfig(Settings, FrozenModel):
     """Settings of a `ContextCompressor`, checked when built; frozen, and equal if all settings are equal."""
-
-    model_config = ConfigDict(frozen=True)
 
     if TYPE_CHECKING:
 
@@ -423,16 +442,6 @@ class CompressorConfig(Settings):
             """
             super().__init__(**settings)
             self.warn_of_settings_without_effect()
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with other values for some settings, all checked.
-
-        Raises:
-            ConfigError: As on building.
-        """
-        if not update:
-            return super().model_copy(deep=deep)
-        return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **update})
 
     def target(self, *, asked: bool) -> Target:
         """The target in force.

@@ -13,7 +13,7 @@ import regex
 from moos_integrations.core.types import BoolArray, SegmentedText
 from moos_integrations.errors import ConfigError
 
-Protect: TypeAlias = tuple[Any, ...]
+Protect: TypeAlias = Sequence[Any]
 """Detector names, literal strings and compiled patterns (`re` or `regex`)."""
 
 _UPPER_NAME = r"\p{Lu}[\p{L}\p{M}'’\-]+"
@@ -49,7 +49,7 @@ DETECTORS: Mapping[str, regex.Pattern[str]] = {
 """Built-in detectors by name; each finds spans of text, and every word that a span touches is protected."""
 
 
-def check_protect(protect: Iterable[Any]) -> Protect:
+def check_protect(protect: Iterable[Any]) -> tuple[Any, ...]:
     """Check what the user passed as `protect`.
 
     Args:
@@ -83,7 +83,7 @@ def check_protect(protect: Iterable[Any]) -> Protect:
     return items
 
 
-def protected_words(document: SegmentedText, protect: Sequence[Any]) -> BoolArray:
+def protected_words(document: SegmentedText, protect: Protect) -> BoolArray:
     """True for each word that a protected span touches. Shape: `(words,)`."""
     flags = np.zeros(len(document), bool)
     for item in protect:

@@ -177,6 +177,7 @@ def test_strange_input_with_the_real_model(bundled: ContextCompressor, text: str
     check_laws(bundled.compress(texts, **target), texts, target.get("budget_tokens"))
 
 
+@pytest.mark.slow
 def test_a_million_characters() -> None:
     text = "The meeting on 3 May ended at 17:30, nobody knows why. " * 18_200
     result = COMPRESSOR.compress(text, rate=0.3)
