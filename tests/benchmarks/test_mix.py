@@ -137,6 +137,7 @@ def test_texts_without_a_question_may_be_read_several_times(data: Path, retrieve
     assert words[1] == 2 * words[0]
 
 
+@pytest.mark.slow
 def test_the_sentence_encoder_is_asked_about_every_sentence(retriever: str) -> None:
     free = (Example(labelled("The fox.", "fox")),)
     asked = tuple(
