@@ -97,6 +97,8 @@ class Document:
 class Question:
     """A question with the documents that a retriever found for it.
 
+    Building one with a value of a wrong type raises pydantic's `ValidationError`, which is a ValueError.
+
     Attributes:
         question: The query.
         answers: Accepted answers. In a file also one string under `answer`.
@@ -123,7 +125,7 @@ class Pair:
     Attributes:
         text: The source. In a file also `original`.
         compressed: The source with words deleted.
-        verdict: What `moos annotate` says of the answer; only "ok" is fit for training.
+        verdict: The verdict of `moos annotate`; only "ok" is fit for training.
     """
 
     text: Annotated[Spoken, Field(validation_alias=AliasChoices("text", "original"))]

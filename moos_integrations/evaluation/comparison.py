@@ -56,7 +56,7 @@ class Comparison:
         model: Name of the model, for the report; may be empty.
         tokenizer: What counted the tokens.
         questions: Questions that were measured.
-        left_out: Questions whose answer does not stand in their full documents; they say nothing of compression.
+        left_out: Questions without an answer in their full documents; they say nothing of compression.
         rows: By target, the compressor first.
     """
 
@@ -80,7 +80,7 @@ def evaluate(
 ) -> Comparison:
     """Measure a compressor on questions with documents and answers.
 
-    An answer is kept if it stands in the output as whole words, without regard to case, punctuation and articles. Each
+    An answer is kept if the output contains it as whole words, without regard to case, punctuation and articles. Each
     baseline gets, question by question, the number of tokens that the compressor kept.
 
     Args:
@@ -95,10 +95,13 @@ def evaluate(
 
     Raises:
         ConfigError: On a target out of range, none at all, or an unknown baseline.
-        InputError: If no answer stands in its documents.
+        InputError: If an item is no `Question`, or no question has an answer in its documents.
         MissingExtraError: If bm25s is needed and missing.
     """
     targets = _targets(rates, budgets, default=default)
+    for own in questions:
+        if not isinstance(own, Question):
+            raise InputError(f"`questions` must hold `Question` values, as `read_questions` gives; got {own!r:.60}.")
     unknown = [name for name in baselines if name not in BASELINES]
     if unknown:
         raise ConfigError(f"Expected baselines out of {', '.join(BASELINES)}; got {', '.join(unknown)}.")
@@ -106,7 +109,7 @@ def evaluate(
     asked = [own for own in questions if _kept(own, separator.join(_texts(own)))]
     if not asked:
         raise InputError(
-            f"No answer of {len(questions)} questions stands in its documents as whole words: nothing to measure."
+            f"Nothing to measure: of {len(questions)} questions, none has an answer in its documents as whole words."
         )
     _, counter = compressor.load()  # before a clock runs
     others = {name: baseline(name, compressor.config) for name in baselines}

@@ -63,7 +63,7 @@ class TrainingRecords:
     """What the training files hold.
 
     Attributes:
-        questions: Questions whose answer stands in one of their documents, or that name one of them as gold.
+        questions: Questions with an answer in one of their documents, or with a document that is marked as gold.
         pairs: Texts with what was left of them.
         notes: Why other records were left out, one line each.
     """
@@ -118,8 +118,8 @@ def read_training(paths: Sequence[str | Path], *, skip_bad: bool = False) -> Tra
     pairs = tuple(own for own in every if own.verdict == OK)
     counts = {
         "malformed records skipped": found.skipped,
-        "questions left out, whose answer stands in no document": len(asked) - len(questions),
-        "annotations left out, whose verdict is not ok": len(every) - len(pairs),
+        "questions left out: no document has their answer": len(asked) - len(questions),
+        "annotations left out: their verdict is not ok": len(every) - len(pairs),
     }
     notes = tuple(f"{count:,} {what}" for what, count in counts.items() if count)
     if not questions and not pairs:
@@ -141,7 +141,7 @@ def _training_record(values: dict[str, Any]) -> Question | Pair:
 
 
 def is_gold(question: Question, document: Document) -> bool:
-    """Whether a document has what the question needs: as the record says, else whether an answer stands in it."""
+    """Whether a document has what the question needs: as the record says, else whether it contains an answer."""
     if document.is_gold is not None:
         return document.is_gold
     return bool(answer_spans(document.text, question.answers))

@@ -136,9 +136,14 @@ def test_impossible_settings(settings: dict[str, object], message: str) -> None:
         evaluate(compressor(), QUESTIONS, **settings)  # type: ignore[arg-type]
 
 
+def test_what_is_no_question_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`questions` must hold `Question` values.*got \{'question': 'Who\?'\}"):
+        evaluate(compressor(), [*QUESTIONS, {"question": "Who?"}])  # type: ignore[list-item]
+
+
 def test_nothing_to_measure() -> None:
     for questions in ([], QUESTIONS[5:]):
-        with pytest.raises(InputError, match=f"No answer of {len(questions)} questions stands in its documents"):
+        with pytest.raises(InputError, match=f"Nothing to measure: of {len(questions)} questions, none"):
             evaluate(compressor(), questions)
 
 

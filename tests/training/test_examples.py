@@ -55,7 +55,7 @@ def test_three_forms_are_read_in_any_mixture(tmp_path: Path) -> None:
     found = read_training([mixed, zipped])
     assert [own.question for own in found.questions] == ["When does the ferry leave?"]
     assert [own.compressed for own in found.pairs] == [PAIR["compressed"], ANNOTATION["compressed"], "東京"]
-    assert found.notes == ("1 annotations left out, whose verdict is not ok",)
+    assert found.notes == ("1 annotations left out: their verdict is not ok",)
 
 
 def test_what_cannot_be_learnt_is_counted(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_what_cannot_be_learnt_is_counted(tmp_path: Path) -> None:
     assert len(found) == 1
     assert found.notes == (
         "1 malformed records skipped",
-        "1 questions left out, whose answer stands in no document",
+        "1 questions left out: no document has their answer",
     )
 
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_learnt_is_counted(tmp_path: Path) -> None:
     ("records", "message"),
     [
         ([], r"Nothing to learn from in a\.jsonl: no records"),
-        ([{**QUESTION, "answers": ["nobody"]}], "1 questions left out, whose answer stands in no document"),
+        ([{**QUESTION, "answers": ["nobody"]}], "1 questions left out: no document has their answer"),
         ([{**ANNOTATION, "verdict": "refusal"}], "1 annotations left out"),
         ([{"text": "only"}], r"line 1: expected the fields `question`.*; the record has `text`"),
         ([{"compressed": "only"}], "line 1: the field `text` is missing"),
