@@ -257,6 +257,7 @@ def test_blocks_show_what_was_measured(results: Path) -> None:
     assert "| xquad_en | 0.5 | **50.0%**" in report.BLOCKS["rare_words"]()
 
 
+@pytest.mark.slow
 def test_plots_show_what_was_measured(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plots.main()
     assert capsys.readouterr().out == ""
