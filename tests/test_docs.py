@@ -52,3 +52,15 @@ def test_figures_match_the_result_files() -> None:
         [sys.executable, "cookbook/benchmarks/report.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_train_annotate_and_evaluate(tmp_path: Path) -> None:
+    section = README.split("## Train, annotate, evaluate")[1].split("\n## ")[0]
+    commands = "\n".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL))
+    moos = f'moos() {{ "{sys.executable}" -m moos_integrations.cli "$@"; }}\n'
+    done = subprocess.run(["bash", "-euc", moos + commands], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "report.json", "report.svg"}
+    assert (tmp_path / "run" / "model" / "config.json").exists()
+    assert "2 questions" in done.stdout

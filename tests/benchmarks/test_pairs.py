@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from moos_benchmarks import pairs
+from moos_benchmarks.data import Pair
 
 from moos_integrations import SegmentedText, WordScores
-from moos_integrations.evaluation import pairs
-from moos_integrations.evaluation.data import Pair
 
 
 def pair(text: str, tokens: str, mask: str | None) -> Pair:

@@ -7,16 +7,13 @@ settings and the chunk: a run that was cut short goes on where it stopped and pa
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
 import importlib
 import json
 import unicodedata
-import zlib
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,6 +26,7 @@ from moos_integrations.core.text import unit_spans, well_formed, word_spans
 from moos_integrations.core.tokens import TokenizerLike, token_counter
 from moos_integrations.core.types import Span
 from moos_integrations.errors import ConfigError, InputError, MissingExtraError, ModelError, MoosError
+from moos_integrations.records import read_records as read_lines
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -197,38 +195,17 @@ def read_records(
     Raises:
         InputError: If the file cannot be read, or, without `skip_bad`, a record has no text.
     """
-    records, problems = [], []
-    try:
-        with _open(Path(path)) as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    if line.strip():
-                        records.append(_record(line, number, text_field))
-                except ValueError as error:
-                    problem = f"{path}, line {number}: {error}"
-                    if not skip_bad:
-                        raise InputError(f"{problem} Mend it, or skip such records: `--skip-bad`.") from error
-                    problems.append(problem)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from error
-    return records, problems
+    found = read_lines(path, partial(_record, text_field=text_field), skip_bad=skip_bad)
+    named = [Record(own.id or str(line), own.text) for own, line in zip(found, found.lines, strict=True)]
+    return named, list(found.problems)
 
 
-def _open(path: Path) -> AbstractContextManager[Iterable[bytes]]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-
-
-def _record(line: bytes, number: int, text_field: str) -> Record:
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"expected a JSON object in UTF-8 ({error}).") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"expected a JSON object, got {type(values).__name__}.")
-    if not isinstance(values.get(text_field), str):
-        found = type(values[text_field]).__name__ if text_field in values else f"the fields {list(values)}"
-        raise ValueError(f"expected a string in the field {text_field!r}, got {found}.")
-    return Record(str(values.get("id", number)), values[text_field])
+def _record(values: Json, text_field: str) -> Record:
+    text = values.get(text_field)
+    if not isinstance(text, str):
+        found = type(text).__name__ if text_field in values else f"the fields {list(values)}"
+        raise ValueError(f"expected a string in the field {text_field!r}, got {found}")
+    return Record(str(values.get("id", "")), text)
 
 
 def read_annotations(path: str | Path) -> list[tuple[str, str]]:

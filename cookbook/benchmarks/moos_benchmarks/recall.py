@@ -23,21 +23,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from moos_integrations.core.compressor import ContextCompressor
-from moos_integrations.core.protection import protected_words
-from moos_integrations.core.result import CompressedDocument
-from moos_integrations.core.text import segment
-from moos_integrations.core.types import BoolArray, IntArray, Scorer, SegmentedText, WordScores
-from moos_integrations.evaluation.data import (
+from moos_benchmarks.data import (
     Passage,
-    Records,
     articles_held_out,
     data_file,
     passage_of,
     read_passages,
     read_squad,
 )
+from moos_integrations.core.compressor import ContextCompressor
+from moos_integrations.core.protection import protected_words
+from moos_integrations.core.result import CompressedDocument
+from moos_integrations.core.text import segment
+from moos_integrations.core.types import BoolArray, IntArray, Scorer, SegmentedText, WordScores
 from moos_integrations.evaluation.metrics import estimate, normalise, paired, ratio, survives
+from moos_integrations.records import Records
 
 if TYPE_CHECKING:
     from moos_integrations.core.hub import Classifier
@@ -79,7 +79,7 @@ def read_set(data: Path, name: str, limit: int | None = None, *, skip_bad: bool 
     records = read_squad(data_file(data, "squad_train"), skip_bad=skip_bad)
     titles = articles_held_out(record.title for record in records)
     held_out = [passage_of(record) for record in records if record.title in titles]
-    return Records(tuple(held_out[:limit]), records.skipped)
+    return Records(tuple(held_out[:limit]), records.problems)
 
 
 # --- methods ---------------------------------------------------------------------------------------------------------

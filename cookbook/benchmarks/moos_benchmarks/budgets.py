@@ -18,6 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from moos_benchmarks import ranking
+from moos_benchmarks.data import read_asked
+from moos_benchmarks.ranking import Pool, bm25_scores, embedded, random_scores
 from moos_integrations.core.config import DEFAULT_SEPARATOR, CompressorConfig, Redundancy, Target
 from moos_integrations.core.marginal_gain import log_odds, standardised, unit_relevance
 from moos_integrations.core.ordering import Order, WordValues, order
@@ -27,10 +30,8 @@ from moos_integrations.core.selection import select
 from moos_integrations.core.table import Table
 from moos_integrations.core.tokens import TokenCounter
 from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Scorer, SegmentedText, WordScores
-from moos_integrations.evaluation import ranking
-from moos_integrations.evaluation.data import Document, Question, Records, read_asked
 from moos_integrations.evaluation.metrics import estimate, normalise, paired, ratio, survives
-from moos_integrations.evaluation.ranking import Pool, bm25_scores, embedded, random_scores
+from moos_integrations.records import Document, Question, Records
 
 SETS = (
     "nq_20docs",

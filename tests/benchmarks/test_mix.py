@@ -11,14 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import save_tiny_model
-
-from moos_integrations import InputError
-from moos_integrations.core.text import segment
-from moos_integrations.evaluation.data import Document, Pair, Question, articles_held_out, hotpotqa_held_out
-from moos_integrations.training import negatives
-from moos_integrations.training.labels import LabelledText
-from moos_integrations.training.mix import (
+from moos_benchmarks import negatives
+from moos_benchmarks.data import Pair, articles_held_out, hotpotqa_held_out
+from moos_benchmarks.mix import (
     Asked,
     Example,
     Mix,
@@ -32,7 +27,13 @@ from moos_integrations.training.mix import (
     restyled,
     with_similarities,
 )
-from moos_integrations.training.negatives import sentence_similarities
+from moos_benchmarks.negatives import sentence_similarities
+from tiny import save_tiny_model
+
+from moos_integrations import InputError
+from moos_integrations.core.text import segment
+from moos_integrations.records import Document, Question
+from moos_integrations.training.labels import LabelledText
 
 TOPICS = ("ferries", "valves", "poems", "rivers", "engines", "bridges")
 
@@ -83,6 +84,7 @@ def retriever(tmp_path_factory: pytest.TempPathFactory) -> str:
 MIX = Mix(query_free_share=1.0, questions=40, negatives=1, hotpot_copies=2)
 
 
+@pytest.mark.slow
 def test_the_mix_has_all_its_parts_and_nothing_held_out(data: Path, retriever: str) -> None:
     groups, held_out, skipped = load(data, MIX, retriever, seed=0)
     examples = [example for group in groups for example in group]
@@ -105,6 +107,7 @@ def test_the_mix_has_all_its_parts_and_nothing_held_out(data: Path, retriever: s
         assert (example.relevance == 1.0) == bool(example.passage.targets.any())
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_mix_and_kept_negatives_change_nothing(
     data: Path, retriever: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +123,7 @@ def test_the_same_seed_gives_the_same_mix_and_kept_negatives_change_nothing(
     assert shown(1) != first
 
 
+@pytest.mark.slow
 def test_texts_without_a_question_may_be_read_several_times(data: Path, retriever: str) -> None:
     once, twice = (
         [
@@ -133,6 +137,7 @@ def test_texts_without_a_question_may_be_read_several_times(data: Path, retrieve
     assert words[1] == 2 * words[0]
 
 
+@pytest.mark.slow
 def test_the_sentence_encoder_is_asked_about_every_sentence(retriever: str) -> None:
     free = (Example(labelled("The fox.", "fox")),)
     asked = tuple(
@@ -148,6 +153,7 @@ def test_the_sentence_encoder_is_asked_about_every_sentence(retriever: str) -> N
     assert same[1] < same[0]
 
 
+@pytest.mark.slow
 def test_malformed_records_stop_the_run_or_are_counted(data: Path, retriever: str, tmp_path: Path) -> None:
     for path in data.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -178,8 +184,8 @@ def test_negatives_never_hold_the_answer() -> None:
 
 def test_hotpot_answers_count_only_inside_the_evidence() -> None:
     text = "Sun was made by Doe. Later Doe rested."
-    document = Document("", text, is_gold=True, evidence=((0, 20),))
-    record = Question("h", "Who made Sun?", ("Doe",), (document,))
+    document = Document(text, "", is_gold=True, evidence=((0, 20),))
+    record = Question("Who made Sun?", ("Doe",), (document,), "h")
     ((example,),) = hotpot_groups([record], random.Random(0), copies=1)
     target = dict(zip(range(99), example.passage.targets.tolist(), strict=False))
     words = segment(text).words()
@@ -187,8 +193,8 @@ def test_hotpot_answers_count_only_inside_the_evidence() -> None:
 
 
 def test_every_copy_has_the_supporting_documents_and_some_others() -> None:
-    documents = [Document("", f"Text {index} is here.", is_gold=index < 2) for index in range(9)]
-    record = Question("h", "Who?", ("Doe",), tuple(documents))
+    documents = [Document(f"Text {index} is here.", "", is_gold=index < 2) for index in range(9)]
+    record = Question("Who?", ("Doe",), tuple(documents), "h")
     groups = hotpot_groups([record], random.Random(0), copies=6)
     dealt = [frozenset(example.passage.text for example in group if not example.relevance) for group in groups]
     assert len(groups) == 6

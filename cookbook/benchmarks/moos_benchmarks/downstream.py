@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from moos_benchmarks.data import SquadPassage
+from moos_benchmarks.negatives import nearest_by_words
+from moos_benchmarks.ranking import Pool, model_sentence_scores, reduction_of, survivals
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import CompressorConfig
 from moos_integrations.core.encoder import TokenClassifierScorer
 from moos_integrations.core.hub import classifier_of
-from moos_integrations.evaluation.data import Document, Question, SquadPassage
 from moos_integrations.evaluation.metrics import normalise, survives
-from moos_integrations.evaluation.ranking import Pool, model_sentence_scores, reduction_of, survivals
-from moos_integrations.training.negatives import nearest_by_words
+from moos_integrations.records import Document, Question
 
 _PASSAGES, _QUESTIONS, _POOL = 120, 120, 10
 _RATE, _BUDGET = 0.5, 0.125
@@ -47,16 +48,16 @@ class DownstreamRecall:
         pools = []
         for (own, question), row in zip(asked, near.tolist(), strict=True):
             members = [own, *[index for index in row if index != own][: _POOL - 1]]
-            documents = tuple(Document("", passages[index].context, index == own) for index in members)
+            documents = tuple(Document(passages[index].context, "", index == own) for index in members)
             answers = tuple(answer.text for answer in question.answers)
-            pools.append(Pool.of(Question(question.id, question.question, answers, documents)))
+            pools.append(Pool.of(Question(question.question, answers, documents, question.id)))
         return pools
 
     def __call__(self, model: Any, tokenizer: Any) -> dict[str, float]:
         """Measure a model where it is; its mode is restored.
 
         Returns:
-            `recall_query_free`, `recall_query_aware` where the model reads questions, and their mean `recall`.
+            `recall_query_free`, `recall_query_aware` where the model reads questions, and their mean `score`.
         """
         was_training = model.training
         try:
@@ -74,7 +75,7 @@ class DownstreamRecall:
                 found["recall_query_aware"] = float(survivals(self._pools, scores, _BUDGET).mean())
         finally:
             model.train(was_training)
-        return {**found, "recall": float(np.mean(list(found.values())))}
+        return {**found, "score": float(np.mean(list(found.values())))}
 
     def _query_free(self, scorer: TokenClassifierScorer) -> float:
         compressor = ContextCompressor(scorer, CompressorConfig(tokenizer=_words))

@@ -19,8 +19,8 @@ from itertools import islice
 from typing import Any
 
 from moos_integrations.core.types import Span
-from moos_integrations.errors import ConfigError, InputError, MissingExtraError
-from moos_integrations.evaluation.data import Document, Question, Records
+from moos_integrations.errors import ConfigError, InputError
+from moos_integrations.records import Document, Question, Records
 
 Record = Mapping[str, Any]
 """A record as `datasets` gives it."""
@@ -56,14 +56,13 @@ def read_hub(
 
     Raises:
         ConfigError: If the name is not known, two configurations are given, or one is needed and none is.
-        InputError: If the data set cannot be read, or a record does not have its schema.
-        MissingExtraError: If `datasets` is not installed.
+        InputError: If `datasets` is not installed, the data set cannot be read, or a record does not have its schema.
     """
     repository, own, config = _chosen(name, config)
     try:
         datasets = importlib.import_module("datasets")  # optional; by name, so that type checking does not need it
     except ImportError as error:
-        raise MissingExtraError("datasets", extra="hub") from error
+        raise InputError("The hub's data sets need the package `datasets`: pip install datasets") from error
     try:
         records = datasets.load_dataset(repository, config, split=split or own.split, streaming=limit is not None)
         found = list(islice(records, limit))
@@ -142,10 +141,10 @@ def multi_hop(record: Record, index: int = 0) -> Question:
         for title, sentences in _rows(record["context"], "title", "sentences")
     )
     return Question(
-        _text(record, "id" if "id" in record else "_id"),
         _text(record, "question"),
         (_text(record, "answer"),),
         documents,
+        _text(record, "id" if "id" in record else "_id"),
         record.get("type") or "",
     )
 
@@ -163,10 +162,10 @@ def musique(record: Record, index: int = 0) -> Question:
     """
     answers = dict.fromkeys([_text(record, "answer"), *(record.get("answer_aliases") or ())])
     documents = tuple(
-        Document(_text(own, "title"), _text(own, "paragraph_text"), bool(own["is_supporting"]))
+        Document(_text(own, "paragraph_text"), _text(own, "title"), bool(own["is_supporting"]))
         for own in sorted(record["paragraphs"], key=lambda own: own["idx"])
     )
-    return Question(_text(record, "id"), _text(record, "question"), tuple(answers), documents)
+    return Question(_text(record, "question"), tuple(answers), documents, _text(record, "id"))
 
 
 def squad(record: Record, index: int = 0) -> Question:
@@ -188,8 +187,8 @@ def squad(record: Record, index: int = 0) -> Question:
         if not context.startswith(text, start):
             raise ValueError(f"no {text[:40]!r} at {start} of `context`")
         spans.append((start, start + len(text)))
-    document = Document(_text(record, "title"), context, is_gold=True, evidence=tuple(dict.fromkeys(spans)))
-    return Question(_text(record, "id"), _text(record, "question"), tuple(dict.fromkeys(texts)), (document,))
+    document = Document(context, _text(record, "title"), is_gold=True, evidence=tuple(dict.fromkeys(spans)))
+    return Question(_text(record, "question"), tuple(dict.fromkeys(texts)), (document,), _text(record, "id"))
 
 
 def longbench(record: Record, index: int = 0) -> Question:
@@ -202,9 +201,9 @@ def longbench(record: Record, index: int = 0) -> Question:
     Returns:
         One document: the schema does not say where the passages of a multi-document context begin.
     """
-    document = Document("", _text(record, "context"), is_gold=True)
+    document = Document(_text(record, "context"), "", is_gold=True)
     answers = tuple(map(str, record["answers"]))
-    return Question(_text(record, "_id"), _text(record, "input"), answers, (document,), record.get("dataset") or "")
+    return Question(_text(record, "input"), answers, (document,), _text(record, "_id"), record.get("dataset") or "")
 
 
 def gsm8k(record: Record, index: int = 0) -> Question:
@@ -225,7 +224,7 @@ def gsm8k(record: Record, index: int = 0) -> Question:
         raise ValueError("no #### in `answer`")
     # The thousands of a result are parted by commas in some records and not in others.
     answers = tuple(dict.fromkeys([result.strip(), result.strip().replace(",", "")]))
-    return Question(f"gsm8k-{index}", _text(record, "question"), answers, ())
+    return Question(_text(record, "question"), answers, (), f"gsm8k-{index}")
 
 
 def bbh(record: Record, index: int = 0) -> Question:
@@ -238,7 +237,7 @@ def bbh(record: Record, index: int = 0) -> Question:
     Returns:
         No documents.
     """
-    return Question(f"bbh-{index}", _text(record, "input"), (_text(record, "target"),), ())
+    return Question(_text(record, "input"), (_text(record, "target"),), (), f"bbh-{index}")
 
 
 def _text(record: Record, field: str) -> str:
@@ -268,7 +267,7 @@ def _of_sentences(title: str, sentences: Iterable[str], supporting: set[int]) ->
         text += sentence
         if index in supporting and sentence.strip():
             evidence.append((start, len(text.rstrip())))
-    return Document(title, text, is_gold=bool(supporting), evidence=tuple(evidence))
+    return Document(text, title, is_gold=bool(supporting), evidence=tuple(evidence))
 
 
 _LONGBENCH = HubSet(

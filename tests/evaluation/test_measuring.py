@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +12,9 @@ from tiny import HashScorer, UnitScorer
 from moos_integrations import ContextCompressor
 from moos_integrations.core.tokens import token_counter
 from moos_integrations.core.types import FloatArray
-from moos_integrations.evaluation.answers import Context, Kind, contexts, joined, measure, ours, plain, read_set
-from moos_integrations.evaluation.data import Document, Question
+from moos_integrations.evaluation.measuring import Context, Kind, contexts, joined, measure, ours
 from moos_integrations.evaluation.readers import Readers
+from moos_integrations.records import Document, Question
 
 COUNTER = token_counter("o200k_base")
 TEXTS = (
@@ -26,12 +24,7 @@ TEXTS = (
 
 
 def asked(name: str = "q", answer: str = "Ada Byron") -> Question:
-    return Question(name, "Who built the bridge?", (answer,), tuple(Document("", text, True) for text in TEXTS))
-
-
-def embed(texts: Sequence[str]) -> FloatArray:
-    vectors = np.array([[len(text), text.count("e") + 1, "bridge" in text] for text in texts], np.float64)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Question("Who built the bridge?", (answer,), tuple(Document(text, "", True) for text in TEXTS), name)
 
 
 def first_words(question: Question, ceilings: Sequence[int]) -> Mapping[int, Context]:
@@ -59,7 +52,7 @@ class Echo:
 
 
 def test_no_method_of_ours_is_above_its_ceiling() -> None:
-    methods = ours(ContextCompressor(UnitScorer())) | plain(embed, COUNTER)
+    methods = ours(ContextCompressor(UnitScorer()))
     for name, method in methods.items():
         for ceiling, kept in method(asked(), [3, 9, 20, 500]).items():
             assert COUNTER.count(kept.text) <= ceiling, name
@@ -75,12 +68,6 @@ def test_ours_is_the_compressor_with_and_without_the_question() -> None:
     untold = compressor.compress(texts, budget_tokens=15).text
     assert methods["moos"](asked(), [15])[15].text == told != untold
     assert methods["moos, no question"](asked(), [15])[15].text == untold
-
-
-def test_lead_is_the_beginning() -> None:
-    kept = plain(embed, COUNTER)["lead"](asked(), [8])[8].text
-    assert TEXTS[0].startswith(kept.rstrip())
-    assert kept
 
 
 def test_a_table_by_hand() -> None:
@@ -172,17 +159,3 @@ def test_worked_examples_are_judged_by_the_solution_alone(kind: Kind, asked_for:
     assert set(table["methods"]["first"]["0.5"]) == {"tokens", "log_likelihood", "median_seconds"}
     assert not reader.read
     assert all(prompt.endswith(f"Who built the bridge?\n{asked_for}") for prompt, _ in judge.read)
-
-
-def test_the_first_problems_speak_for_all_tasks(tmp_path: Path) -> None:
-    records = [
-        {"id": f"{task}{number}", "prompt": "Q: 1 + 1?\nA: 2", "question": "2 + 2?", "answer": "4", "task": task}
-        for task in ("a", "b", "c")
-        for number in range(2)
-    ]
-    records[0]["rationale"] = "Two and two."
-    (tmp_path / "bbh_cot.jsonl").write_text("".join(json.dumps(own) + "\n" for own in records), encoding="utf-8")
-    questions, skipped = read_set(tmp_path, "bbh_cot", 4)
-    assert ([own.id for own in questions], skipped) == (["a0", "b0", "c0", "a1"], 0)
-    assert questions[0].answers == ("Two and two. 4",)
-    assert joined(questions[1]) == "Q: 1 + 1?\nA: 2"

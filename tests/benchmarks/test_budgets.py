@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from moos_benchmarks import budgets
+from moos_benchmarks.budgets import Case, compare, measurable, mmr
 from tiny import UnitScorer
 
 from moos_integrations import CompressorConfig, ContextCompressor
 from moos_integrations.core.tokens import token_counter
-from moos_integrations.evaluation import budgets
-from moos_integrations.evaluation.budgets import Case, compare, measurable, mmr
-from moos_integrations.evaluation.data import Document, Question
+from moos_integrations.records import Document, Question
 
 TEXTS = (
     "The bridge was built by Ada Byron. It is long. Nobody knows how long it is today.",
@@ -23,8 +23,8 @@ COUNTER = token_counter("o200k_base")
 
 
 def question(texts: Sequence[str] = TEXTS, answer: str = "Ada Byron", source: str = "") -> Question:
-    documents = tuple(Document("title", text, is_gold=index == 0) for index, text in enumerate(texts))
-    return Question("q", "Who built the bridge?", (answer,), documents, source)
+    documents = tuple(Document(text, "title", is_gold=index == 0) for index, text in enumerate(texts))
+    return Question("Who built the bridge?", (answer,), documents, "q", source)
 
 
 def case(own: Question | None = None) -> Case:

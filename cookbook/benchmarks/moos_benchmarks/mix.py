@@ -16,58 +16,32 @@ from pathlib import Path
 import numpy as np
 import regex
 
-from moos_integrations.core.checks import check_share, check_whole_number
-from moos_integrations.core.text import unit_spans, word_spans
-from moos_integrations.core.types import FloatArray, IntArray, Span
-from moos_integrations.evaluation.data import (
-    Document,
+from moos_benchmarks.data import (
     Pair,
-    Question,
     SquadPassage,
     articles_held_out,
     data_file,
     hotpotqa_held_out,
     pairs_held_out,
     read_pairs,
-    read_questions,
     read_squad,
 )
+from moos_benchmarks.negatives import nearest_by_embedding, nearest_by_words, sentence_similarities
+from moos_integrations.core.checks import check_share, check_whole_number
+from moos_integrations.core.text import unit_spans, word_spans
+from moos_integrations.core.types import IntArray, Span
+from moos_integrations.records import Document, Question, read_questions
+from moos_integrations.training.examples import Example, Group, crop, restyled
 from moos_integrations.training.labels import (
     LabelledText,
-    content_words,
     labels_for_question,
     labels_from_questions,
     labels_from_token_mask,
 )
-from moos_integrations.training.negatives import nearest_by_embedding, nearest_by_words, sentence_similarities
 
 SETS = ("squad_train", "hotpotqa", "google_compression_cased", "google_compression_train_lc")
 _NEAREST = 20  # candidates per retriever; an answer may stand in most of them
 _DISTRACTORS = 4  # of a HotpotQA question that stand beside its supporting documents
-_CROP_WORDS = 90  # query-aware passages are cut to about this, as retrievers cut their chunks
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """What the model reads at once.
-
-    Attributes:
-        passage: The text with its targets.
-        question: The question, or None for query-free reading.
-        relevance: Whether the passage holds what the question asks for, as the target of the first piece; None
-            without a question.
-        similarities: What a sentence encoder says of the question and each unit of the passage; None if it was not
-            asked. Shape: `(units,)`.
-    """
-
-    passage: LabelledText
-    question: str | None = None
-    relevance: float | None = None
-    similarities: FloatArray | None = None
-
-
-Group = tuple[Example, ...]
-"""The passages of one question, ranked against one another; without a question an example is alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +162,7 @@ def _of_hotpot(record: Question, document: Document, question: str, rng: random.
     answers = _occurrences(document.text, record.answers) if document.evidence else []
     inside = [span for span in answers if any(a <= span[0] and span[1] <= b for a, b in document.evidence)]
     passage = labels_for_question(document.text, record.question, inside, document.evidence)
-    return Example(crop(passage, rng), question, float(document.is_gold))
+    return Example(crop(passage, rng), question, float(bool(document.is_gold)))
 
 
 def _occurrences(text: str, answers: Sequence[str]) -> list[Span]:
@@ -238,46 +212,6 @@ def join_passages(parts: Sequence[LabelledText], sizes: Sequence[int], rng: rand
         joined.append(LabelledText(" ".join(part.text for part in run), np.concatenate([part.targets for part in run])))
         position += len(run)
     return joined
-
-
-def crop(passage: LabelledText, rng: random.Random, words: int = _CROP_WORDS) -> LabelledText:
-    """A run of whole sentences of about `words` words that holds all words to preserve, if there are any.
-
-    One in four passages stays whole, so that all lengths are seen.
-    """
-    unit_starts, unit_ends = unit_spans(passage.text)
-    word_starts, _ = word_spans(passage.text)
-    if len(word_starts) <= words or len(unit_starts) < 2 or rng.random() < 0.25:
-        return passage
-    unit_of_word = np.searchsorted(unit_starts, word_starts, side="right") - 1
-    wanted = unit_of_word[passage.targets > 0]
-    first, last = (int(wanted.min()), int(wanted.max())) if len(wanted) else (rng.randrange(len(unit_starts)),) * 2
-    sizes = np.bincount(unit_of_word, minlength=len(unit_starts))
-    while sizes[first : last + 1].sum() < words and (first > 0 or last < len(unit_starts) - 1):
-        if last == len(unit_starts) - 1 or (first > 0 and rng.random() < 0.5):
-            first -= 1
-        else:
-            last += 1
-    inside = (unit_of_word >= first) & (unit_of_word <= last)
-    text = passage.text[unit_starts[first] : unit_ends[last]]
-    # Rarely a sentence ends inside a word ("U.S."): the cut would change the words, so the passage stays whole.
-    return LabelledText(text, passage.targets[inside]) if len(word_spans(text)[0]) == inside.sum() else passage
-
-
-def restyled(question: str, rng: random.Random) -> str:
-    """The question as users write it: half stay, a third lose question mark and capitals, some are keywords.
-
-    Of some only a part of the keywords is left: what answers a question of several steps matches a part of it alone.
-    """
-    draw = rng.random()
-    if draw < 0.5:
-        return question
-    if draw < 0.8:
-        return question.rstrip(" ?").lower()
-    words = content_words(question)
-    if draw >= 0.88:
-        words = [word for word in words if rng.random() < 0.6] or words
-    return " ".join(words) or question
 
 
 # --- the mix -------------------------------------------------------------------------------------------------------

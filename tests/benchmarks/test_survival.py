@@ -5,9 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from moos_integrations.core.protection import DETECTORS
-from moos_integrations.evaluation.survival import (
+from moos_benchmarks.survival import (
     KINDS,
     Validity,
     altered,
@@ -16,6 +14,8 @@ from moos_integrations.evaluation.survival import (
     survival,
     table_validity,
 )
+
+from moos_integrations.core.protection import DETECTORS
 
 TEXT = (
     "On 3 May Ada Lovelace did not pay $1,499.00 for ORD-99172, nor 499 for user_id 12; see https://a.org/x_1?p=2.\n"
