@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moos_integrations.core.compressor import ContextCompressor
     from moos_integrations.core.config import CompressorConfig
-    from moos_integrations.core.types import (
-        CompressedDocument,
-        CompressionResult,
-        Scorer,
-        SegmentedText,
-        WordScores,
-    )
+    from moos_integrations.core.result import Citation, CompressedDocument, CompressionResult
+    from moos_integrations.core.types import Scorer, SegmentedText, WordScores
     from moos_integrations.errors import (
         CompressionError,
         ConfigError,
@@ -34,9 +29,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "CompressedDocument": "core.types",
+    "Citation": "core.result",
+    "CompressedDocument": "core.result",
     "CompressionError": "errors",
-    "CompressionResult": "core.types",
+    "CompressionResult": "core.result",
     "CompressorConfig": "core.config",
     "ConfigError": "errors",
     "ContextCompressor": "core.compressor",
@@ -52,6 +48,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Citation",
     "CompressedDocument",
     "CompressionError",
     "CompressionResult",

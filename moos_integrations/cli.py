@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import Enum
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,21 +17,16 @@ try:
 except ImportError as error:
     raise MissingExtraError(str(error.name), extra="cli") from error
 
-from moos_integrations import ContextCompressor, __version__
-from moos_integrations.core.config import (
-    BUNDLED_MODEL,
-    DEFAULT_ALPHA,
-    DEFAULT_STATISTIC,
-    DEFAULT_TOKENIZER,
-)
+from moos_integrations import CompressorConfig, ContextCompressor, WordScores, __version__
+from moos_integrations.cli_options import with_setting_options
+from moos_integrations.core.config import BUNDLED_MODEL, DEFAULT_TOKENIZER, without_effect
 
 if TYPE_CHECKING:
-    from moos_integrations import CompressionResult
+    from moos_integrations import CompressionResult, SegmentedText
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -46,32 +42,12 @@ app = typer.Typer(
 )
 
 
-class Statistic(str, Enum):
-    """Choices of `--outlier-statistic`."""
-
-    class_diag = "class_diag"
-    class_dist = "class_dist"
-    global_diag = "global_diag"
-
-
 Files = Annotated[
     list[str] | None, typer.Argument(metavar="FILE...", help="Text files, each one document; `-` is standard input.")
 ]
 Query = Annotated[str | None, typer.Option(help="The question; query-aware models (as the bundled one) read it.")]
-Rate = Annotated[float | None, typer.Option(help="Share of tokens to keep over all files. Default: 0.5.")]
-Budget = Annotated[int | None, typer.Option(help="Ceiling in tokens over all files, joined.")]
-Threshold = Annotated[float | None, typer.Option(help="Keep words whose metric is at least this.")]
-Protect = Annotated[
-    list[str] | None,
-    typer.Option(help="Detector name (`numbers`, `negations`, `urls`, ...) or literal text; repeatable."),
-]
-Model = Annotated[str, typer.Option(help="Bundled name, folder in Hugging Face layout, or hub id.")]
 Tokenizer = Annotated[str, typer.Option(help="tiktoken encoding or model name of the target LLM.")]
-Alpha = Annotated[float, typer.Option(help="Weight of the preserve probability against the outlier score.")]
-OutlierStatistic = Annotated[Statistic, typer.Option(help="Which outlier score is used.")]
-Separator = Annotated[
-    str, typer.Option(help="What stands between the documents of the output; `\\n` and `\\t` are understood.")
-]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")]
 Device = Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `mps`, ...")]
 
 
@@ -83,29 +59,21 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command()
+@with_setting_options
 def compress(
+    settings: dict[str, Any],
     files: Files = None,
     query: Query = None,
-    rate: Rate = None,
-    budget_tokens: Budget = None,
-    threshold: Threshold = None,
-    protect: Protect = None,
-    model: Model = BUNDLED_MODEL,
-    tokenizer: Tokenizer = DEFAULT_TOKENIZER,
-    alpha: Alpha = DEFAULT_ALPHA,
-    outlier_statistic: OutlierStatistic = Statistic(DEFAULT_STATISTIC),
-    separator: Separator = r"\n\n",
-    device: Device = "auto",
     explain: Annotated[
         bool, typer.Option("--explain", help="Also show kept and dropped words, on standard error.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object instead of text: documents, spans, counts.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics and no warnings.")] = False,
 ) -> None:
     """Compress FILE... (or standard input) together and write the kept text to standard output."""
-    result, names = _run(locals())
+    result, names, config = _run(files, query, settings)
     if as_json:
         typer.echo(json.dumps(_as_dict(result, names, words=explain), ensure_ascii=False))
     else:
@@ -114,32 +82,24 @@ def compress(
     if explain and not as_json:
         errors.print(result.explain())
     if not quiet:
-        _statistics(errors, result, names)
+        _statistics(errors, result, names, config)
 
 
 @app.command()
+@with_setting_options
 def explain(
+    settings: dict[str, Any],
     files: Files = None,
     query: Query = None,
-    rate: Rate = None,
-    budget_tokens: Budget = None,
-    threshold: Threshold = None,
-    protect: Protect = None,
-    model: Model = BUNDLED_MODEL,
-    tokenizer: Tokenizer = DEFAULT_TOKENIZER,
-    alpha: Alpha = DEFAULT_ALPHA,
-    outlier_statistic: OutlierStatistic = Statistic(DEFAULT_STATISTIC),
-    separator: Separator = r"\n\n",
-    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Every word with its scores as one JSON object.")] = False,
 ) -> None:
     """Show FILE... (or standard input) in colour: kept green, protected yellow, dropped struck through."""
-    result, names = _run(locals())
+    result, names, config = _run(files, query, settings)
     if as_json:
         typer.echo(json.dumps(_as_dict(result, names, words=True), ensure_ascii=False))
         return
     Console().print(result.explain())
-    _statistics(Console(stderr=True), result, names)
+    _statistics(Console(stderr=True), result, names, config)
 
 
 @app.command()
@@ -168,7 +128,7 @@ def annotate(
     """
     from rich.progress import Progress
 
-    from moos_integrations.training import annotate as annotation
+    from moos_integrations.training import annotation
 
     sys.path.append(str(Path.cwd()))  # where a factory of one's own lies; scripts start without it
     try:
@@ -209,135 +169,143 @@ def annotate(
 
 @app.command()
 def train(
-    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="JSON file of training settings.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder with the JSONL data sets.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for checkpoints and the finished `model`.")] = None,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints and the finished `model`.")],
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="RECIPE", help="JSON file of training settings. Default: `{}`.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="JSON lines (`.gz` is unpacked), several forms mixed; repeatable."),
+    ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="Learn eight examples by heart: a check in seconds.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")] = False,
+    skip_bad: SkipBad = False,
 ) -> None:
-    """Train a token classifier as CONFIG says; an interrupted run goes on from its last checkpoint."""
-    try:
-        record = _train(config, data, output, tiny=tiny, skip_bad=skip_bad)
-    except (ConfigError, InputError) as error:
-        raise _stop(error, EXIT_USAGE) from error
-    except MoosError as error:
-        raise _stop(error, EXIT_FAILED) from error
-    shown = record.get("downstream") or {"accuracy": record.get("accuracy", 0.0)}
-    measured = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
-    typer.echo(f"{record['training_pieces']:,} pieces in {record['steps']:,} steps; {measured}", err=True)
-    typer.echo(str(output / "model") if output else "")
+    """Train a token classifier on FILE; an interrupted run goes on from its last checkpoint.
+
+    A line of FILE is `{"question": ..., "documents": [...], "answers": [...]}`, or
+    `{"original": ..., "compressed": ...}`, or what `moos annotate` wrote.
+    """
+    # Standard output is for the model's folder; the Trainer prints there.
+    with _exit_codes(), redirect_stdout(sys.stderr):
+        record = _train(recipe, data or [], output, tiny=tiny, skip_bad=skip_bad)
+    shown = {"accuracy": record["accuracy"]} if tiny else record["downstream"]
+    measured = "".join(f"; {name.replace('_', ' ')} {value:.3f}" for name, value in shown.items())
+    typer.echo(f"{record['training_pieces']:,} pieces in {record['steps']:,} steps{measured}", err=True)
+    typer.echo(str(output / "model"))
 
 
-def _train(config: Path | None, data: Path | None, output: Path | None, *, tiny: bool, skip_bad: bool) -> Any:
-    if output is None or (not tiny and (config is None or data is None)):
-        raise ConfigError("Expected CONFIG, `--data DIR` and `--output DIR`; or `--tiny` with `--output DIR`.")
+def _train(recipe: Path | None, data: list[Path], output: Path, *, tiny: bool, skip_bad: bool) -> Any:
+    if tiny == bool(data):
+        raise ConfigError("Expected `--data FILE` and `--output DIR`, or `--tiny` and `--output DIR`.")
     try:
         from moos_integrations.training import tiny as tiny_run
-        from moos_integrations.training import train as run
+        from moos_integrations.training import trainer
+    except MoosError:
+        raise
     except ImportError as error:
         raise MissingExtraError(str(error.name), extra="train") from error
-    if tiny or config is None or data is None:
+    if tiny:
         return tiny_run.train_tiny(output)
     try:
-        settings = config.read_text(encoding="utf-8")
+        settings = recipe.read_text(encoding="utf-8") if recipe else "{}"
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{config} cannot be read as a JSON file of training settings: {error}.") from error
+        raise ConfigError(f"{recipe} cannot be read as a JSON file of training settings: {error}.") from error
     log = Console(stderr=True)
-    return run.train(data, output, run.Recipe.from_json(settings), skip_bad=skip_bad, log=log.print)
+    return trainer.train(data, output, trainer.Recipe.from_json(settings), skip_bad=skip_bad, log=log.print)
 
 
 @app.command()
 def evaluate(
+    data: Annotated[list[Path], typer.Option(metavar="FILE", help="JSON lines (`.gz` is unpacked); repeatable.")],
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Bundled name, folder in Hugging Face layout, or hub id.")
-    ],
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder with the data sets, JSON lines.")],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for one JSON file per part.")],
-    parts: Annotated[
-        str,
-        typer.Option(
-            help="Some of `recall`, `sweep`, `ranking`, `pairs`, `budgets`, `gain_ablation`, `unit_size`, "
-            "`duplicates` and `answers`, with commas between."
-        ),
-    ] = "recall,sweep,ranking,pairs,budgets",
-    sets: Annotated[str | None, typer.Option(help="Only these data sets, with commas between.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many passages or questions per set.")] = None,
-    baseline_model: Annotated[
-        str | None, typer.Option(help="A second model, measured beside it as a plain classifier.")
+    ] = BUNDLED_MODEL,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="Share of tokens to keep; repeatable. Default: 0.5, 0.25 and 0.125.")
     ] = None,
-    reader: Annotated[
-        str | None, typer.Option(help="For `answers`: folder or hub id of a model that finds answers (span head).")
+    budget_tokens: Annotated[list[int] | None, typer.Option(help="Ceiling in tokens per question; repeatable.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for report.md, report.json and report.svg.")
     ] = None,
-    language_model: Annotated[
-        str | None, typer.Option(help="For `answers`: GGUF file, folder or hub id of a model that judges contexts.")
-    ] = None,
-    memory: Annotated[
-        Path | None, typer.Option(help="For `answers`: folder that keeps likelihoods, to go on after a crash.")
-    ] = None,
-    alpha: Annotated[float, typer.Option(help="Weight of the preserve probability in the method `moos`.")] = 0.95,
-    outlier_statistic: OutlierStatistic = Statistic(DEFAULT_STATISTIC),
-    seed: Annotated[int, typer.Option(help="Of the random baselines.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only this many questions.")] = None,
+    tokenizer: Tokenizer = DEFAULT_TOKENIZER,
     device: Device = "auto",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip and count malformed records.")] = False,
+    skip_bad: SkipBad = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Measure MODEL: answer recall, sentence ranking and budgets for questions, agreement with human compression.
+    """Measure how many answers MODEL keeps on your questions, beside BM25 and the beginning at equal tokens.
 
-    Run the same command again after a crash: sets that OUTPUT has, of the same weights and settings, are kept.
+    A line of FILE is `{"question": ..., "documents": [...], "answers": [...]}`; a document is a string or an object
+    with `text`. The default target is measured too.
     """
-    from moos_integrations.evaluation import run
+    from rich.progress import track
 
-    try:
-        options = run.Options(
-            data=data,
-            limit=limit,
-            alpha=alpha,
-            outlier_statistic=outlier_statistic.value,
-            seed=seed,
-            skip_bad=skip_bad,
+    with _exit_codes():
+        from moos_integrations.evaluation import comparison, report
+        from moos_integrations.records import read_questions
+
+        records = read_questions(data, limit=limit, skip_bad=skip_bad)
+        for problem in records.problems:
+            typer.echo(f"skipped: {problem}", err=True)
+        errors = Console(stderr=True)
+        found = comparison.evaluate(
+            ContextCompressor.from_pretrained(model, device=device, tokenizer=tokenizer),
+            records.items,
+            rates=comparison.RATES if rate is None and budget_tokens is None else rate or (),
+            budgets=budget_tokens or (),
+            model=model,
+            watch=lambda rows: track(rows, "measuring", console=errors, disable=quiet),
         )
-        files = run.evaluate(
-            model,
-            output,
-            options,
-            parts=parts.split(","),
-            sets=sets.split(",") if sets else None,
-            baseline_model=baseline_model,
-            reader=reader,
-            language_model=language_model,
-            memory=memory,
-            device=device,
-            progress=not quiet,
+        files = (
+            []
+            if output is None
+            else report.save(found, output, files=[path.name for path in data], skipped_records=records.skipped)
         )
-    except ConfigError as error:
-        raise _stop(error, EXIT_USAGE) from error
-    except MoosError as error:
-        raise _stop(error, EXIT_FAILED) from error
+    Console().print(report.table(found))
+    counts = {
+        "questions left out: no answer in their documents": found.left_out,
+        "malformed records skipped": records.skipped,
+    }
+    for what, count in counts.items():
+        if count:
+            typer.echo(f"{count} {what}", err=True)
     for file in files:
         typer.echo(file)
 
 
-def _run(options: dict[str, Any]) -> tuple[CompressionResult, list[str]]:
-    """Read, compress, and turn our errors into messages and exit codes."""
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn our errors into messages and exit codes."""
     try:
-        names, texts = _read(options["files"])
-        compressor = ContextCompressor.from_pretrained(
-            options["model"],
-            device=options["device"],
-            rate=options["rate"],
-            budget_tokens=options["budget_tokens"],
-            threshold=options["threshold"],
-            protect=tuple(options["protect"] or ()),
-            tokenizer=options["tokenizer"],
-            alpha=options["alpha"],
-            outlier_statistic=options["outlier_statistic"].value,
-            separator=options["separator"].replace("\\n", "\n").replace("\\t", "\t"),
-        )
-        return compressor.compress(texts, options["query"]), names
+        yield
     except (ConfigError, InputError) as error:
         raise _stop(error, EXIT_USAGE) from error
     except MoosError as error:
         raise _stop(error, EXIT_FAILED) from error
+
+
+def _run(
+    files: list[str] | None, query: str | None, settings: dict[str, Any]
+) -> tuple[CompressionResult, list[str], CompressorConfig]:
+    """Read, compress, and turn our errors into messages and exit codes."""
+    with _exit_codes():
+        config = CompressorConfig.from_settings(settings)
+        names, texts = _read(files)
+        return _compressor(config, texts).compress(texts, query), names, config
+
+
+def _compressor(config: CompressorConfig, texts: list[str]) -> ContextCompressor:
+    """The compressor; without its model, which takes seconds to load, if there is no word to score."""
+    if any(text.strip() for text in texts):
+        return ContextCompressor.from_pretrained(config=config)
+    return ContextCompressor(_NoWords(), config)
+
+
+class _NoWords:
+    """Scores documents without words."""
+
+    def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
+        return [WordScores.from_preserve([]) for _ in documents]
 
 
 def _stop(error: Exception, code: int) -> typer.Exit:
@@ -387,14 +355,14 @@ def _as_dict(result: CompressionResult, names: list[str], *, words: bool) -> dic
     return values
 
 
-def _statistics(console: Console, result: CompressionResult, names: list[str]) -> None:
+def _statistics(console: Console, result: CompressionResult, names: list[str], config: CompressorConfig) -> None:
     console.print(
         f"{result.original_tokens} -> {result.kept_tokens} tokens ({result.rate:.1%} kept), {len(names)} "
         f"document{'s' if len(names) != 1 else ''}, {1000 * result.seconds:.0f} ms",
         highlight=False,
         style="dim",
     )
-    for warning in result.warnings:
+    for warning in [*(message for _, message in without_effect(config)), *result.warnings]:
         console.print(f"warning: {warning}", style="yellow", highlight=False)
 
 

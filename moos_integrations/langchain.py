@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moos_integrations.errors import ConfigError, InputError, MissingExtraError
 
@@ -24,10 +24,20 @@ from langchain_core.documents import BaseDocumentCompressor, BaseDocumentTransfo
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented, try_neq_default
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, Field
+from typing_extensions import Unpack
 
-from moos_integrations.adapter import METADATA_KEY, CompressorFields, best_first, citations_of, document_metadata
-from moos_integrations.core.protection import pattern_to_json
-from moos_integrations.core.types import Citation, CompressedDocument, CompressionResult
+from moos_integrations.adapter import (
+    METADATA_KEY,
+    CompressorFields,
+    best_first,
+    citations_of,
+    document_metadata,
+    warnings_metadata,
+)
+from moos_integrations.core.checks import stages
+from moos_integrations.core.config import AllKeywords
+from moos_integrations.core.result import Citation, CompressedDocument, CompressionResult
+from moos_integrations.messages import Notice
 
 __all__ = ["COMPRESSION_EVENT", "METADATA_KEY", "MOOSCompressor", "cite"]
 
@@ -41,6 +51,15 @@ QUERY_KEYS = ("question", "query", "input")
 """Where the query is looked for in a dict."""
 
 _TARGETS = ("rate", "budget_tokens", "threshold")
+
+
+class MOOSCompressorKeywords(AllKeywords, total=False):
+    """The fields of `MOOSCompressor` as keywords, for type checkers."""
+
+    name: str | None
+    documents_key: str | None
+    query_key: str | None
+    keep_empty: bool
 
 
 class MOOSCompressor(
@@ -60,7 +79,7 @@ class MOOSCompressor(
     The target (`rate`, `budget_tokens` or `threshold`) holds for all documents of a call together, and each item of a
     batch has its own; a call or `bind` may override it: `MOOSCompressor().bind(budget_tokens=400)`.
 
-    What a reranker left as `relevance_score` in the metadata counts as `retriever_weight` says.
+    What a reranker left as `relevance_score` in the metadata counts as `gains.retriever_weight` says.
 
     The weights load on first use. `dumps` stores the settings that differ from the defaults. LangChain loads classes of
     other packages only when told to: `loads(text, allowed_objects=[MOOSCompressor],
@@ -97,6 +116,10 @@ class MOOSCompressor(
         description="Keep documents of which nothing is left, with empty text. A prompt that joins them puts "
         "separators around them, which the budget does not count.",
     )
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[MOOSCompressorKeywords]) -> None: ...  # noqa: D107
 
     # --- as a Runnable -----------------------------------------------------------------------------------------------
 
@@ -204,9 +227,8 @@ class MOOSCompressor(
         dumped = super().to_json()
         if dumped["type"] == "constructor":
             changed = {name: value for name, value in self if try_neq_default(value, name, self)}
-            if "protect" in changed:
-                changed["protect"] = [pattern_to_json(item) for item in self.protect]
-            dumped["kwargs"] = changed
+            plain = {"protect", *stages(type(self))} & set(changed)
+            dumped["kwargs"] = {**changed, **self.model_dump(include=plain, exclude_defaults=True)}
         return dumped
 
     # --- one call ----------------------------------------------------------------------------------------------------
@@ -269,10 +291,10 @@ class MOOSCompressor(
         return _candidates(self.query_key, self.documents_key, QUERY_KEYS)
 
     def _output(self, documents: Sequence[Document], result: CompressionResult) -> list[Document]:
-        if result.passed_through:  # unchanged is unchanged, empty documents and metadata included
-            return [document.model_copy(deep=True) for document in documents]
+        if result.passed_through:  # unchanged is unchanged, empty documents included
+            return [_passed_through(document, result.warnings) for document in documents]
         pairs = [(documents[index], result.documents[index]) for index in result.order]
-        return [_pruned(*pair) for pair in pairs if self.keep_empty or not pair[1].dropped]
+        return [_pruned(*pair, result.warnings) for pair in pairs if self.keep_empty or not pair[1].dropped]
 
 
 def cite(quote: str, documents: Sequence[Document], *, min_coverage: float = 0.5) -> list[Citation]:
@@ -346,10 +368,19 @@ def _scores(documents: Sequence[Document]) -> list[float | None]:
     return [float(score) if isinstance(score, Real) and not isinstance(score, bool) else None for score in told]
 
 
-def _pruned(source: Document, compressed: CompressedDocument) -> Document:
+def _pruned(source: Document, compressed: CompressedDocument, warnings: Sequence[Notice]) -> Document:
     """A copy with the new text; deep, so that neither metadata nor a subclass's fields are shared with the input."""
     document = source.model_copy(update={"page_content": compressed.text}, deep=True)
-    document.metadata[METADATA_KEY] = document_metadata(compressed)
+    document.metadata[METADATA_KEY] = document_metadata(compressed, warnings)
+    return document
+
+
+def _passed_through(source: Document, warnings: Sequence[Notice]) -> Document:
+    """A copy with the same text, whose entry says so; what an earlier pass wrote there stays."""
+    document = source.model_copy(deep=True)
+    earlier = document.metadata.get(METADATA_KEY)
+    entry = dict(earlier) if isinstance(earlier, Mapping) else {}
+    document.metadata[METADATA_KEY] = entry | warnings_metadata(warnings)
     return document
 
 

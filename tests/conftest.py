@@ -11,8 +11,10 @@ from tiny import HashScorer, save_tiny_causal_model, save_tiny_model, save_tiny_
 from moos_integrations import ContextCompressor
 
 # A first example may load a tokenizer; what counts is that the laws hold, not how fast each draw is.
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("default")
+settings.register_profile("fast", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=25)
+# For `pytest -m "slow or hypothesis" --hypothesis-profile=thorough`.
+settings.register_profile("thorough", parent=settings.get_profile("fast"), max_examples=200)
+settings.load_profile("fast")
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ def test_explain(tmp_path: Path) -> None:
         (["compress", "--outlier-statistic", "x"], EXIT_USAGE, "class_diag"),
         (["compress", "-", "-"], EXIT_USAGE, "can be read once"),
         (["compress", "no_such_file.txt"], EXIT_FAILED, "no_such_file.txt cannot be read"),
-        (["compress", "--model", "./no_such_model"], EXIT_FAILED, "could not be loaded"),
+        (["compress", "--model", "./no_such_model"], EXIT_USAGE, "there is no such folder"),
     ],
 )
 def test_exit_codes(arguments: list[str], code: int, message: str) -> None:

@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RELATIVE_LINK = re.compile(r"\]\((?!https?://|#)([^)]+)\)")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -22,8 +28,23 @@ def test_the_examples_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_files_that_the_readme_links_to_exist() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+    targets = RELATIVE_LINK.findall(README)
+    assert targets
+    for target in targets:
+        assert (ROOT / target.split("#")[0]).exists(), target
+
+
+def test_links_lead_to_the_repository_where_there_is_no_checkout() -> None:
+    """The README of a release, as the build makes it: PyPI knows no relative links."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    repository = project["project"]["urls"]["Repository"]
+    released = README
+    for rule in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        released = re.sub(rule["pattern"], rule["replacement"], released)
+    assert not RELATIVE_LINK.findall(released)
+    for target in RELATIVE_LINK.findall(README):
+        assert f"]({repository}/blob/main/{target})" in released or f"/main/{target})](" in released
+    assert all(url.startswith(repository) for url in project["project"]["urls"].values())
 
 
 def test_figures_match_the_result_files() -> None:
@@ -31,3 +52,15 @@ def test_figures_match_the_result_files() -> None:
         [sys.executable, "cookbook/benchmarks/report.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_train_annotate_and_evaluate(tmp_path: Path) -> None:
+    section = README.split("## Train, annotate, evaluate")[1].split("\n## ")[0]
+    commands = "\n".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL))
+    moos = f'moos() {{ "{sys.executable}" -m moos_integrations.cli "$@"; }}\n'
+    done = subprocess.run(["bash", "-euc", moos + commands], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.md", "report.json", "report.svg"}
+    assert (tmp_path / "run" / "model" / "config.json").exists()
+    assert "2 questions" in done.stdout

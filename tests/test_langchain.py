@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_classic.retrievers.contextual_compression import ContextualCompressionRetriever
 from langchain_classic.retrievers.document_compressors import DocumentCompressorPipeline
@@ -201,7 +201,7 @@ def test_keep_empty() -> None:
 
 
 async def test_no_documents_need_no_model() -> None:
-    compressor = MOOSCompressor(model="/nowhere")
+    compressor = MOOSCompressor(model="nobody/nothing")
     assert compressor.compress_documents([], "q") == []
     assert compressor.transform_documents(()) == []
     assert compressor.invoke([]) == []
@@ -221,7 +221,6 @@ def test_odd_documents(text: str, rate: float) -> None:
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=60) | st.sampled_from(["", "  ", "one two three four"]))
 
 
-@settings(max_examples=60)
 @given(texts=TEXTS, budget=st.integers(0, 30))
 def test_laws_of_a_budget(texts: list[str], budget: int) -> None:
     compressor = fake(budget_tokens=budget, tokenizer="o200k_base")
@@ -231,7 +230,7 @@ def test_laws_of_a_budget(texts: list[str], budget: int) -> None:
     order = [int(document.id or "") for document in kept]
     assert order == sorted(set(order))
     assert all(is_subsequence(document.page_content, texts[int(document.id or "")]) for document in kept)
-    counter = ContextCompressor(LongWords())._load()[1]
+    counter = ContextCompressor(LongWords()).counter
     assert counter.count("\n\n".join(contents(kept))) <= budget
 
 
@@ -263,7 +262,7 @@ def test_documents_come_in_the_order_asked_for() -> None:
 
 
 def test_scores_of_a_reranker_are_read_from_the_metadata() -> None:
-    compressor = fake(UnitScorer(), top_n=1, rate=1.0, retriever_weight=50.0)
+    compressor = fake(UnitScorer(), top_n=1, rate=1.0, gains={"retriever_weight": 50.0})
     for best in range(3):
         documents = scenes()
         for index, document in enumerate(documents):
@@ -353,7 +352,7 @@ async def test_bundled_model_in_a_real_retriever(store: InMemoryVectorStore) -> 
         source = sources[document.id]
         assert is_subsequence(document.page_content, source.page_content)
         assert document.metadata["n"] == source.metadata["n"]
-    counter = retriever.base_compressor.compressor._load()[1]  # type: ignore[attr-defined]
+    counter = retriever.base_compressor.compressor.counter  # type: ignore[attr-defined]
     full = counter.count("\n\n".join(contents(list(sources.values()))))
     assert 0 < counter.count("\n\n".join(contents(kept))) <= 0.5 * full
     assert await retriever.ainvoke(question) == kept
@@ -614,12 +613,12 @@ async def test_wrong_arguments_of_compress_documents() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"rat": 0.5}, "MOOSCompressor cannot be built: `rat`: Extra inputs are not permitted, got 0.5"),
+        ({"rat": 0.5}, "Unknown setting 'rat'; did you mean 'rate'? Known are "),
         ({"rate": 2}, "`rate` must be a number in [0, 1], got 2."),
         ({"rate": True}, "`rate` must be a number in [0, 1], got True."),
         ({"rate": 0.5, "budget_tokens": 3}, "Give exactly one of `rate`, `budget_tokens` and `threshold`"),
-        ({"documents_key": 3}, "`documents_key`: Input should be a valid string, got 3"),
-        ({"keep_empty": "perhaps"}, "`keep_empty`: Input should be a valid boolean"),
+        ({"documents_key": 3}, "`documents_key` must be a string, got 3"),
+        ({"keep_empty": "perhaps"}, "`keep_empty` must be True or False, got 'perhaps'"),
         ({"protect": "numbers"}, "`protect` must be a list of detector names"),
     ],
 )
@@ -631,7 +630,7 @@ def test_wrong_settings(fields: dict[str, Any], message: str) -> None:
 def test_wrong_assignments() -> None:
     compressor = MOOSCompressor(rate=0.5)
     for name, value in {"rat": 0.5, "rate": 7, "keep_empty": [], "documents_key": 1}.items():
-        with pytest.raises(ConfigError, match=f"`{name}`"):
+        with pytest.raises(ConfigError, match=f"[`']{name}[`']"):
             setattr(compressor, name, value)
     assert compressor == MOOSCompressor(rate=0.5)
 
@@ -647,18 +646,28 @@ async def test_model_failure_passes_documents_through() -> None:
     with pytest.warns(PassthroughWarning, match="out of memory") as caught:
         kept = compressor.compress_documents(documents, "q")
     assert len(caught) == 1
-    assert kept == documents
-    assert kept[0].metadata is not documents[0].metadata
+    assert [document.page_content for document in kept] == [document.page_content for document in documents]
+    for document, source in zip(kept, documents, strict=True):
+        assert document.metadata == {**source.metadata, "moos": {"warnings": ["passed through"]}}
     recorder = Recorder()
     with pytest.warns(PassthroughWarning):
-        assert await compressor.ainvoke(documents, {"callbacks": [recorder]}) == documents
+        assert await compressor.ainvoke(documents, {"callbacks": [recorder]}) == kept
     assert "out of memory" in recorder.events[0][1]["warnings"][0]
 
 
-def test_a_missing_model_passes_documents_through(tmp_path: Any) -> None:
+def test_warnings_are_in_the_metadata_by_kind() -> None:
+    compressor = fake(budget_tokens=2, protect=["numbers"])
+    kept = compressor.compress_documents([Document("In 1843, 1844, 1845 and 1846 it rained a lot.")], "q")
+    assert kept[0].metadata["moos"]["warnings"] == ["protected text dropped"]
+    assert "warnings" not in fake(rate=1.0).compress_documents([Document("It rained.")], "q")[0].metadata["moos"]
+
+
+def test_a_damaged_model_passes_documents_through(tmp_path: Any) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     compressor = MOOSCompressor(model=str(tmp_path), on_error="passthrough", tokenizer=words)
     with pytest.warns(PassthroughWarning, match="could not be loaded"):
-        assert compressor.compress_documents(some_documents(), "q") == some_documents()
+        kept = compressor.compress_documents(some_documents(), "q")
+    assert [document.page_content for document in kept] == [document.page_content for document in some_documents()]
 
 
 def test_missing_langchain_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -672,7 +681,8 @@ def test_missing_langchain_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 SETTINGS: dict[str, Any] = {
     "budget_tokens": 6,
-    "alpha": 0.8,
+    "scores": {"alpha": 0.8},
+    "gains": {"temperature": 0.5, "redundancy": "greedy"},
     "protect": ("numbers", re.compile("noon", re.IGNORECASE)),
     "separator": "",
     "tokenizer": "cl100k_base",

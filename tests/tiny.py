@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -21,6 +22,9 @@ from transformers import (
 
 from moos_integrations import SegmentedText, WordScores
 from moos_integrations.core.config import BUNDLED_MODELS
+from moos_integrations.core.prepared import PreparedText
+from moos_integrations.core.table import Table
+from moos_integrations.core.text import segment
 
 CORPUS = (
     "The quick brown fox jumps over the lazy dog. Numbers like 42 and 3.14 matter, names like Ada Lovelace too.",
@@ -53,7 +57,7 @@ class UnitScorer(HashScorer):
         return [
             replace(
                 scores,
-                relevance=0.05 + 0.9 * hash_share(f"{query}|{document.text}"),
+                passage_probability=0.05 + 0.9 * hash_share(f"{query}|{document.text}"),
                 unit_similarity=np.array([4 * hash_share(f"{query}|{unit}") for unit in _units(document)]),
                 unit_vectors=np.array(
                     [[hash_share(f"{axis}|{unit}") for axis in range(4)] for unit in _units(document)], np.float32
@@ -61,6 +65,26 @@ class UnitScorer(HashScorer):
             )
             for document, scores in zip(documents, super().score(documents, query), strict=True)
         ]
+
+
+class WordCounter:
+    """Counts words as tokens, so that every word costs one."""
+
+    name, locates = "words", True
+
+    def count(self, text: str) -> int:
+        return len(segment(text))
+
+    def starts(self, text: str) -> npt.NDArray[np.int64]:
+        return segment(text).word_starts
+
+
+def table_of(documents: Sequence[SegmentedText], scores: Sequence[WordScores] | None = None) -> Table:
+    """A request whose words cost a token each; without scores, all words are equal."""
+    equal = [WordScores.from_preserve(np.full(len(document), 0.5)) for document in documents]
+    return Table.of(
+        [PreparedText(document, WordCounter()) for document in documents], equal if scores is None else scores
+    )
 
 
 def _units(document: SegmentedText) -> list[str]:

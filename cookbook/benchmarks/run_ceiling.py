@@ -10,18 +10,19 @@ tokenizer itself.
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from common import read_passages, write_result
+from moos_benchmarks import command_line
 from tqdm import tqdm
 
 from moos_integrations import CompressorConfig, ContextCompressor, SegmentedText, WordScores
+from moos_integrations.core.config import GainSettings
 from moos_integrations.core.tokens import token_counter
 
 SETS = ("nq_20docs", "tatqa_tables", "code_functions", "loghub_logs")
@@ -60,7 +61,9 @@ class RandomScorer:
         if query is None:
             return scores
         vectors = rng.standard_normal((units, 8)).astype(np.float32)
-        return replace(scores, relevance=rng.random(), unit_similarity=rng.normal(0, 3, units), unit_vectors=vectors)
+        return replace(
+            scores, passage_probability=rng.random(), unit_similarity=rng.normal(0, 3, units), unit_vectors=vectors
+        )
 
 
 def documents_of(texts: Sequence[str], rng: random.Random) -> list[str]:
@@ -78,9 +81,11 @@ def config_of(rng: random.Random) -> tuple[str, CompressorConfig]:
     name = rng.choice(list(TOKENIZERS))
     return name, CompressorConfig(
         tokenizer=TOKENIZERS[name],
-        whole_from=rng.choice((0.0, 0.5, 1.0)),
-        temperature=rng.choice((0.2, 1.0, 4.0)),
-        redundancy=rng.choice(("greedy", "symmetric")),
+        gains=GainSettings(
+            whole_from=rng.choice((0.0, 0.5, 1.0)),
+            temperature=rng.choice((0.2, 1.0, 4.0)),
+            redundancy=rng.choice(("greedy", "symmetric")),
+        ),
         order=rng.choice(("source", "relevance", "ends")),
         top_n=rng.choice((None, None, 2)),
         separator=rng.choice(("\n\n", "\n---\n", " ", "")),
@@ -125,20 +130,19 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help=f"folder with {', '.join(SETS)}")
-    parser.add_argument("--draws", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    texts = [passage.text for name in SETS for passage in read_passages(options.data, name, 60)]
-    rng = random.Random(options.seed)
-    rows = [draw(texts, rng) for _ in tqdm(range(options.draws))]
+def main(
+    data: command_line.Data,
+    draws: Annotated[int, typer.Option(help="Requests.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+) -> None:
+    """Draw requests and hold them against their ceilings."""
+    texts = [passage.text for name in SETS for passage in read_passages(data, name, 60)]
+    rng = random.Random(seed)
+    rows = [draw(texts, rng) for _ in tqdm(range(draws))]
     by_tokenizer = {name: summary([row for row in rows if row["tokenizer"] == name]) for name in TOKENIZERS}
-    payload = {"seed": options.seed, **summary(rows), "tokenizers": by_tokenizer}
+    payload = {"seed": seed, **summary(rows), "tokenizers": by_tokenizer}
     print(write_result("ceiling", payload))
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

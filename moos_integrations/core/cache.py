@@ -13,13 +13,13 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from cachetools import LRUCache
 
 from moos_integrations.core.config import DEFAULT_CACHE_BYTES
 from moos_integrations.core.types import Scorer, SegmentedText, WordScores
@@ -27,8 +27,9 @@ from moos_integrations.errors import ConfigError
 
 DEFAULT_DIRECTORY_BYTES = 2**30
 _FILE = "scores.sqlite"
-_ARRAYS = tuple(field.name for field in fields(WordScores) if field.name != "relevance")
+_ARRAYS = tuple(field.name for field in fields(WordScores) if field.name != "passage_probability")
 _BUSY_SECONDS = 30.0
+_OBJECT_BYTES = 200  # of the objects around a text's arrays, about
 _T = TypeVar("_T")
 _KEYS_AT_ONCE = 500  # SQLite's bound on the variables of a statement is 999 in old builds
 
@@ -93,42 +94,37 @@ class MemoryStore:
 
     def __init__(self, max_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         """Keep at most `max_bytes` of scores."""
-        self._max_bytes, self._bytes = max_bytes, 0
-        self._entries: OrderedDict[str, tuple[WordScores, int]] = OrderedDict()
+        self._entries: LRUCache[str, WordScores] = LRUCache(max_bytes, getsizeof=_bytes_of)
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[str]) -> dict[str, WordScores]:
         """What is known of these keys."""
         with self._lock:
-            found = {key: self._entries[key][0] for key in keys if key in self._entries}
-            for key in found:
-                self._entries.move_to_end(key)
-            return found
+            return {key: self._entries[key] for key in keys if key in self._entries}
 
     def put(self, scores: dict[str, WordScores]) -> None:
         """Keep scores; they are marked read-only, as callers share them."""
         with self._lock:
-            for key, own in scores.items():
-                size = _freeze(own)
-                self._bytes += size - self._entries.pop(key, (own, 0))[1]
-                self._entries[key] = (own, size)
-            while self._bytes > self._max_bytes:
-                _, (_, size) = self._entries.popitem(last=False)
-                self._bytes -= size
+            for key, fresh in scores.items():
+                _freeze(fresh)
+                with contextlib.suppress(ValueError):  # larger than the whole store
+                    self._entries[key] = fresh
 
     def __len__(self) -> int:
         """Number of texts known."""
         return len(self._entries)
 
 
-def _freeze(scores: WordScores) -> int:
-    size = 200  # the objects themselves, about
+def _bytes_of(scores: WordScores) -> int:
+    arrays = [getattr(scores, name) for name in _ARRAYS]
+    return _OBJECT_BYTES + sum(int(array.nbytes) for array in arrays if array is not None)
+
+
+def _freeze(scores: WordScores) -> None:
     for name in _ARRAYS:
         array = getattr(scores, name)
         if array is not None:
             array.flags.writeable = False
-            size += array.nbytes
-    return size
 
 
 class DirectoryStore:
@@ -220,7 +216,7 @@ def _forget(database: sqlite3.Connection, excess: int) -> None:
 
 def _pack(scores: WordScores) -> bytes:
     stream = io.BytesIO()
-    for array in (np.array(scores.relevance), *(getattr(scores, name) for name in _ARRAYS)):
+    for array in (np.array(scores.passage_probability), *(getattr(scores, name) for name in _ARRAYS)):
         # An empty object array cannot be told from None otherwise: a lone NaN of no dimension stands for None.
         np.save(stream, np.array(np.nan) if array is None else array, allow_pickle=False)
     return stream.getvalue()
@@ -230,8 +226,8 @@ def _unpack(value: bytes) -> WordScores | None:
     """The scores, or None if the bytes are not ours."""
     stream = io.BytesIO(value)
     try:
-        relevance, *arrays = [np.load(stream, allow_pickle=False) for _ in range(1 + len(_ARRAYS))]
+        probability, *arrays = [np.load(stream, allow_pickle=False) for _ in range(1 + len(_ARRAYS))]
     except (ValueError, EOFError, OSError):
         return None
     known: dict[str, Any] = {name: array if array.ndim else None for name, array in zip(_ARRAYS, arrays, strict=True)}
-    return WordScores(relevance=float(relevance), **known)
+    return WordScores(passage_probability=float(probability), **known)

@@ -7,44 +7,26 @@ import numbers
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from moos_integrations.core.cache import DirectoryStore, MemoryStore, ScoreStore, cached
-from moos_integrations.core.config import BUNDLED_MODEL, CompressorConfig, Target
+from moos_integrations.core.config import CompressorConfig, SettingKeywords, Target
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
-from moos_integrations.core.lexical import term_match
-from moos_integrations.core.marginal_gain import (
-    UnitGains,
-    arranged,
-    by_word,
-    document_ranks,
-    marginal_gains,
-    per_document,
-    relative_odds,
-    standardised,
-    unit_relevance,
-    with_enclosing,
-    word_priority,
-)
+from moos_integrations.core.marginal_gain import standardised
+from moos_integrations.core.ordering import order
 from moos_integrations.core.output import Output, joined, whole
-from moos_integrations.core.prepared import PreparedText, TextCache
-from moos_integrations.core.protection import protected_words
+from moos_integrations.core.prepared import TextCache
+from moos_integrations.core.result import CompressedDocument, CompressionResult
 from moos_integrations.core.selection import select
+from moos_integrations.core.table import Table
 from moos_integrations.core.tokens import TokenCounter, token_counter
-from moos_integrations.core.types import (
-    CompressedDocument,
-    CompressionResult,
-    FloatArray,
-    IntArray,
-    Scorer,
-    SegmentedText,
-    Selection,
-    WordScores,
-)
+from moos_integrations.core.types import FloatArray, Scorer, SegmentedText, Selection, WordScores
 from moos_integrations.errors import (
     CompressionError,
     ConfigError,
@@ -52,6 +34,7 @@ from moos_integrations.errors import (
     MoosError,
     PassthroughWarning,
 )
+from moos_integrations.messages import Notice, warn_once
 
 _SHARE_OF_TEXTS = 0.25  # of `cache_bytes`; the rest is for scores
 
@@ -86,62 +69,29 @@ class ContextCompressor:
     @classmethod
     def from_pretrained(
         cls,
-        model: str = BUNDLED_MODEL,
+        model: str | None = None,
         *,
-        device: str = "auto",
-        dtype: str = "auto",
-        preserve_label: str | int | None = None,
-        embeddings: Any = None,
         lazy: bool = False,
         config: CompressorConfig | None = None,
-        **settings: Any,
+        **settings: Unpack[SettingKeywords],
     ) -> ContextCompressor:
         """Load a token classifier and build a compressor on it.
 
         Args:
-            model: "moos-minilm-en" (in the package), a folder in Hugging Face layout, or a hub id.
-            device: "auto" (cuda over mps over cpu) or a torch device.
-            dtype: "auto", "float32", "bfloat16" or "float16".
-            preserve_label: Name or index of the label that means keep, if it is not recognised by its name.
-            embeddings: A LangChain `Embeddings` or a LlamaIndex `BaseEmbedding` that tells how relevant units are to
-                the question, in place of the model. A new question over known texts then needs no forward pass.
+            model: "moos-minilm-en" (in the package, the default), a folder in Hugging Face layout, or a hub id.
             lazy: Load on first use instead of now.
-            config: The settings as one value, or
-            **settings: the fields of `CompressorConfig` as keywords.
+            config: The settings as one value. `model` replaces the one in it.
+            **settings: The settings as keywords, in place of `config`: the fields of `CompressorConfig`.
 
         Raises:
-            ConfigError: On an unusable or unknown setting.
+            ConfigError: On an unusable or unknown setting; with `lazy` too.
             ModelError: If the model cannot be loaded or used.
             TokenizerError: If the target LLM's tokenizer cannot be loaded.
         """
-        if config is not None and settings:
-            raise ConfigError(
-                f"Give the settings either as `config` or as keywords, not both; got {', '.join(settings)}."
-            )
-        config = config or CompressorConfig.from_settings(settings)
-        known = Embeddings(embeddings) if embeddings is not None else None
-
-        def load() -> Scorer:
-            from moos_integrations.core.encoder import TokenClassifierScorer
-            from moos_integrations.core.hub import load_classifier
-
-            scorer = TokenClassifierScorer(
-                load_classifier(model, device=device, dtype=dtype, preserve_label=preserve_label),
-                alpha=config.alpha,
-                outlier_statistic=config.outlier_statistic,
-                word_reduction=config.word_reduction,
-                max_batch_pieces=config.max_batch_pieces,
-            )
-            stores = _stores(config)
-            words = cached(scorer, scorer.fingerprint, stores)
-            if known is None:
-                return words
-            units = cached(UnitEmbedder(known), known.fingerprint, stores)
-            return EmbeddingScorer(words, units, known, config.similarity_scale)
-
-        compressor = cls(load, config)
+        config = _one_config(model, config, settings)
+        compressor = cls(partial(_load_scorer, config), config)
         if not lazy:
-            compressor._load()
+            compressor.load()
         return compressor
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ContextCompressor:
@@ -167,7 +117,7 @@ class ContextCompressor:
             query: The question, if there is one. A query-aware model (`"moos": {"query_aware": true}` in its
                 config.json) scores the words for it; any other model scores as without it.
             document_scores: What a retriever or reranker scored each document, higher is better, None where it did
-                not; used as `retriever_weight` says.
+                not; used as `gains.retriever_weight` says.
             rate: Overrides the configured target for this call; likewise
             budget_tokens: (a hard ceiling over the joined output) and
             threshold: (adaptive). See `Target`.
@@ -219,23 +169,25 @@ class ContextCompressor:
         target = Target.of(rate, budget_tokens, threshold)
         texts = [_checked_texts(request) for request in requests]
         checked = _checked_queries(queries, len(texts))
-        told = _checked_document_scores(document_scores, texts)
+        retrieved = _checked_document_scores(document_scores, texts)
         try:
-            scorer, counter = self._load()
+            scorer, counter = self.load()
             prepared = [[self._texts.prepare(text, counter) for text in request] for request in texts]
-            scores = _score(scorer, [[own.document for own in request] for request in prepared], checked)
-            rows = zip(prepared, scores, checked, told, strict=True)
-            return [self._finish(*row, target, counter, start) for row in rows]
+            scores = _score(scorer, [[text.document for text in request] for request in prepared], checked)
+            tables = map(partial(Table.of, protect=self.config.protect), prepared, scores)
+            rows = zip(tables, checked, retrieved, strict=True)
+            results = [self._finish(*row, target, counter, start) for row in rows]
         except (ConfigError, InputError):
             raise
         except Exception as error:
             if self.config.on_error == "passthrough":
-                message = f"Compression failed, the documents are returned unchanged: {type(error).__name__}: {error}"
-                warnings.warn(message, PassthroughWarning, stacklevel=3)
-                return [self._pass_through(request, message, start) for request in texts]
+                return self._pass_all_through(texts, error, start)
             if isinstance(error, MoosError):
                 raise
             raise CompressionError(f"Compression failed: {type(error).__name__}: {error}") from error
+        for notice in dict.fromkeys(notice for result in results for notice in result.warnings):
+            warn_once(notice)
+        return results
 
     async def acompress(
         self,
@@ -271,13 +223,22 @@ class ContextCompressor:
         """
         if not self.config.cache_bytes and not self.config.cache_dir:
             raise ConfigError("`precompute` has nowhere to keep scores: set `cache_bytes` or `cache_dir`.")
-        scorer, counter = self._load()
+        scorer, counter = self.load()
         prepared = [self._texts.prepare(text, counter) for text in _checked_texts(documents)]
-        _checked_scores(scorer, [own.document for own in prepared], None)
+        _checked_scores(scorer, [text.document for text in prepared], None)
 
     # --- stages ------------------------------------------------------------------------------------------------------
 
-    def _load(self) -> tuple[Scorer, TokenCounter]:
+    def load(self) -> tuple[Scorer, TokenCounter]:
+        """Load the weights and the tokenizer now, if they are not loaded yet, so that no request has to wait for it.
+
+        Returns:
+            The scorer and the token counter.
+
+        Raises:
+            ModelError: If the model cannot be loaded.
+            TokenizerError: If the target LLM's tokenizer cannot be loaded.
+        """
         with self._lock:
             if self._scorer is None:
                 self._scorer = self._make_scorer()  # type: ignore[operator]
@@ -285,92 +246,52 @@ class ContextCompressor:
                 self._counter = token_counter(self.config.tokenizer)
             return self._scorer, self._counter
 
+    @property
+    def scorer(self) -> Scorer:
+        """What scores the words; loaded if it is not yet."""
+        return self.load()[0]
+
+    @property
+    def counter(self) -> TokenCounter:
+        """What counts the target LLM's tokens; loaded if it is not yet."""
+        return self.load()[1]
+
     def _finish(
         self,
-        texts: list[PreparedText],
-        scores: list[WordScores],
+        table: Table,
         query: str | None,
         retrieved: FloatArray,
         target: Target | None,
         counter: TokenCounter,
         start: float,
     ) -> CompressionResult:
-        """Select, render and count; without a target, that of the settings."""
-        config, asked = self.config, any(score.tells_of_question for score in scores)
-        documents = [own.document for own in texts]
-        # Without gains, words are ranked without regard to their units, and documents stay in their own order.
-        by_gain = config.budgets == "gain" or (config.budgets == "auto" and asked)
-        arranging = config.order != "source" or config.top_n is not None
-        gains = self._gains(texts, scores, query, retrieved) if by_gain or arranging else None
-        ranks = document_ranks(gains, len(texts)) if arranging and gains is not None else list(range(len(texts)))
-        gains = gains if by_gain else None
-        output = Output(texts, counter, config.separator, arranged(ranks, config.order))
-        protected = [protected_words(document, config.protect) for document in documents]
-        priority, levels = (None, None) if gains is None else self._orders(texts, scores, output.costs, gains)
-        selection = select(
-            scores,
-            protected,
-            output.costs,
-            target or config.target(asked=asked),
-            output.original_tokens,
-            output.measure,
-            separator_tokens=counter.count(config.separator),
-            estimate_is_close=counter.locates,
-            priority=priority,
-            levels=levels,
-            eligible=None if config.top_n is None else [rank < config.top_n for rank in ranks],
-            whole_tokens=output.whole_tokens,
-        )
-        compressed, text = output.render(selection)
+        """Order, select, render and count; without a target, that of the settings."""
+        wanted = target or self.config.target(asked=table.reads_question)
+        ordered = order(table, self.config, query, retrieved)
+        output = Output(table, counter, self.config.separator, ordered.documents)
+        selection = select(table, ordered, wanted, output)
+        values = ordered.priority if wanted.threshold is None else ordered.level
+        documents, text = output.render(selection)
         return CompressionResult(
-            documents=compressed,
+            documents=documents,
             text=text,
             original_tokens=output.original_tokens,
             kept_tokens=output.whole_tokens if selection.whole else counter.count(text),
-            protected_tokens=_protected_tokens(output.costs, selection),
+            protected_tokens=_protected_tokens(table, values.lifted, selection),
             seconds=time.perf_counter() - start,
             warnings=selection.warnings,
             order=output.order,
-            _explanation=Explanation(documents, scores, selection, gains, config.temperature),
+            _explanation=Explanation(table, ordered, selection, values, self.config.gains.temperature),
         )
 
-    def _gains(
-        self, texts: list[PreparedText], scores: list[WordScores], query: str | None, retrieved: FloatArray
-    ) -> UnitGains:
-        """What each unit adds to the answer."""
-        config, documents = self.config, [own.document for own in texts]
-        match = per_document(documents, term_match(query or "", [own for text in texts for own in text.terms]))
-        relevance = [
-            unit_relevance(document, score) + config.lexical_weight * terms + config.retriever_weight * more
-            for document, score, terms, more in zip(documents, scores, match, retrieved, strict=True)
-        ]
-        return marginal_gains(
-            documents,
-            relevance,
-            [score.unit_vectors for score in scores],
-            weight=config.redundancy_weight,
-            redundancy=config.redundancy,
-            shingles=[own.shingles for own in texts],
-        )
+    def _pass_all_through(self, requests: list[list[str]], error: Exception, start: float) -> list[CompressionResult]:
+        text = f"Compression failed, the documents are returned unchanged: {type(error).__name__}: {error}"
+        notice = Notice("passed through", text)
+        warnings.warn(text, PassthroughWarning, stacklevel=4)
+        warn_once(notice)
+        return [self._pass_through(request, notice, start) for request in requests]
 
-    def _orders(
-        self, texts: list[PreparedText], scores: list[WordScores], costs: Sequence[IntArray], gains: UnitGains
-    ) -> tuple[list[FloatArray], list[FloatArray]]:
-        """What words are ordered by under a ceiling, and what a threshold is held against, where units have gains."""
-        documents, enclosing = [own.document for own in texts], [own.enclosing for own in texts]
-        priority = word_priority(
-            documents,
-            scores,
-            costs,
-            gains,
-            temperature=self.config.temperature,
-            whole_from=self.config.whole_from,
-            structured=[own.structured for own in texts],
-        )
-        levels = by_word(documents, relative_odds(gains))
-        return with_enclosing(documents, priority, enclosing), with_enclosing(documents, levels, enclosing)
-
-    def _pass_through(self, texts: list[str], message: str, start: float) -> CompressionResult:
+    def _pass_through(self, texts: list[str], notice: Notice, start: float) -> CompressionResult:
         def count(text: str) -> int:
             return self._counter.count(text) if self._counter else 0
 
@@ -381,7 +302,36 @@ class ContextCompressor:
         )
         tokens = count(text)
         order = tuple(range(len(texts)))
-        return CompressionResult(documents, text, tokens, tokens, 0, time.perf_counter() - start, (message,), order)
+        return CompressionResult(documents, text, tokens, tokens, 0, time.perf_counter() - start, (notice,), order)
+
+
+def _one_config(model: str | None, config: CompressorConfig | None, settings: Mapping[str, Any]) -> CompressorConfig:
+    """The settings, which come as a config or as keywords."""
+    if config is not None and settings:
+        raise ConfigError(f"Give the settings either as `config` or as keywords, not both; got {', '.join(settings)}.")
+    named = {} if model is None else {"model": model}
+    return CompressorConfig.from_settings({**settings, **named}) if config is None else config.model_copy(update=named)
+
+
+def _load_scorer(config: CompressorConfig) -> Scorer:
+    """The model of the settings, or the model and their embeddings, behind caches."""
+    from moos_integrations.core.encoder import TokenClassifierScorer
+    from moos_integrations.core.hub import load_classifier
+
+    scores, stores = config.scores, _stores(config)
+    scorer = TokenClassifierScorer(
+        load_classifier(config.model, device=config.device, dtype=config.dtype, preserve_label=scores.preserve_label),
+        alpha=scores.alpha,
+        outlier_statistic=scores.outlier_statistic,
+        word_reduction=scores.word_reduction,
+        max_batch_pieces=scores.max_batch_pieces,
+    )
+    words = cached(scorer, scorer.fingerprint, stores)
+    if config.embeddings is None:
+        return words
+    known = Embeddings(config.embeddings)
+    units = cached(UnitEmbedder(known), known.fingerprint, stores)
+    return EmbeddingScorer(words, units, known, config.gains.similarity_scale)
 
 
 def _stores(config: CompressorConfig) -> list[ScoreStore]:
@@ -390,11 +340,11 @@ def _stores(config: CompressorConfig) -> list[ScoreStore]:
     return [*stores, DirectoryStore(config.cache_dir)] if config.cache_dir else stores
 
 
-def _protected_tokens(costs: Sequence[IntArray], selection: Selection) -> int:
+def _protected_tokens(table: Table, value: FloatArray, selection: Selection) -> int:
+    """Tokens of protected words that their value alone would not have kept."""
     if selection.whole:
         return 0
-    columns = zip(selection.value, costs, selection.kept, selection.protected, strict=True)
-    return sum(int(cost[kept & shield & (value < selection.cutoff)].sum()) for value, cost, kept, shield in columns)
+    return int(table.cost[selection.kept & table.protected & (value < selection.cutoff)].sum())
 
 
 def _score(

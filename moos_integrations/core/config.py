@@ -1,17 +1,50 @@
-"""`CompressorConfig`: all settings in one checked, frozen value that goes to and from JSON."""
+"""Every setting once: its name, default, check and text. All doors are made from `Settings`.
+
+    Settings
+     |- CompressorConfig    frozen; goes to and from JSON; also behind `ContextCompressor.from_pretrained`
+     |- CompressorFields    the fields of the LangChain and LlamaIndex components (`moos_integrations.adapter`)
+
+The options of the command line and `docs/settings.md` are read from its fields too. Only the `TypedDict`s repeat the
+names, because type checkers cannot read them from the fields; a test compares both.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from moos_integrations.core.protection import Protect, check_protect, pattern_from_json, pattern_to_json
+import regex
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
+from typing_extensions import Self, TypedDict, Unpack
+
+from moos_integrations.core.checks import (
+    AboveZero,
+    CheckedModel,
+    Count,
+    FromZero,
+    FrozenModel,
+    PositiveCount,
+    Share,
+    Text,
+    check_cache_dir,
+    check_device,
+    check_model,
+    check_share,
+    check_whole_number,
+    settings_in,
+    shown,
+)
+from moos_integrations.core.embeddings import Embeddings
+from moos_integrations.core.protection import check_protect, pattern_from_json, pattern_to_json
+from moos_integrations.core.tokens import check_tokenizer
 from moos_integrations.errors import ConfigError
+from moos_integrations.messages import Notice, warn_once
 
 OutlierStatistic = Literal["class_diag", "class_dist", "global_diag"]
 WordReduction = Literal["mean", "first", "max"]
@@ -20,6 +53,9 @@ Redundancy = Literal["greedy", "symmetric"]
 Budgets = Literal["auto", "gain", "words"]
 Order = Literal["source", "relevance", "ends"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+Rule: TypeAlias = "tuple[tuple[str, ...], Callable[[Settings], bool], str]"
+"""Names of settings, whether they have no effect, and why."""
+ProtectItem: TypeAlias = "str | re.Pattern[str] | regex.Pattern[str]"
 
 BUNDLED_MODEL = "moos-minilm-en"
 BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -32,62 +68,7 @@ DEFAULT_ALPHA = 1.0
 DEFAULT_STATISTIC: OutlierStatistic = "class_diag"
 
 
-# --- checks, shared by all settings ----------------------------------------------------------------------------------
-
-
-def settings_in(text: str, what: str = "settings") -> dict[str, Any]:
-    """The JSON object in a text.
-
-    Raises:
-        ConfigError: If it is none.
-    """
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"Expected a JSON object of {what}: {error}.") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"Expected a JSON object of {what}, got {type(values).__name__}.")
-    return values
-
-
-def refuse_unknown(settings: Mapping[str, Any], kind: type, what: str = "setting") -> None:
-    """Check that all names are fields of a dataclass.
-
-    Raises:
-        ConfigError: Naming the unknown ones and the known ones.
-    """
-    known = [f.name for f in dataclasses.fields(kind)]
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise ConfigError(f"Unknown {what} {', '.join(map(repr, unknown))}; known are {', '.join(known)}.")
-
-
-def check_share(name: str, value: Any) -> None:
-    """Raise a `ConfigError` unless the value is a number in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or not 0 <= value <= 1:
-        raise ConfigError(f"`{name}` must be a number in [0, 1], got {value!r}.")
-
-
-def check_number(name: str, value: Any, *, above: float | None = None) -> None:
-    """Raise a `ConfigError` unless the value is a finite number from 0 on, or above a bound."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or (value < 0 if above is None else value <= above):
-        bound = "from 0 on" if above is None else f"above {above:g}"
-        raise ConfigError(f"`{name}` must be a finite number {bound}, got {value!r}.")
-
-
-def check_whole_number(name: str, value: Any, minimum: int) -> None:
-    """Raise a `ConfigError` unless the value is a whole number that is large enough."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ConfigError(f"`{name}` must be a whole number from {minimum} on, got {value!r}.")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"`{name}` must be one of {', '.join(map(repr, choices))}; got {value!r}.")
-
-
-# --- settings ---------------------------------------------------------------------------------------------------------
+# --- targets ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +78,9 @@ class Target:
     Attributes:
         rate: Share of the target LLM's tokens to keep over all documents together, in [0, 1]. A ceiling.
         budget_tokens: Ceiling in the target LLM's tokens for all documents together, joined by the separator.
-        threshold: In [0, 1], adaptive: no ceiling. With a question, keep the units that are at least this share as
-            likely to be needed as the best one (odds against odds), so that easy questions use few tokens. Without
-            one, keep the words whose metric is at least this.
+        threshold: In [0, 1], adaptive: no ceiling. With a question, a sentence is kept if its odds of being needed are
+            at least this fraction of the best sentence's odds, so that easy questions use few tokens. Without a
+            question, a word is kept if its metric is at least this.
     """
 
     rate: float | None = None
@@ -112,10 +93,10 @@ class Target:
         Raises:
             ConfigError: Unless exactly one target is given and lies in its range.
         """
-        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        given = {name: value for name, value in asdict(self).items() if value is not None}
         if len(given) != 1:
-            shown = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "none"
-            raise ConfigError(f"Give exactly one of `rate`, `budget_tokens` and `threshold`; got {shown}.")
+            listed = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "none"
+            raise ConfigError(f"Give exactly one of `rate`, `budget_tokens` and `threshold`; got {listed}.")
         for name in ("rate", "threshold"):
             if name in given:
                 check_share(name, given[name])
@@ -137,115 +118,330 @@ class Target:
 
 
 DEFAULT_ASKED = Target(threshold=1e-4)
-"""What is kept where a question is read and no target is set: about the smallest part that held 99 % of the answers of
-the development sets together (`cookbook/benchmarks/results/calibration.json`)."""
+"""Target with a question, if none is set: about the smallest part that held 99 % of the answers of the development
+sets together (`cookbook/benchmarks/results/calibration.json`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompressorConfig:
-    """Settings of a `ContextCompressor`, checked when built.
+# --- settings ---------------------------------------------------------------------------------------------------------
 
-    How the budget is shared out (`lexical_weight` to `whole_from`) was chosen on development sets, where
-    `cookbook/benchmarks/results/gain_ablation.json` changes one setting at a time: near the defaults little changes.
 
-    Attributes:
-        rate: See `Target`. If no target is set, `rate` is 0.5 without a question; with one that is read, see
-            `DEFAULT_ASKED`.
-        budget_tokens: See `Target`.
-        threshold: See `Target`.
-        alpha: Weight of the preserve probability in `m_k = alpha * p_k + (1 - alpha) * s_k^norm`, in [0, 1]. 1 is the
-            plain classifier, and the default: in `cookbook/benchmarks/results/alpha_sweep.json` no other weight keeps
-            clearly more answers, in or out of domain, and each keeps fewer rare words.
-        outlier_statistic: Which outlier score `s_k` is used where `alpha` is below 1; see `core.outliers`. In the same
-            file no statistic is clearly ahead of the others.
-        word_reduction: How a word's score follows from its pieces'.
-        budgets: "gain" shares the budget out among units (sentences, lines) by marginal information gain (COMI);
-            "words" puts all words of all documents into one ranking; "auto" does the first with a question that is
-            read, the second without.
-        similarity_scale: Weight, in log-odds, of the cosine between question and unit where `embeddings` are given; the
-            model brings its own.
-        lexical_weight: Weight, in log-odds, of the match of a unit's terms with the question's (BM25, the best unit 1):
-            names, codes and numbers that the model does not know.
-        retriever_weight: Weight, in log-odds per standard deviation within a call, of the scores that the retriever
-            gave the documents, where it gave any.
-        redundancy: "greedy" or "symmetric"; see `core.marginal_gain`.
-        redundancy_weight: Weight of redundancy against relevance, in log-odds.
-        temperature: How evenly units share, in log-odds; towards 0 the best units get all.
-        whole_from: Share of a unit's tokens from which it is kept whole, in [0, 1]. Lines of code, rows of tables, list
-            items and log lines are kept whole or not at all, and only with the lines that they stand under by their
-            indentation (`def`, `if`, the item above a nested list).
-        top_n: Keep something of at most so many documents, those with the most relevant units; None for all.
-        order: How the kept documents follow one another: "source" as they came, "relevance" the best first, "ends" the
-            best first and last and the worst in the middle, where language models look least.
-        protect: What is never dropped while it fits the target: names of detectors ("numbers", "negations", "urls",
-            ...), compiled regular expressions, or literal strings.
-        tokenizer: The target LLM's tokenizer: tiktoken encoding or model name, Hugging Face tokenizer, or callable.
-        separator: What the prompt puts between documents; its tokens count.
-        on_error: "raise", or "passthrough": if the model fails, return the documents unchanged with one warning.
-        max_batch_pieces: Upper bound on word pieces, padding included, in one forward pass; bounds the memory.
-        cache_bytes: Memory for texts and scores that are known already, so that the same text under the same question,
-            or without one, is not read again; 0 keeps none.
-        cache_dir: Directory that keeps scores across processes as well; None keeps none.
-    """
+def _as_dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"Expected a dict with names of settings as keys, got {shown(value)}.")
+    return dict(value)
 
-    rate: float | None = None
-    budget_tokens: int | None = None
-    threshold: float | None = None
-    alpha: float = DEFAULT_ALPHA
-    outlier_statistic: OutlierStatistic = DEFAULT_STATISTIC
-    word_reduction: WordReduction = "mean"
-    budgets: Budgets = "auto"
-    similarity_scale: float = 10.0
-    lexical_weight: float = 2.0
-    retriever_weight: float = 0.5
-    redundancy: Redundancy = "symmetric"
-    redundancy_weight: float = 2.0
-    temperature: float = 0.7
-    whole_from: float = 0.7
-    top_n: int | None = None
-    order: Order = "source"
-    protect: Protect = ()
-    tokenizer: Any = DEFAULT_TOKENIZER
-    separator: str = DEFAULT_SEPARATOR
-    on_error: OnError = "raise"
-    max_batch_pieces: int = 4096
-    cache_bytes: int = DEFAULT_CACHE_BYTES
-    cache_dir: str | None = None
 
-    def __post_init__(self) -> None:
-        """Check every value.
+def _dict_or_value(value: Any) -> Any:
+    return _as_dict(value) if isinstance(value, Mapping) else value
 
-        Raises:
-            ConfigError: Naming the setting, what was expected and what came.
-        """
+
+def _checked_protect(items: Any) -> tuple[ProtectItem, ...]:
+    if isinstance(items, (list, tuple)):  # patterns as `pattern_to_json` stored them
+        try:
+            items = [pattern_from_json(item) for item in items]
+        except (re.error, regex.error, KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"`protect` holds a stored pattern that cannot be read: {error!r}.") from error
+    return check_protect(items)
+
+
+def _checked_embeddings(model: Any) -> Any:
+    if model is not None:
+        Embeddings(model)
+    return model
+
+
+class ScoreSettings(FrozenModel):
+    """How words are scored (MOOSComp)."""
+
+    stage: ClassVar[str] = "scores"
+
+    alpha: Share = Field(
+        default=DEFAULT_ALPHA,
+        description="Weight of the model's probability against the outlier score: `m = alpha * p + (1 - alpha) * s`. "
+        "1 uses the probability alone. No other weight kept clearly more answers (`alpha_sweep.json`).",
+    )
+    outlier_statistic: OutlierStatistic = Field(
+        default=DEFAULT_STATISTIC, description="Which outlier score is used where `alpha` is below 1."
+    )
+    word_reduction: WordReduction = Field(
+        default="mean", description="How the score of a word is made from the scores of its pieces."
+    )
+    max_batch_pieces: PositiveCount = Field(
+        default=4096,
+        description="Most word pieces in one forward pass, padding included. Less needs less memory and more time.",
+    )
+    preserve_label: Annotated[str | Count | None, Field(union_mode="left_to_right")] = Field(
+        default=None, description="Name or index of the model's label that means keep, if its name does not show it."
+    )
+
+
+class GainSettings(FrozenModel):
+    """How sentences share the budget (COMI). Near the defaults little changes (`gain_ablation.json`)."""
+
+    stage: ClassVar[str] = "gains"
+
+    budgets: Budgets = Field(
+        default="auto",
+        description="'gain': sentences share the budget by marginal information gain. 'words': all words are in one "
+        "ranking. 'auto': 'gain' with a question that the model reads, else 'words'.",
+    )
+    lexical_weight: FromZero = Field(
+        default=2.0,
+        description="Weight, in log-odds, of the terms that a sentence shares with the question (BM25, best is 1). "
+        "It finds names, codes and numbers that the model does not know.",
+    )
+    retriever_weight: FromZero = Field(
+        default=0.5,
+        description="Weight of the retriever's or reranker's document scores, in log-odds per standard deviation. "
+        "Higher scores must be better.",
+    )
+    similarity_scale: FromZero = Field(
+        default=10.0,
+        description="Weight, in log-odds, of the cosine between question and sentence. Only with `embeddings`; the "
+        "model has a scale in its files.",
+    )
+    redundancy: Redundancy = Field(
+        default="symmetric",
+        description="'symmetric': each sentence is compared with all others, as COMI does. 'greedy': only with better "
+        "ones, so that the better of two alike is not punished.",
+    )
+    redundancy_weight: FromZero = Field(
+        default=2.0, description="Weight, in log-odds, of redundancy against relevance."
+    )
+    temperature: AboveZero = Field(
+        default=0.7,
+        description="How evenly sentences share a budget, in log-odds. Towards 0 the best sentences get all of it.",
+    )
+    whole_from: Share = Field(
+        default=0.7,
+        description="Fraction of its tokens from which a sentence is kept whole. Lines of code, table rows, list "
+        "items and log lines are always kept whole or dropped whole.",
+    )
+
+
+class Settings(CheckedModel):
+    """All settings of a compressor, as fields; see `CompressorConfig`."""
+
+    more_rules: ClassVar[tuple[Rule, ...]] = ()
+    """What else has no effect, by the way a component uses the compressor."""
+
+    model: Annotated[Text, AfterValidator(lambda model: check_model(model, BUNDLED_MODELS))] = Field(
+        default=BUNDLED_MODEL, description="Bundled name, folder in Hugging Face layout, or hub id."
+    )
+    rate: Share | None = Field(
+        default=None,
+        description="Share of the tokens to keep, over all documents together. If no target is set, it is "
+        f"{DEFAULT_RATE} without a question.",
+    )
+    budget_tokens: Count | None = Field(
+        default=None, description="Most tokens of the target LLM, over all documents joined by `separator`."
+    )
+    threshold: Share | None = Field(
+        default=None,
+        description="Adaptive. With a question, keep a sentence if its odds of being needed are at least this fraction "
+        "of the best sentence's odds. Without one, keep a word if its metric is at least this. If no target is set, it "
+        f"is {DEFAULT_ASKED.threshold:g} with a question that the model reads.",
+    )
+    protect: Annotated[Sequence[Any], BeforeValidator(_checked_protect)] = Field(
+        default=(),
+        description="What is not dropped while it fits the target: names of detectors (`numbers`, `negations`, "
+        "`urls`, ...) or literal strings; in Python also compiled regular expressions.",
+    )
+    tokenizer: Annotated[Any, BeforeValidator(check_tokenizer)] = Field(
+        default=DEFAULT_TOKENIZER,
+        description="The target LLM's tokenizer: name of a tiktoken encoding or model; in Python also a Hugging Face "
+        "tokenizer or a callable that counts tokens.",
+    )
+    separator: Text = Field(
+        default=DEFAULT_SEPARATOR, description="What the prompt puts between documents; its tokens count."
+    )
+    top_n: PositiveCount | None = Field(
+        default=None, description="Keep text from at most this many documents, the most relevant ones."
+    )
+    order: Order = Field(
+        default="source",
+        description="Order of the kept documents: 'source' as they came, 'relevance' best first, 'ends' best first and "
+        "last and worst in the middle.",
+    )
+    on_error: OnError = Field(
+        default="raise",
+        description="If the model fails: 'raise', or 'passthrough' to return the documents unchanged with a warning.",
+    )
+    cache_bytes: Count = Field(
+        default=DEFAULT_CACHE_BYTES, description="Memory in bytes for texts and their scores; 0 keeps none."
+    )
+    cache_dir: Annotated[str | None, BeforeValidator(lambda path: None if path is None else check_cache_dir(path))] = (
+        Field(default=None, description="Directory that keeps scores across processes; None keeps none.")
+    )
+    device: Annotated[Text, AfterValidator(check_device)] = Field(
+        default="auto", description="'auto' (cuda, else mps, else cpu) or a torch device such as 'cuda:0'."
+    )
+    dtype: DType = Field(
+        default="auto", description="Number type of the model; 'auto' is bfloat16 where the hardware computes in it."
+    )
+    embeddings: Annotated[Any, BeforeValidator(_checked_embeddings)] = Field(
+        default=None,
+        description="LangChain `Embeddings` or LlamaIndex `BaseEmbedding` that measure relevance in place of the "
+        "model. A new question over known texts then needs no forward pass.",
+    )
+    scores: Annotated[ScoreSettings, BeforeValidator(_dict_or_value)] = Field(
+        default=ScoreSettings(), description="Advanced: how words are scored."
+    )
+    gains: Annotated[GainSettings, BeforeValidator(_dict_or_value)] = Field(
+        default=GainSettings(), description="Advanced: how sentences share the budget."
+    )
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
         Target.of(self.rate, self.budget_tokens, self.threshold)
-        check_share("alpha", self.alpha)
-        _check_choice("outlier_statistic", self.outlier_statistic, get_args(OutlierStatistic))
-        _check_choice("word_reduction", self.word_reduction, get_args(WordReduction))
-        _check_choice("budgets", self.budgets, get_args(Budgets))
-        _check_choice("redundancy", self.redundancy, get_args(Redundancy))
-        check_number("redundancy_weight", self.redundancy_weight)
-        check_number("similarity_scale", self.similarity_scale)
-        check_number("lexical_weight", self.lexical_weight)
-        check_number("retriever_weight", self.retriever_weight)
-        check_number("temperature", self.temperature, above=0.0)
-        check_share("whole_from", self.whole_from)
-        if self.top_n is not None:
-            check_whole_number("top_n", self.top_n, 1)
-        _check_choice("order", self.order, get_args(Order))
-        _check_choice("on_error", self.on_error, get_args(OnError))
-        object.__setattr__(self, "protect", check_protect(self.protect))
-        if not isinstance(self.separator, str):
-            raise ConfigError(f"`separator` must be a string, got {type(self.separator).__name__}.")
-        if not (isinstance(self.tokenizer, str) or callable(self.tokenizer) or hasattr(self.tokenizer, "encode")):
-            raise ConfigError(
-                "`tokenizer` must be a tiktoken encoding or model name, a Hugging Face tokenizer or a callable, "
-                f"got {type(self.tokenizer).__name__}."
-            )
-        check_whole_number("max_batch_pieces", self.max_batch_pieces, 1)
-        check_whole_number("cache_bytes", self.cache_bytes, 0)
-        if self.cache_dir is not None and not isinstance(self.cache_dir, str):
-            raise ConfigError(f"`cache_dir` must be a path as a string, or None, got {type(self.cache_dir).__name__}.")
+        return self
+
+    @field_serializer("protect")
+    def _protect_to_json(self, protect: Sequence[Any]) -> list[Any]:
+        return [pattern_to_json(item) for item in protect]
+
+    def warn_of_settings_without_effect(self) -> None:
+        """Log each setting that differs from its default and changes nothing beside the others."""
+        for name, message in without_effect(self):
+            warn_once(Notice(f"no effect: {name}", message))
+
+
+# --- settings that change nothing -------------------------------------------------------------------------------------
+
+_SHARING = ("gains.temperature", "gains.whole_from")
+_OF_QUESTIONS = ("gains.lexical_weight", "gains.similarity_scale")
+_RELEVANCE = (*_OF_QUESTIONS, "gains.retriever_weight", "gains.redundancy", "gains.redundancy_weight")
+_RULES: tuple[Rule, ...] = (
+    (
+        ("scores.outlier_statistic",),
+        lambda settings: settings.scores.alpha == 1,
+        "`scores.alpha` is 1, which gives outlier scores no weight. Set it below 1 to use them.",
+    ),
+    (
+        _SHARING,
+        lambda settings: settings.threshold is not None,
+        "a `threshold` shares out no budget. Use `rate` or `budget_tokens`, here or in the call.",
+    ),
+    (
+        ("gains.similarity_scale",),
+        lambda settings: settings.embeddings is None,
+        "there are no `embeddings`; the model has a scale in its files.",
+    ),
+    (
+        _SHARING,
+        lambda settings: settings.gains.budgets == "words",
+        "`gains.budgets` is 'words', which ranks words without their sentences. Use 'gain' or 'auto'.",
+    ),
+    (
+        _RELEVANCE,
+        lambda settings: settings.gains.budgets == "words" and settings.order == "source" and settings.top_n is None,
+        "`gains.budgets` is 'words', and neither `order` nor `top_n` needs relevance. Use 'gain' or 'auto'.",
+    ),
+)
+
+
+def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Name of each setting that was changed and has no effect beside the others, and a sentence that says why."""
+    seen = set()
+    for names, applies, reason in (*_RULES, *settings.more_rules):
+        for name in names if applies(settings) else ():
+            stage, _, field = name.rpartition(".")
+            model: Any = getattr(settings, stage) if stage else settings
+            value = getattr(model, field)
+            if name not in seen and value != type(model).model_fields[field].default:
+                seen.add(name)
+                yield name, f"`{name}={value!r}` has no effect: {reason}"
+
+
+WITHOUT_QUESTION: tuple[Rule, ...] = (
+    (
+        (*_SHARING, "gains.redundancy", "gains.redundancy_weight"),
+        lambda settings: settings.gains.budgets == "auto",
+        "there is no question at ingestion, where `gains.budgets='auto'` ranks words. Use 'gain'.",
+    ),
+    (
+        (*_OF_QUESTIONS, "gains.retriever_weight"),
+        lambda settings: True,
+        "at ingestion there is neither a question nor a retriever.",
+    ),
+    (("order", "top_n"), lambda settings: True, "at ingestion each node is compressed alone."),
+)
+"""Rules for a component that compresses one text at a time, without a question."""
+
+
+# --- keywords for type checkers ---------------------------------------------------------------------------------------
+
+
+class ScoreKeywords(TypedDict, total=False):
+    """The fields of `ScoreSettings` as a dict."""
+
+    alpha: float
+    outlier_statistic: OutlierStatistic
+    word_reduction: WordReduction
+    max_batch_pieces: int
+    preserve_label: str | int | None
+
+
+class GainKeywords(TypedDict, total=False):
+    """The fields of `GainSettings` as a dict."""
+
+    budgets: Budgets
+    lexical_weight: float
+    retriever_weight: float
+    similarity_scale: float
+    redundancy: Redundancy
+    redundancy_weight: float
+    temperature: float
+    whole_from: float
+
+
+class SettingKeywords(TypedDict, total=False):
+    """The fields of `Settings` as keywords, without `model`, which is also a positional argument."""
+
+    rate: float | None
+    budget_tokens: int | None
+    threshold: float | None
+    protect: Sequence[ProtectItem]
+    tokenizer: Any
+    separator: str
+    top_n: int | None
+    order: Order
+    on_error: OnError
+    cache_bytes: int
+    cache_dir: str | os.PathLike[str] | None
+    device: str
+    dtype: DType
+    embeddings: Any
+    scores: ScoreSettings | ScoreKeywords
+    gains: GainSettings | GainKeywords
+
+
+class AllKeywords(SettingKeywords, total=False):
+    """The fields of `Settings` as keywords."""
+
+    model: str
+
+
+# --- the config -------------------------------------------------------------------------------------------------------
+
+
+class CompressorConfig(Settings, FrozenModel):
+    """Settings of a `ContextCompressor`, checked when built; frozen, and equal if all settings are equal."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[AllKeywords]) -> None: ...  # noqa: D107
+
+    else:
+
+        def __init__(self, **settings: Any) -> None:
+            """Check the settings, and log those that have no effect.
+
+            Raises:
+                ConfigError: Naming each setting that is unknown or cannot be used: what was expected, what came.
+            """
+            super().__init__(**settings)
+            self.warn_of_settings_without_effect()
 
     def target(self, *, asked: bool) -> Target:
         """The target in force.
@@ -260,16 +456,19 @@ class CompressorConfig:
         """The settings as a JSON object.
 
         Raises:
-            ConfigError: If `tokenizer` is an object, which JSON cannot hold.
+            ConfigError: If `tokenizer` or `embeddings` is an object, which JSON cannot hold.
         """
         if not isinstance(self.tokenizer, str):
             raise ConfigError(
                 "A config is saved only with a `tokenizer` given by name; got "
                 f"{type(self.tokenizer).__name__}. Save it without, and pass the object again when loading."
             )
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        values["protect"] = [pattern_to_json(item) for item in self.protect]
-        return json.dumps(values, ensure_ascii=False, indent=1)
+        if self.embeddings is not None:
+            raise ConfigError(
+                f"A config is saved only without `embeddings`; got {type(self.embeddings).__name__}. Save it without, "
+                "and pass the object again when loading."
+            )
+        return json.dumps(self.model_dump(), ensure_ascii=False, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> CompressorConfig:
@@ -278,13 +477,24 @@ class CompressorConfig:
         Raises:
             ConfigError: If the text is no JSON object, or names an unknown setting.
         """
-        values = settings_in(text)
-        if isinstance(values.get("protect"), list):
-            values["protect"] = tuple(pattern_from_json(item) for item in values["protect"])
-        return cls.from_settings(values)
+        return cls.from_settings(settings_in(text))
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> CompressorConfig:
-        """A config from keyword settings, unknown names refused with the list of known ones."""
-        refuse_unknown(settings, cls)
-        return cls(**settings)
+        """A config from a dict of settings.
+
+        Raises:
+            ConfigError: If a setting is unknown or cannot be used.
+        """
+        return cls(**_as_dict(settings))
+
+
+def attributes_text(kind: type[CheckedModel]) -> str:
+    """The fields of a model as the "Attributes" of its docstring."""
+    fill = textwrap.TextWrapper(112, initial_indent="    ", subsequent_indent=" " * 8).fill
+    texts = [fill(f"{name}: {field.description}") for name, field in kind.model_fields.items()]
+    return "\n".join(["Attributes:", *texts])
+
+
+for _kind in (ScoreSettings, GainSettings, CompressorConfig):
+    _kind.__doc__ = f"{_kind.__doc__}\n\n{attributes_text(_kind)}"

@@ -11,7 +11,7 @@ import torch
 
 from moos_integrations.core.hub import Classifier
 from moos_integrations.core.outliers import normalise, outlier_scores
-from moos_integrations.core.relevance import OUTSIDE, QUESTION, question_similarity, unit_means
+from moos_integrations.core.pooling import OUTSIDE, QUESTION, question_similarity, unit_means
 from moos_integrations.core.types import FloatArray, IntArray, SegmentedText, WordScores
 from moos_integrations.core.windows import Frame, Pieces, Window, question_pieces, reduce_to_words, tokenize, windows_of
 
@@ -30,7 +30,7 @@ class _Read:
     Attributes:
         preserve: Shape: `(pieces,)`.
         outlier: Normalised. Shape: `(pieces,)`.
-        relevance: Preserve probability of the first special token; NaN without a question.
+        passage_probability: Preserve probability of the first special token; NaN without a question.
         units: The units of the window's pieces: the first and the one behind the last.
         similarity: Scaled cosine of these units to the question; NaN where the model tells none. Shape: `(units,)`.
         vectors: Mean last-layer state of each unit's pieces. Shape: `(units, width)`.
@@ -39,7 +39,7 @@ class _Read:
 
     preserve: FloatArray
     outlier: FloatArray
-    relevance: float
+    passage_probability: float
     units: tuple[int, int]
     similarity: FloatArray
     vectors: npt.NDArray[np.float32]
@@ -53,7 +53,7 @@ class _Collected:
         self.document, self.pieces = document, pieces
         self.unit_of_piece = np.maximum(np.searchsorted(document.unit_starts, pieces.starts, side="right") - 1, 0)
         self.preserve, self.outlier = np.zeros(len(pieces.ids)), np.zeros(len(pieces.ids))
-        self.relevance = np.nan
+        self.passage_probability = np.nan
         units = len(document.unit_starts)
         self._similarity = np.full(units, np.nan)
         self._sums, self._sizes = np.zeros((units, width), np.float32), np.zeros(units, np.int64)
@@ -63,7 +63,7 @@ class _Collected:
         own = slice(window.own_start - window.start, window.own_end - window.start)
         self.preserve[window.own_start : window.own_end] = read.preserve[own]
         self.outlier[window.own_start : window.own_end] = read.outlier[own]
-        self.relevance = float(np.fmax(self.relevance, read.relevance))  # NaN gives way
+        self.passage_probability = float(np.fmax(self.passage_probability, read.passage_probability))  # NaN gives way
         part = slice(*read.units)
         # A unit longer than a window is as similar as its best part.
         self._similarity[part] = np.fmax(self._similarity[part], read.similarity)
@@ -118,7 +118,7 @@ class TokenClassifierScorer:
             query: The question; None, white space, or text without pieces for none.
 
         Returns:
-            One `WordScores` per document. With a query that was read, its `relevance` is the preserve probability of
+            One `WordScores` per document. With a query that was read, its `passage_probability` is that of
             the special token that opens the input (`[CLS]`), the largest over the document's windows; NaN for a
             document without pieces, and for models whose input has no such token. Its `unit_similarity` is there if
             the model has a `similarity_scale`, 0 for a unit without pieces. Its `unit_vectors` are the mean last-layer
@@ -157,7 +157,9 @@ class TokenClassifierScorer:
             s = reduce_to_words(found.document, found.pieces, found.outlier, self._reduction)
             scores = replace(scores, outlier=s, metric=self._alpha * p + (1 - self._alpha) * s)
         near = found.unit_similarity if similar else None
-        return replace(scores, relevance=found.relevance, unit_similarity=near, unit_vectors=found.unit_vectors)
+        return replace(
+            scores, passage_probability=found.passage_probability, unit_similarity=near, unit_vectors=found.unit_vectors
+        )
 
     def _padded_length(self, window: Window, frame: Frame) -> int:
         length = len(window) + len(frame)
@@ -202,7 +204,7 @@ class TokenClassifierScorer:
                 _Read(
                     preserve=preserve[index, row],
                     outlier=normalise(outlier[index, row]),
-                    relevance=float(preserve[index, 0]) if frame.tells_relevance else np.nan,
+                    passage_probability=float(preserve[index, 0]) if frame.reads_passage else np.nan,
                     units=ranges[index],
                     similarity=similarity[index, own],
                     vectors=vectors[index, own],

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from moos_integrations.core.marginal_gain import UnitGains
-from moos_integrations.core.text import enclosing_units
-from moos_integrations.core.types import SegmentedText, Selection, WordScores
+from moos_integrations.core.ordering import Order, Quantity, WordValues
+from moos_integrations.core.selection import OVERSIZED_TOKENS
+from moos_integrations.core.table import Table
+from moos_integrations.core.types import Selection
 from moos_integrations.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.text import Text
 
-Reason = Literal["metric", "protected", "whole input fits", "below the cut"]
+Reason = Literal[
+    "whole input fits",
+    "protected",
+    "metric",
+    "share of the budget",
+    "odds",
+    "a kept line needs it",
+    "below the cut",
+    "does not fit",
+    "repetition",
+    "beyond `top_n`",
+    "too long",
+]
 # Longest text shown in colour; data for longer texts are in `words`.
 _MAX_SHOWN = 200_000
 _MAX_UNITS = 500
 _UNIT_COLUMNS = ("document", "unit", "relevance", "redundancy", "with", "gain", "share", "kept words")
+_KEPT_BY: Mapping[Quantity, Reason] = {"metric": "metric", "priority": "share of the budget", "odds": "odds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +53,21 @@ class WordExplanation:
         outlier_score: `s_k^norm` in [0, 1]; None where it was not computed (`alpha = 1`).
         metric: `m_k`.
         kept: Whether it is in the output.
-        reason: "metric" or "protected" or "whole input fits" for kept words, "below the cut" for dropped ones.
-        relevance: How likely its document answers the query, in [0, 1]; None where nothing tells.
+        reason: Of a kept word:
+            "whole input fits": nothing had to go;
+            "protected": `protect` names it, and its value alone would not have kept it;
+            "metric": its metric reaches the cut (words ranked without regard to their units);
+            "share of the budget": its unit got enough of the budget for it, by marginal information gain;
+            "odds": its unit's odds, as a share of the best unit's, reach the threshold;
+            "a kept line needs it": it opens the block of a kept line.
+            Of a dropped word:
+            "below the cut": its value does not reach the cut;
+            "does not fit": its value reaches the cut, but the ceiling was reached by others of the same value;
+            "repetition": the text of its unit is in a better unit of another document;
+            "beyond `top_n`": its document is not among the best `top_n`;
+            "too long": it costs so many tokens that it ranks behind all others.
+        passage_probability: How likely its document answers the query, in [0, 1]; None if unknown.
+        value: What was compared with `Explanation.cutoff`; `Explanation.quantity` says what the number is.
     """
 
     document: int
@@ -52,7 +79,8 @@ class WordExplanation:
     metric: float
     kept: bool
     reason: Reason
-    relevance: float | None = None
+    passage_probability: float | None = None
+    value: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +124,28 @@ class Explanation:
     """The words of all documents with their scores; iterate over it, or show it in a notebook or a rich terminal."""
 
     def __init__(
-        self,
-        documents: Sequence[SegmentedText],
-        scores: Sequence[WordScores],
-        selection: Selection,
-        gains: UnitGains | None = None,
-        temperature: float = 1.0,
+        self, table: Table, order: Order, selection: Selection, values: WordValues, temperature: float
     ) -> None:
-        """Keep references; words and units are made on demand."""
-        self._documents, self._scores, self._selection = documents, scores, selection
-        self._gains, self._temperature = gains, temperature
+        """Keep references; words and units are made on demand.
+
+        Args:
+            table: The request.
+            order: Of its words.
+            selection: What was kept.
+            values: Which of the order's values decided.
+            temperature: At which units shared the budget.
+        """
+        self._table, self._order, self._selection = table, order, selection
+        self._values, self._temperature = values, temperature
 
     def __iter__(self) -> Iterator[WordExplanation]:
         """Every word of every document, in source order."""
-        for index in range(len(self._documents)):
+        for index in range(self._table.documents):
             yield from self._of_document(index)
 
     def __len__(self) -> int:
         """Number of words."""
-        return sum(map(len, self._documents))
+        return self._table.words
 
     @property
     def words(self) -> list[WordExplanation]:
@@ -124,42 +155,59 @@ class Explanation:
     @property
     def units(self) -> list[UnitExplanation]:
         """Every unit of every document, in source order; none where words were ranked without their units."""
-        gains = self._gains
+        gains, table, kept = self._order.gains, self._table, self._selection.kept
         if gains is None:
             return []
-        found: list[UnitExplanation] = []
-        shares = gains.shares(self._temperature)
-        for index, (document, kept) in enumerate(zip(self._documents, self._selection.kept, strict=True)):
-            count = len(document.unit_starts)
-            words = np.bincount(document.unit_of_word, minlength=count).tolist()
-            kept_words = np.bincount(document.unit_of_word[kept], minlength=count).tolist()
-            over, first = enclosing_units(document).tolist(), len(found)
-            spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
-            for unit, (start, end) in enumerate(spans):
-                place = first + unit
-                against = int(gains.against[place])
-                found.append(
-                    UnitExplanation(
-                        document=index,
-                        start=start,
-                        end=end,
-                        text=document.text[start:end],
-                        relevance=float(gains.relevance[place]),
-                        redundancy=float(gains.redundancy[place]),
-                        against=None if against < 0 else against,
-                        repetition=bool(gains.repeated[place]),
-                        gain=float(gains.gain[place]),
-                        share=float(shares[place]),
-                        words=words[unit],
-                        kept_words=kept_words[unit],
-                        under=None if over[unit] < 0 else first + over[unit],
-                    )
-                )
-        return found
+        columns = (
+            table.document_of_unit,
+            gains.relevance,
+            gains.redundancy,
+            gains.against,
+            gains.repeated,
+            gains.gain,
+            gains.shares(self._temperature),
+            np.bincount(table.unit_of_word, minlength=table.units),
+            np.bincount(table.unit_of_word[kept], minlength=table.units),
+            table.enclosing,
+        )
+        rows = zip(self._unit_spans(), *(column.tolist() for column in columns), strict=True)
+        return [
+            UnitExplanation(
+                document=document,
+                start=start,
+                end=end,
+                text=table.texts[document].document.text[start:end],
+                relevance=relevance,
+                redundancy=redundancy,
+                against=None if against < 0 else against,
+                repetition=repeated,
+                gain=gain,
+                share=share,
+                words=words,
+                kept_words=kept_words,
+                under=None if over < 0 else over,
+            )
+            for (start, end), document, relevance, redundancy, against, repeated, gain, share, words, kept_words, over
+            in rows
+        ]  # fmt: skip
+
+    def _unit_spans(self) -> Iterator[tuple[int, int]]:
+        for text in self._table.texts:
+            yield from zip(text.document.unit_starts.tolist(), text.document.unit_ends.tolist(), strict=True)
+
+    @property
+    def quantity(self) -> Quantity:
+        """By what words were compared.
+
+        "metric" is MOOSComp's `m_k`. "priority" is the gain of a word's unit, in units of the temperature, less the
+        logarithm of the tokens that the unit must get for the word to enter. "odds" are those of the word's unit as a
+        share of the best unit's.
+        """
+        return self._values.quantity
 
     @property
     def cutoff(self) -> float:
-        """Metric of the worst word that was kept by its metric."""
+        """Value of the worst word that was kept by its value; infinite if all words or none were."""
         return self._selection.cutoff
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -167,31 +215,60 @@ class Explanation:
         return [asdict(word) for word in self]
 
     def _of_document(self, index: int) -> Iterator[WordExplanation]:
-        document, scores = self._documents[index], self._scores[index]
-        kept, protected = self._selection.kept[index].tolist(), self._selection.protected[index].tolist()
-        value = self._selection.value[index]
-        columns = (document.word_starts, document.word_ends, scores.preserve, scores.outlier, scores.metric, value)
-        rows = zip(*(column.tolist() for column in columns), kept, protected, strict=True)
-        for start, end, preserve, outlier, metric, worth, is_kept, is_protected in rows:
+        document, scores = self._table.texts[index].document, self._table.scores[index]
+        first = int(self._table.word_borders[index])
+        part = slice(first, first + len(document))
+        value, kept = self._values.lifted[part], self._selection.kept[part]
+        columns = (
+            document.word_starts,
+            document.word_ends,
+            scores.preserve,
+            scores.outlier,
+            scores.metric,
+            value,
+            kept,
+        )
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        for word, (start, end, preserve, outlier, metric, worth, is_kept) in enumerate(rows, first):
             yield WordExplanation(
-                index, start, end, document.text[start:end], preserve, _known(outlier), metric,
-                is_kept, self._reason(is_kept, is_protected, worth), _known(scores.relevance),
-            )  # fmt: skip
+                document=index,
+                start=start,
+                end=end,
+                text=document.text[start:end],
+                preserve_probability=preserve,
+                outlier_score=_known(outlier),
+                metric=metric,
+                kept=is_kept,
+                reason=self._reason_kept(word) if is_kept else self._reason_dropped(word),
+                passage_probability=_known(scores.passage_probability),
+                value=worth,
+            )
 
-    def _reason(self, kept: bool, protected: bool, metric: float) -> Reason:
-        if not kept:
-            return "below the cut"
-        if self._selection.whole:
+    def _reason_kept(self, word: int) -> Reason:
+        cutoff = self._selection.cutoff
+        if math.isinf(cutoff) and cutoff < 0:
             return "whole input fits"
-        return "protected" if protected and metric < self._selection.cutoff else "metric"
+        if self._values.lifted[word] < cutoff:
+            return "protected"
+        return "a kept line needs it" if self._values.alone[word] < cutoff else _KEPT_BY[self._values.quantity]
+
+    def _reason_dropped(self, word: int) -> Reason:
+        table, gains = self._table, self._order.gains
+        if not self._order.eligible[table.document_of_word[word]]:
+            return "beyond `top_n`"
+        if gains is not None and gains.repeated[table.unit_of_word[word]]:
+            return "repetition"
+        if self._values.lifted[word] < self._selection.cutoff:
+            return "below the cut"
+        return "too long" if table.cost[word] > OVERSIZED_TOKENS else "does not fit"
 
     def _heading(self, index: int) -> str:
-        relevance = self._scores[index].relevance
-        return f"[{index}]" if math.isnan(relevance) else f"[{index}] relevance {relevance:.2f}"
+        probability = self._table.scores[index].passage_probability
+        return f"[{index}]" if math.isnan(probability) else f"[{index}] answers with probability {probability:.2f}"
 
     def _segments(self, index: int) -> Iterator[tuple[str, WordExplanation | None]]:
         """The source of a document cut into words and the white space between them."""
-        source, position = self._documents[index].text, 0
+        source, position = self._table.texts[index].document.text, 0
         for word in self._of_document(index):
             yield source[position : word.start], None
             yield word.text, word
@@ -203,7 +280,7 @@ class Explanation:
 
         Where units shared the budget, a table of them folds out.
         """
-        documents = "".join(self._document_html(index) for index in range(len(self._documents)))
+        documents = "".join(self._document_html(index) for index in range(self._table.documents))
         return documents + self._units_html()
 
     def _units_html(self) -> str:
@@ -222,9 +299,19 @@ class Explanation:
                 parts.append(" …")
                 break
             shown += len(text)
-            parts.append(html.escape(text) if word is None else _word_html(word))
+            parts.append(html.escape(text) if word is None else self._word_html(word))
         style = "white-space:pre-wrap;line-height:1.6;margin:0 0 1em 0"
         return f'<div style="{style}"><b>{self._heading(index)}</b> {"".join(parts)}</div>'
+
+    def _word_html(self, word: WordExplanation) -> str:
+        outlier = "-" if word.outlier_score is None else f"{word.outlier_score:.3f}"
+        compared = f"{self.quantity} {word.value:.3f}, the cut is {self.cutoff:.3f}"
+        title = f"{word.reason} ({compared}); p={word.preserve_probability:.3f} outlier={outlier} m={word.metric:.3f}"
+        colour = "color:#999;text-decoration:line-through"
+        if word.kept:
+            ground = "255,214,102" if word.reason == "protected" else "46,160,67"
+            colour = f"background:rgba({ground},{0.15 + 0.45 * min(max(word.metric, 0.0), 1.0):.2f})"
+        return f'<span style="{colour}" title="{html.escape(title, quote=True)}">{html.escape(word.text)}</span>'
 
     def __rich__(self) -> Text | Group:
         """Kept words bold green (yellow if protected), dropped ones dim and struck through; below, the units."""
@@ -235,7 +322,7 @@ class Explanation:
         except ImportError as error:
             raise MissingExtraError("rich", extra="cli") from error
         text = Text()
-        for index in range(len(self._documents)):
+        for index in range(self._table.documents):
             text.append(f"{self._heading(index)} ", style="bold")
             for part, word in self._segments(index):
                 text.append(part, style=_rich_style(word))
@@ -270,18 +357,6 @@ def _unit_cells(unit: UnitExplanation, units: Sequence[UnitExplanation]) -> list
 def _start_of(unit: UnitExplanation) -> str:
     text = " ".join(unit.text.split())
     return text if len(text) <= 40 else f"{text[:39]}…"
-
-
-def _word_html(word: WordExplanation) -> str:
-    outlier = "-" if word.outlier_score is None else f"{word.outlier_score:.3f}"
-    title = html.escape(
-        f"p={word.preserve_probability:.3f} outlier={outlier} m={word.metric:.3f}: {word.reason}", quote=True
-    )
-    colour = "color:#999;text-decoration:line-through"
-    if word.kept:
-        ground = "255,214,102" if word.reason == "protected" else "46,160,67"
-        colour = f"background:rgba({ground},{0.15 + 0.45 * min(max(word.metric, 0.0), 1.0):.2f})"
-    return f'<span style="{colour}" title="{title}">{html.escape(word.text)}</span>'
 
 
 def _rich_style(word: WordExplanation | None) -> str:

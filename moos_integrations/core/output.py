@@ -6,82 +6,80 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moos_integrations.core.prepared import PreparedText
+from moos_integrations.core.result import CompressedDocument
+from moos_integrations.core.table import Table
 from moos_integrations.core.tokens import TokenCounter
-from moos_integrations.core.types import (
-    BoolArray,
-    CompressedDocument,
-    SegmentedText,
-    Selection,
-    Span,
-)
+from moos_integrations.core.types import BoolArray, SegmentedText, Selection, Span
 
 
 class Output:
-    """Renders and counts the documents of one request.
+    """Renders and counts the documents of one request; the `Measure` of its selection.
 
     Attributes:
-        costs: Per document, about how many tokens each word costs. Shape of each: `(words,)`.
-        original_tokens: Exact number of tokens of the sources, joined in their own order.
-        whole_tokens: The same, in the order of the output.
         order: Indices of the documents as they are joined.
+        original_tokens: Exact number of tokens of the sources, joined in source order.
+        whole_tokens: The same, in the order of the output.
+        separator_tokens: Tokens of the separator by itself.
+        estimate_is_close: Whether the tokenizer says where its tokens start.
     """
 
-    def __init__(
-        self,
-        texts: Sequence[PreparedText],
-        counter: TokenCounter,
-        separator: str,
-        order: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, table: Table, counter: TokenCounter, separator: str, order: Sequence[int] | None = None) -> None:
         """Count the whole.
 
         Args:
-            texts: The documents.
+            table: The request.
             counter: Of the target LLM.
             separator: What the prompt puts between documents.
-            order: Indices of the documents as the prompt joins them; None for their own order.
+            order: Indices of the documents as the prompt joins them; None for source order.
         """
-        self._texts, self._counter, self._separator = texts, counter, separator
-        self.order = tuple(range(len(texts)) if order is None else order)
-        self._last: list[tuple[bytes, list[Span], str]] = [(b"", [], "")] * len(texts)
-        self.costs = [own.costs for own in texts]
-        sources = [own.document.text for own in texts]
+        self._table, self._counter, self._separator = table, counter, separator
+        self.order = tuple(range(table.documents) if order is None else order)
+        self._last: list[tuple[bytes, list[Span], str]] = [(b"", [], "")] * table.documents
+        sources = [text.document.text for text in table.texts]
         self.original_tokens = self.whole_tokens = counter.count(joined(sources, separator))
-        if self.order != tuple(range(len(texts))):
+        if self.order != tuple(range(table.documents)):
             self.whole_tokens = counter.count(joined([sources[index] for index in self.order], separator))
+        self.separator_tokens, self.estimate_is_close = counter.count(separator), counter.locates
 
-    def text(self, kept: Sequence[BoolArray]) -> str:
-        """The joined output."""
-        return joined([self._rendered(index, kept[index])[1] for index in self.order], self._separator)
+    def text(self, kept: BoolArray) -> str:
+        """The joined output.
+
+        Args:
+            kept: True for kept words. Shape: `(words,)`.
+        """
+        flags = self._table.by_document(kept)
+        return joined([self._rendered(index, flags[index])[1] for index in self.order], self._separator)
+
+    def tokens(self, kept: BoolArray) -> int:
+        """Its exact number of tokens."""
+        return self._counter.count(self.text(kept))
+
+    def render(self, selection: Selection) -> tuple[tuple[CompressedDocument, ...], str]:
+        """The compressed documents, and their texts joined."""
+        flags = self._table.by_document(selection.kept)
+        documents = tuple(
+            self._whole(index) if selection.whole else self._part(index, kept) for index, kept in enumerate(flags)
+        )
+        return documents, joined([documents[index].text for index in self.order], self._separator)
 
     def _rendered(self, index: int, kept: BoolArray) -> tuple[list[Span], str]:
         """One document's spans and text. A search for the cut changes few documents from one try to the next."""
         key = kept.tobytes()
         if self._last[index][0] != key:
-            renderer = self._texts[index].renderer
+            renderer = self._table.texts[index].renderer
             spans = renderer.spans(kept)
             self._last[index] = key, spans, renderer.text(spans)
         return self._last[index][1:]
 
-    def measure(self, kept: Sequence[BoolArray]) -> int:
-        """Its tokens."""
-        return self._counter.count(self.text(kept))
+    def _whole(self, index: int) -> CompressedDocument:
+        text, tokens = self._table.texts[index].document.text, self._table.texts[index].tokens
+        return CompressedDocument(index, text, whole(text), tokens, tokens, ())
 
-    def render(self, selection: Selection) -> tuple[tuple[CompressedDocument, ...], str]:
-        """The compressed documents, and their texts joined."""
-        documents = tuple(self._document(index, selection) for index in range(len(self._texts)))
-        return documents, joined([documents[index].text for index in self.order], self._separator)
-
-    def _document(self, index: int, selection: Selection) -> CompressedDocument:
-        own, kept = self._texts[index], selection.kept[index]
-        document, tokens = own.document, own.tokens
-        if selection.whole:
-            return CompressedDocument(index, document.text, whole(document.text), tokens, tokens, ())
+    def _part(self, index: int, kept: BoolArray) -> CompressedDocument:
+        source = self._table.texts[index]
         spans, text = self._rendered(index, kept)
-        return CompressedDocument(
-            index, text, tuple(spans), tokens, self._counter.count(text), _dropped_units(document, kept)
-        )
+        dropped = _dropped_units(source.document, kept)
+        return CompressedDocument(index, text, tuple(spans), source.tokens, self._counter.count(text), dropped)
 
 
 def joined(texts: Sequence[str], separator: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from functools import cached_property
 
 import numpy as np
+from cachetools import LRUCache
 
 from moos_integrations.core.lexical import unit_terms
-from moos_integrations.core.marginal_gain import unit_shingles
+from moos_integrations.core.redundancy import unit_shingles
 from moos_integrations.core.rendering import Renderer
 from moos_integrations.core.text import enclosing_units, segment, structured_units
 from moos_integrations.core.tokens import TokenCounter
@@ -60,27 +62,23 @@ class TextCache:
 
     def __init__(self, max_bytes: int) -> None:
         """Keep about `max_bytes`; 0 keeps none."""
-        self._max_characters, self._characters = max_bytes // _BYTES_PER_CHARACTER, 0
-        self._texts: OrderedDict[str, PreparedText] = OrderedDict()
+        self._texts: LRUCache[str, PreparedText] = LRUCache(max_bytes // _BYTES_PER_CHARACTER, getsizeof=_characters)
         self._lock = threading.Lock()
 
     def prepare(self, text: str, counter: TokenCounter) -> PreparedText:
         """The prepared text, known or new; all texts must come with the same counter."""
         with self._lock:
             known = self._texts.get(text)
-            if known is not None:
-                self._texts.move_to_end(text)
-                return known
+        if known is not None:
+            return known
         fresh = PreparedText(segment(text), counter)
-        if len(text) <= self._max_characters:
-            with self._lock:
-                if text not in self._texts:
-                    self._texts[text] = fresh
-                    self._characters += len(text)
-                while self._characters > self._max_characters:
-                    forgotten, _ = self._texts.popitem(last=False)
-                    self._characters -= len(forgotten)
+        with self._lock, contextlib.suppress(ValueError):  # longer than the whole cache
+            return self._texts.setdefault(text, fresh)
         return fresh
+
+
+def _characters(text: PreparedText) -> int:
+    return max(len(text.document.text), 1)
 
 
 def _word_costs(document: SegmentedText, token_starts: IntArray) -> IntArray:

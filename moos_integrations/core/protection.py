@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from moos_integrations.core.text.words import EMAIL, MONTH
 from moos_integrations.core.types import BoolArray, Kind, SegmentedText
 from moos_integrations.errors import ConfigError
 
-Protect: TypeAlias = tuple[Any, ...]
+Protect: TypeAlias = Sequence[Any]
 """Detector names, literal strings and compiled patterns (`re` or `regex`)."""
 
 _UPPER_NAME = r"\p{Lu}[\p{L}\p{M}'’\-]+"
@@ -53,7 +53,7 @@ KINDS: Mapping[str, tuple[Kind, ...]] = {"code": (Kind.CODE, Kind.FENCE), "headi
 """Kinds of units that a detector protects whole, beside what its expression finds."""
 
 
-def check_protect(protect: Iterable[Any]) -> Protect:
+def check_protect(protect: Iterable[Any]) -> tuple[Any, ...]:
     """Check what the user passed as `protect`.
 
     Args:

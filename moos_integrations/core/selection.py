@@ -1,100 +1,103 @@
-"""Scores and a target to kept words, never over the ceiling.
+"""An order of words and a target to kept words, never over the ceiling.
 
-All words of all documents stand in one ranking, and what is kept is a prefix of it: the cut is global, and a larger
+All words of all documents are in one ranking, and what is kept is a prefix of it: the cut is global, and a larger
 budget keeps a superset of what a smaller one kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
 from moos_integrations.core.config import Target
-from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Selection, WordScores
+from moos_integrations.core.ordering import Order
+from moos_integrations.core.table import Table
+from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Selection
+from moos_integrations.messages import Notice
 
-# Words that cost more than this (base64, very long URLs) rank behind all others, so that one of them at the top cannot
-# leave a budget unused. A constant, not a share of the budget: otherwise larger budgets would not keep supersets.
-_OVERSIZED_TOKENS = 64
+OVERSIZED_TOKENS = 64
+"""Words that cost more than this (base64, very long URLs) rank behind all others, so that one of them at the top cannot
+leave a budget unused. A constant, not a share of the budget: otherwise larger budgets would not keep supersets."""
 # Trust in the additive token estimate: outside this band around the budget a try is decided without counting.
 _BAND, _BAND_TOKENS = 0.06, 12
 # An unused part of the ceiling is reported from this on.
 _UNUSED_SHARE, _UNUSED_TOKENS = 0.05, 8
 
-Measure = Callable[[list[BoolArray]], int]
-"""Exact number of tokens of the joined output, given the kept words of each document."""
+
+class Measure(Protocol):
+    """Counts the output in the target LLM's tokens.
+
+    Attributes:
+        original_tokens: Exact number of tokens of the joined sources.
+        whole_tokens: The same, in the order of the output.
+        separator_tokens: About how many tokens the first word of each document adds.
+        estimate_is_close: Whether the words' costs come from the tokenizer itself and not from the text's length.
+    """
+
+    @property
+    def original_tokens(self) -> int: ...  # noqa: D102
+
+    @property
+    def whole_tokens(self) -> int: ...  # noqa: D102
+
+    @property
+    def separator_tokens(self) -> int: ...  # noqa: D102
+
+    @property
+    def estimate_is_close(self) -> bool: ...  # noqa: D102
+
+    def tokens(self, kept: BoolArray) -> int:
+        """Exact number of tokens of the joined output.
+
+        Args:
+            kept: True for kept words. Shape: `(words,)`.
+        """
+        ...
 
 
-def select(
-    scores: Sequence[WordScores],
-    protected: Sequence[BoolArray],
-    costs: Sequence[IntArray],
-    target: Target,
-    original_tokens: int,
-    measure: Measure,
-    *,
-    separator_tokens: int = 0,
-    estimate_is_close: bool = False,
-    priority: Sequence[FloatArray] | None = None,
-    levels: Sequence[FloatArray] | None = None,
-    eligible: Sequence[bool] | None = None,
-    whole_tokens: int | None = None,
-) -> Selection:
+def select(table: Table, order: Order, target: Target, measure: Measure) -> Selection:
     """Choose the words to keep.
 
     Args:
-        scores: Per document.
-        protected: Per document, True for words that rank before all others. Shape of each: `(words,)`.
-        costs: Per document, about how many tokens each word costs. Shape of each: `(words,)`.
+        table: The words.
+        order: By what they are compared, and which documents may stay.
         target: What to aim for.
-        original_tokens: Exact number of tokens of the joined sources.
         measure: Counts exactly; called about `log2(words)` times, less with a close estimate.
-        separator_tokens: About how many tokens the first word of each document adds.
-        estimate_is_close: Whether `costs` come from the tokenizer itself and not from the text's length.
-        priority: What words are ordered by under a ceiling, higher first; None for their metric. Per document.
-        levels: What a threshold is held against; None for the metric. Per document.
-        whole_tokens: Exact number of tokens of the joined sources in the order of the output, if that is another one.
-        eligible: Whether anything of each document may be kept, protected words included; None for all.
 
     Returns:
         The kept words. With `rate` or `budget_tokens`, `measure` of them is at most the ceiling.
     """
-    sizes = [len(score.metric) for score in scores]
-    metric = np.concatenate([score.metric for score in scores]) if sizes else np.empty(0)
-    shield = np.concatenate(list(protected)) if sizes else np.empty(0, bool)
-    cost = np.concatenate(list(costs)) if sizes else np.empty(0, np.int64)
-    allowed = np.repeat(np.ones(len(sizes), bool) if eligible is None else np.array(eligible, bool), sizes)
-    by_metric = [score.metric for score in scores]
-
-    def split(kept: BoolArray) -> list[BoolArray]:
-        return np.split(kept, np.cumsum(sizes)[:-1]) if sizes else []
-
+    allowed = order.eligible[table.document_of_word]
     if target.threshold is not None:
-        held = by_metric if levels is None else list(levels)
-        level = np.concatenate(held) if sizes else metric
-        kept = allowed & (shield | (level >= target.threshold))
-        return Selection(split(kept), list(protected), bool(kept.all()), _cutoff(level, kept & ~shield), held)
-    by = by_metric if priority is None else list(priority)
-    value = np.concatenate(by) if sizes else metric
-    budget = ceiling(target, original_tokens)
-    if (original_tokens if whole_tokens is None else whole_tokens) <= budget and allowed.all():
-        return Selection(split(np.ones(len(metric), bool)), list(protected), True, -np.inf, by)
-    order = ranking(value, shield, cost)
-    order = order[allowed[order]]
-
-    def kept_after(count: int) -> BoolArray:
-        flags = np.zeros(len(metric), bool)
-        flags[order[:count]] = True
-        return flags
+        return _above(table, order.level.lifted, allowed, target.threshold)
+    value, budget = order.priority.lifted, ceiling(target, measure.original_tokens)
+    if measure.whole_tokens <= budget and allowed.all():
+        return Selection(np.ones(table.words, bool), True, -np.inf)
+    ranked = ranking(value, table.protected, table.cost)
+    ranked = ranked[allowed[ranked]]
+    separators = _first_of_document(table.document_of_word[ranked]) * measure.separator_tokens
+    estimate = np.cumsum(table.cost[ranked] + separators) if measure.estimate_is_close else None
 
     def exact(count: int) -> int:
-        return measure(split(kept_after(count))) if count else 0
+        return measure.tokens(_flags(table.words, ranked[:count])) if count else 0
 
-    estimate = np.cumsum(cost[order] + _first_of_document(order, sizes) * separator_tokens)
-    count, used = longest_prefix(len(order), budget, exact, estimate if estimate_is_close else None)
-    kept = kept_after(count)
-    warnings = _warnings(budget, used, shield & allowed, kept, cost, order[count:])
-    return Selection(split(kept), list(protected), False, _cutoff(value, kept & ~shield), by, warnings)
+    count, used = longest_prefix(len(ranked), budget, exact, estimate)
+    kept = _flags(table.words, ranked[:count])
+    warnings = _warnings(budget, used, table.protected & allowed, kept, table.cost, ranked[count:])
+    return Selection(kept, False, _cutoff(value, kept & ~table.protected), warnings)
+
+
+def _above(table: Table, level: FloatArray, allowed: BoolArray, threshold: float) -> Selection:
+    kept = allowed & (table.protected | (level >= threshold))
+    return Selection(kept, bool(kept.all()), _cutoff(level, kept & ~table.protected))
+
+
+def _flags(words: int, kept: IntArray) -> BoolArray:
+    flags = np.zeros(words, bool)
+    flags[kept] = True
+    return flags
 
 
 def ceiling(target: Target, original_tokens: int) -> int:
@@ -107,7 +110,7 @@ def ceiling(target: Target, original_tokens: int) -> int:
 
 def ranking(value: FloatArray, protected: BoolArray, cost: IntArray) -> IntArray:
     """All words, best first: protected ones, then by value, oversized ones last; ties in source order."""
-    oversized = (cost > _OVERSIZED_TOKENS) & ~protected
+    oversized = (cost > OVERSIZED_TOKENS) & ~protected
     return np.lexsort((-value, oversized, ~protected))
 
 
@@ -147,10 +150,9 @@ def longest_prefix(words: int, budget: int, exact: Callable[[int], int], estimat
     return low, counted[low]
 
 
-def _first_of_document(order: IntArray, sizes: Sequence[int]) -> IntArray:
-    """1 where a word is the first of its document in the ranking. Shape: `(words,)`."""
-    document = np.repeat(np.arange(len(sizes)), sizes)[order]
-    first = np.zeros(len(order), np.int64)
+def _first_of_document(document: IntArray) -> IntArray:
+    """1 where a document occurs for the first time. Shape: `(words,)`."""
+    first = np.zeros(len(document), np.int64)
     first[np.unique(document, return_index=True)[1]] = 1
     return first
 
@@ -161,16 +163,16 @@ def _cutoff(value: FloatArray, kept_by_value: BoolArray) -> float:
 
 def _warnings(
     budget: int, used: int, protected: BoolArray, kept: BoolArray, cost: IntArray, rest: IntArray
-) -> tuple[str, ...]:
+) -> tuple[Notice, ...]:
     lost = protected & ~kept
     if lost.any():
-        return (
+        text = (
             f"Protected text needs about {int(cost[protected].sum())} tokens and the ceiling is {budget}: "
-            f"{int(lost.sum())} of {int(protected.sum())} protected words were dropped.",
+            f"{int(lost.sum())} of {int(protected.sum())} protected words were dropped."
         )
+        return (Notice("protected text dropped", text),)
     unused = budget - used
     if len(rest) and unused >= max(_UNUSED_TOKENS, _UNUSED_SHARE * budget):
-        return (
-            f"{unused} of {budget} tokens are unused: the next word in the ranking takes about {int(cost[rest[0]])}.",
-        )
+        text = f"{unused} of {budget} tokens are unused: the next word in the ranking takes about {int(cost[rest[0]])}."
+        return (Notice("budget not filled", text),)
     return ()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import gzip
+from base64 import b64decode
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,9 +19,29 @@ from moos_integrations.errors import ConfigError, TokenizerError
 TokenizerLike = Any
 """A tiktoken encoding or model name, a Hugging Face tokenizer, or a callable `text -> number of tokens`."""
 
-_BUNDLED_WITH_LLAMA_INDEX = ("cl100k_base", "o200k_base", "o200k_harmony")
-_CACHE_VARIABLE = "TIKTOKEN_CACHE_DIR"
-_ENVIRONMENT = threading.Lock()
+_VOCABULARIES = Path(__file__).parent / "encodings"
+# tiktoken's patterns that split a text before tokens are merged.
+_CL100K_PATTERN = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
+    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+)
+_O200K_PATTERN = "|".join(
+    [
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    ]
+)
+# Encodings that need no download: the file of their vocabulary, and their pattern.
+_SHIPPED = {
+    "cl100k_base": ("cl100k_base", _CL100K_PATTERN),
+    "o200k_base": ("o200k_base", _O200K_PATTERN),
+    "o200k_harmony": ("o200k_base", _O200K_PATTERN),
+}
 
 
 class TokenCounter(Protocol):
@@ -56,7 +74,24 @@ def token_counter(tokenizer: TokenizerLike) -> TokenCounter:
         return TiktokenCounter(tokenizer)
     if callable(tokenizer):
         return CallableCounter(tokenizer)
-    raise ConfigError(
+    raise _not_understood(tokenizer)
+
+
+def check_tokenizer(tokenizer: TokenizerLike) -> TokenizerLike:
+    """The same tokenizer, if it is of a kind that is understood. Nothing is loaded, so a download may still fail.
+
+    Raises:
+        ConfigError: If it is none of the kinds, or names no known encoding or model.
+    """
+    if isinstance(tokenizer, str):
+        _encoding_name(tokenizer)
+    elif not (callable(tokenizer) or hasattr(tokenizer, "encode")):
+        raise _not_understood(tokenizer)
+    return tokenizer
+
+
+def _not_understood(tokenizer: Any) -> ConfigError:
+    return ConfigError(
         "`tokenizer` must be a tiktoken encoding or model name such as 'o200k_base' or 'gpt-4o', a Hugging Face "
         f"tokenizer, or a callable that counts tokens; got {type(tokenizer).__name__}."
     )
@@ -163,20 +198,24 @@ def _even_starts(text: str, tokens: int) -> IntArray:
 
 @lru_cache(maxsize=8)
 def _tiktoken_counter(name: str) -> TiktokenCounter:
-    encoding_name = name if name in tiktoken.list_encoding_names() else _encoding_of_model(name)
-    with _ENVIRONMENT, _cache_of_llama_index(encoding_name):
-        try:
-            return TiktokenCounter(tiktoken.get_encoding(encoding_name))
-        except Exception as error:  # requests' errors, a ValueError on a bad hash, OSError on the cache folder
-            raise TokenizerError(
-                f"The tiktoken encoding {encoding_name!r} could not be loaded ({type(error).__name__}). tiktoken "
-                "downloads it once. Without a network: install `llama-index-core`, which ships cl100k_base and "
-                f"o200k_base; or set {_CACHE_VARIABLE} to a folder that `tiktoken.get_encoding({encoding_name!r})` has "
-                "filled on a connected machine; or pass `tokenizer=` a Hugging Face tokenizer or a callable."
-            ) from error
+    encoding_name = _encoding_name(name)
+    if encoding_name in _SHIPPED:
+        return TiktokenCounter(_shipped_encoding(encoding_name))
+    try:
+        return TiktokenCounter(tiktoken.get_encoding(encoding_name))
+    except Exception as error:  # requests' errors, a ValueError on a bad hash, OSError on the cache folder
+        raise TokenizerError(
+            f"The tiktoken encoding {encoding_name!r} could not be loaded ({type(error).__name__}). tiktoken downloads "
+            f"it once. Without a network, use an encoding that needs no download ({', '.join(_SHIPPED)}), or set "
+            f"TIKTOKEN_CACHE_DIR to a folder that `tiktoken.get_encoding({encoding_name!r})` has filled on a connected "
+            "machine, or pass a Hugging Face tokenizer or a callable as `tokenizer`."
+        ) from error
 
 
-def _encoding_of_model(name: str) -> str:
+def _encoding_name(name: str) -> str:
+    """The encoding of that name, or of the model of that name."""
+    if name in tiktoken.list_encoding_names():
+        return name
     try:
         return tiktoken.encoding_name_for_model(name)
     except KeyError:
@@ -186,27 +225,9 @@ def _encoding_of_model(name: str) -> str:
         ) from None
 
 
-@contextmanager
-def _cache_of_llama_index(encoding_name: str) -> Iterator[None]:
-    """Let tiktoken read the copy that llama-index-core ships, unless the user has set a cache of their own."""
-    folder = _llama_index_cache() if encoding_name in _BUNDLED_WITH_LLAMA_INDEX else None
-    if folder is None or _CACHE_VARIABLE in os.environ:
-        yield
-        return
-    os.environ[_CACHE_VARIABLE] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ[_CACHE_VARIABLE]
-
-
-def _llama_index_cache() -> Path | None:
-    try:
-        spec = importlib.util.find_spec("llama_index.core")
-    except ModuleNotFoundError:
-        return None
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        folder = Path(location) / "_static" / "tiktoken_cache"
-        if folder.is_dir():
-            return folder
-    return None
+def _shipped_encoding(name: str) -> tiktoken.Encoding:
+    """The encoding, from its file in this package. It has no special tokens: text is counted as plain text."""
+    vocabulary, pattern = _SHIPPED[name]
+    lines = gzip.decompress((_VOCABULARIES / f"{vocabulary}.txt.gz").read_bytes()).split()
+    ranks = {b64decode(line): rank for rank, line in enumerate(lines)}
+    return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})

@@ -1,23 +1,17 @@
-"""The values that the stages hand to one another, and what the user gets back."""
+"""The values that the stages hand to one another."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from moos_integrations.core.citations import places_of
-from moos_integrations.errors import CompressionError, InputError
-
-if TYPE_CHECKING:
-    from moos_integrations.core.explain import Explanation
+from moos_integrations.messages import Notice
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -139,24 +133,24 @@ class WordScores:
         preserve: Preserve probability `p_k` in [0, 1].
         outlier: Normalised outlier score `s_k^norm` in [0, 1]; NaN where it was not computed (`alpha = 1`).
         metric: The compression metric `m_k = alpha * p_k + (1 - alpha) * s_k^norm` (MOOSComp).
-        relevance: How likely the document answers the query, in [0, 1]; NaN where nothing tells, as without a query.
+        passage_probability: How likely the document answers the query, in [0, 1]; NaN if unknown, as without a query.
         unit_similarity: How near each unit is to the query, as log-odds that add to those of `preserve` and
-            `relevance`; None where nothing tells.
-        unit_vectors: What each unit says, as a vector to be compared with those of other units; None where nothing
-            tells. Shape: `(units, width)`.
+            `passage_probability`; None if unknown.
+        unit_vectors: What each unit says, as a vector to be compared with those of other units; None if unknown.
+            Shape: `(units, width)`.
     """
 
     preserve: FloatArray
     outlier: FloatArray
     metric: FloatArray
-    relevance: float = math.nan
+    passage_probability: float = math.nan
     unit_similarity: FloatArray | None = None
     unit_vectors: npt.NDArray[np.float32] | None = None
 
     @property
-    def tells_of_question(self) -> bool:
+    def reads_question(self) -> bool:
         """Whether a question was read: something is known of the document or its units for it."""
-        return self.unit_similarity is not None or not math.isnan(self.relevance)
+        return self.unit_similarity is not None or not math.isnan(self.passage_probability)
 
     @classmethod
     def from_preserve(cls, preserve: npt.ArrayLike) -> WordScores:
@@ -178,198 +172,16 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Selection:
-    """What selection decided.
+    """What selection decided about the words of a request.
 
     Attributes:
-        kept: Per document, True for kept words. Shape of each: `(words,)`.
-        protected: Per document, True for words that `protect` names. Shape of each: `(words,)`.
+        kept: True for kept words. Shape: `(words,)`.
         whole: Every word of every document is kept, so the sources are returned as they are.
         cutoff: Value of the worst word kept by its value; `-inf` if all are, `inf` if none is.
-        value: What the words were ordered by: their metric, or what marginal gain makes of it. Shape of each:
-            `(words,)`.
-        warnings: Why the target could not be met, in words.
+        warnings: Why the target could not be met.
     """
 
-    kept: list[BoolArray]
-    protected: list[BoolArray]
+    kept: BoolArray
     whole: bool
     cutoff: float
-    value: list[FloatArray]
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Citation:
-    """Where a quote stands in a source document.
-
-    Attributes:
-        document: Index of the document.
-        start: Offset into the source document, in code points.
-        end: Offset behind the last character.
-        text: What stands there in the compressed text; words of the source may have been dropped in between.
-        coverage: Share of the quote's words that stand there in a row, in (0, 1].
-        id: The document's id, where it has one (the adapters').
-    """
-
-    document: int
-    start: int
-    end: int
-    text: str
-    coverage: float
-    id: str | None = None
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class CompressedDocument:
-    """One compressed document: a character subsequence of its source.
-
-    Attributes:
-        index: Position of the source in the input.
-        text: The kept text; empty if the document was dropped.
-        spans: Source spans whose concatenation is `text`.
-        original_tokens: Tokens of the source in the target LLM's tokenizer.
-        kept_tokens: Tokens of `text`.
-        dropped_units: Source spans of the sentences or lines of which no word was kept.
-    """
-
-    index: int
-    text: str
-    spans: tuple[Span, ...]
-    original_tokens: int
-    kept_tokens: int
-    dropped_units: tuple[Span, ...]
-
-    def __repr__(self) -> str:
-        """Short: the spans of a long document would fill the screen."""
-        start = self.text if len(self.text) <= 60 else f"{self.text[:60]}..."
-        return f"CompressedDocument({self.index}: {self.original_tokens} -> {self.kept_tokens} tokens, {start!r})"
-
-    @property
-    def dropped(self) -> bool:
-        """True if nothing of the document was kept."""
-        return not self.text
-
-    def to_source(self, position: int) -> int:
-        """Map a position of `text` to the source.
-
-        Args:
-            position: Offset into `text`, from 0 to `len(text)`; the latter gives the end of the last kept span.
-
-        Returns:
-            Offset into the source document, in code points.
-
-        Raises:
-            IndexError: If the position lies outside `text`.
-        """
-        if not 0 <= position <= len(self.text):
-            raise IndexError(f"Expected a position from 0 to {len(self.text)}, got {position}.")
-        if not self.spans:
-            return 0
-        lengths = list(accumulate((end - start for start, end in self.spans), initial=0))
-        span = min(bisect_right(lengths, position) - 1, len(self.spans) - 1)
-        return self.spans[span][0] + position - lengths[span]
-
-    def cite(self, quote: str, *, min_coverage: float = 0.5) -> list[Citation]:
-        """Find a quote in the kept text, and with it its place in the source; see `CompressionResult.cite`."""
-        if not isinstance(quote, str):
-            raise InputError(f"A quote must be a string, got {type(quote).__name__}.")
-        return [
-            # The end is mapped from the last character: behind it, text may have been dropped.
-            Citation(self.index, self.to_source(start), self.to_source(end - 1) + 1, self.text[start:end], coverage)
-            for start, end, coverage in places_of(quote, self.text, min_coverage)
-        ]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class CompressionResult:
-    """What `ContextCompressor.compress` returns.
-
-    Attributes:
-        documents: One per input document, in input order, the dropped ones included (with empty text).
-        text: The kept documents joined by the separator, as the prompt will join them.
-        original_tokens: Tokens of the joined input.
-        kept_tokens: Tokens of `text`: the number that the ceiling holds for.
-        protected_tokens: Tokens spent on protected words that their metric alone would not have kept.
-        seconds: Wall time of the call.
-        warnings: What could not be done as asked, in words.
-        order: Indices of the documents in the order in which `text` holds them.
-    """
-
-    documents: tuple[CompressedDocument, ...]
-    text: str
-    original_tokens: int
-    kept_tokens: int
-    protected_tokens: int
-    seconds: float
-    warnings: tuple[str, ...] = ()
-    order: tuple[int, ...] = ()
-    _explanation: Explanation | None = field(default=None, repr=False, compare=False)
-
-    def __repr__(self) -> str:
-        """The counts, and how many warnings to look at."""
-        notes = f", {len(self.warnings)} warning(s)" if self.warnings else ""
-        return (
-            f"CompressionResult({len(self.documents)} documents, {self.original_tokens} -> {self.kept_tokens} tokens, "
-            f"{1000 * self.seconds:.0f} ms{notes})"
-        )
-
-    @property
-    def rate(self) -> float:
-        """Achieved share of the tokens that was kept; 1.0 for empty input."""
-        return self.kept_tokens / self.original_tokens if self.original_tokens else 1.0
-
-    def summary(self) -> dict[str, Any]:
-        """The counts of the call, JSON-ready: what events and traces carry."""
-        return {
-            "documents": len(self.documents),
-            "dropped_documents": [document.index for document in self.documents if document.dropped],
-            "original_tokens": self.original_tokens,
-            "kept_tokens": self.kept_tokens,
-            "protected_tokens": self.protected_tokens,
-            "rate": self.rate,
-            "seconds": self.seconds,
-            "warnings": list(self.warnings),
-        }
-
-    @property
-    def passed_through(self) -> bool:
-        """True if compression failed and the documents are unchanged (`on_error="passthrough"`)."""
-        return self._explanation is None
-
-    def cite(self, quote: str, *, min_coverage: float = 0.5) -> list[Citation]:
-        """Find where a quoted piece of an answer comes from.
-
-        Words are compared without case and punctuation, so that a quote which an LLM has rewrapped is found, also
-        across words that were dropped.
-
-        Args:
-            quote: A piece of an answer.
-            min_coverage: Leave places out that hold less than this share of the quote's words in a row.
-
-        Returns:
-            Of each document the places that hold the whole quote, or else the one that holds the longest run of its
-            words. Those that hold most of it come first, then in document order; none for a quote without words.
-
-        Raises:
-            InputError: If the quote is no string.
-        """
-        found = [place for document in self.documents for place in document.cite(quote, min_coverage=min_coverage)]
-        return sorted(found, key=lambda place: -place.coverage)
-
-    def explain(self) -> Explanation:
-        """Every word with its scores, whether it was kept and why; notebooks and rich terminals show it in colour.
-
-        Raises:
-            CompressionError: If the documents were passed through unchanged, so that there are no scores.
-        """
-        if self._explanation is None:
-            raise CompressionError("There are no scores to explain: the documents were passed through unchanged.")
-        return self._explanation
-
-    def __iter__(self) -> Iterator[CompressedDocument]:
-        """Iterate over the documents."""
-        return iter(self.documents)
-
-    def __len__(self) -> int:
-        """Number of documents."""
-        return len(self.documents)
+    warnings: tuple[Notice, ...] = ()

@@ -74,14 +74,14 @@ class Frame:
         front: What stands before the passage.
         passage_type: Token type of the passage's pieces.
         back: What stands after the passage.
-        tells_relevance: The first piece of `front` is a special token that read the question with the passage.
+        reads_passage: The first piece of `front` is a special token that read the question with the passage.
         question: Where in the input the question's pieces stand; empty without one.
     """
 
     front: Run
     passage_type: int
     back: Run
-    tells_relevance: bool
+    reads_passage: bool
     question: slice
 
     def __len__(self) -> int:
@@ -176,7 +176,7 @@ class SpecialTokens:
         """
         if not question:
             prefix, suffix = (Run(ids, len(ids) * (0,)) for ids in (self.prefix, self.suffix))
-            return Frame(prefix, 0, suffix, tells_relevance=False, question=slice(0, 0))
+            return Frame(prefix, 0, suffix, reads_passage=False, question=slice(0, 0))
         if self.pair is None:
             raise ModelError(
                 "A question cannot be read with a passage: the model's tokenizer has no template for pairs. Score "

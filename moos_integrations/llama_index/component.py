@@ -11,16 +11,29 @@ from pydantic import BaseModel, Field, field_serializer
 from typing_extensions import Self
 
 from moos_integrations.adapter import CompressorFields
-from moos_integrations.core.protection import pattern_to_json
+from moos_integrations.core.config import AllKeywords
+from moos_integrations.core.result import CompressedDocument, CompressionResult
 from moos_integrations.core.tokens import token_counter
-from moos_integrations.core.types import CompressedDocument, CompressionResult
 from moos_integrations.errors import ConfigError
 from moos_integrations.llama_index.events import MOOSCompressionEndEvent, MOOSCompressionStartEvent
-from moos_integrations.llama_index.nodes import compressed_copy, copy_of, is_more_than_text, text_of
+from moos_integrations.llama_index.nodes import (
+    compressed_copy,
+    copy_of,
+    is_more_than_text,
+    passed_through_copy,
+    text_of,
+)
+from moos_integrations.messages import Notice
 
 dispatcher = get_dispatcher(__name__)
 
 _PROBES = ("The meeting ended at 17:30.", "unübersetzbar, 数据库, 🙂🙂", "def f(x):\n    return x[0] + 1_000\n")
+
+
+class NodeCompressorKeywords(AllKeywords, total=False):
+    """The fields of both components as keywords, for type checkers."""
+
+    keep_empty: bool
 
 
 class NodeCompressor(CompressorFields, BaseComponent):
@@ -31,10 +44,6 @@ class NodeCompressor(CompressorFields, BaseComponent):
     )
 
     # --- saving ------------------------------------------------------------------------------------------------------
-
-    @field_serializer("protect")
-    def _protect_to_json(self, protect: tuple[Any, ...]) -> list[Any]:
-        return [pattern_to_json(item) for item in protect]
 
     @field_serializer("tokenizer")
     def _tokenizer_to_json(self, tokenizer: Any) -> Any:
@@ -98,17 +107,20 @@ class NodeCompressor(CompressorFields, BaseComponent):
         """A copy for each node, None for those to drop; `result` is None if there was no text."""
         if result is not None:
             dispatcher.event(MOOSCompressionEndEvent(**result.summary()))
-            if result.passed_through:  # unchanged is unchanged, metadata included
-                return [copy_of(node) for node in nodes]
+            if result.passed_through:
+                return [passed_through_copy(node, result.warnings, flat=flat) for node in nodes]
         documents = [None] * len(nodes) if result is None else result.documents
-        return [self._copy(node, document, flat) for node, document in zip(nodes, documents, strict=True)]
+        warnings = () if result is None else result.warnings
+        return [self._copy(node, document, warnings, flat) for node, document in zip(nodes, documents, strict=True)]
 
-    def _copy(self, node: BaseNode, document: CompressedDocument | None, flat: bool) -> BaseNode | None:
+    def _copy(
+        self, node: BaseNode, document: CompressedDocument | None, warnings: Sequence[Notice], flat: bool
+    ) -> BaseNode | None:
         if not (document and document.text) and not self.keep_empty and not is_more_than_text(node):
             return None
         if document is None or not text_of(node):
             return copy_of(node)  # there was no text to compress
-        return compressed_copy(node, document, flat=flat)
+        return compressed_copy(node, document, warnings, flat=flat)
 
 
 def _name(tokenizer: Any) -> str:

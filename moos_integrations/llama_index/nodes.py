@@ -9,9 +9,10 @@ from typing import Any
 
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeWithScore, TextNode
 
-from moos_integrations.adapter import METADATA_KEY, best_first, citations_of, document_metadata
-from moos_integrations.core.types import Citation, CompressedDocument
+from moos_integrations.adapter import METADATA_KEY, best_first, citations_of, document_metadata, warnings_metadata
+from moos_integrations.core.result import Citation, CompressedDocument
 from moos_integrations.errors import InputError
+from moos_integrations.messages import Notice
 
 _OFFSETS = ("start_char_idx", "end_char_idx")
 _MEDIA = ("image_resource", "audio_resource", "video_resource")
@@ -35,22 +36,37 @@ def copy_of(node: BaseNode) -> BaseNode:
     return copy.deepcopy(node, {id(obj): obj})
 
 
-def compressed_copy(node: BaseNode, document: CompressedDocument, *, flat: bool) -> BaseNode:
+def compressed_copy(
+    node: BaseNode, document: CompressedDocument, warnings: Sequence[Notice] = (), *, flat: bool
+) -> BaseNode:
     """A copy of the node with the text that was kept.
 
     Args:
         node: The source.
         document: What was kept of its text.
+        warnings: Of the whole call.
         flat: Write our metadata as one JSON string: many vector stores take nothing nested.
     """
-    pruned, entry = copy_of(node), _entry(node, document)
-    pruned.metadata[METADATA_KEY] = json.dumps(entry, separators=(",", ":")) if flat else entry
-    for hidden in (pruned.excluded_llm_metadata_keys, pruned.excluded_embed_metadata_keys):
-        if METADATA_KEY not in hidden:
-            hidden.append(METADATA_KEY)
+    pruned = copy_of(node)
+    _write_entry(pruned, _entry(node, document, warnings), flat=flat)
     if document.text != text_of(node):
         _replace_text(pruned, document.text)
     return pruned
+
+
+def passed_through_copy(node: BaseNode, warnings: Sequence[Notice], *, flat: bool) -> BaseNode:
+    """A copy of the node with the same text, whose entry says so; what an earlier pass wrote there stays."""
+    same = copy_of(node)
+    _write_entry(same, (_earlier_entry(node) or {}) | warnings_metadata(warnings), flat=flat)
+    return same
+
+
+def _write_entry(node: BaseNode, entry: dict[str, Any], *, flat: bool) -> None:
+    """Put our metadata into a node, hidden from language and embedding models."""
+    node.metadata[METADATA_KEY] = json.dumps(entry, separators=(",", ":")) if flat else entry
+    for hidden in (node.excluded_llm_metadata_keys, node.excluded_embed_metadata_keys):
+        if METADATA_KEY not in hidden:
+            hidden.append(METADATA_KEY)
 
 
 def cite(quote: str, nodes: Sequence[BaseNode | NodeWithScore], *, min_coverage: float = 0.5) -> list[Citation]:
@@ -92,9 +108,9 @@ def _replace_text(node: BaseNode, text: str) -> None:
             setattr(node, name, None)
 
 
-def _entry(node: BaseNode, document: CompressedDocument) -> dict[str, Any]:
+def _entry(node: BaseNode, document: CompressedDocument, warnings: Sequence[Notice]) -> dict[str, Any]:
     """What is written under our key: counts, spans, and the offsets that the node had in its own source."""
-    entry = document_metadata(document)
+    entry = document_metadata(document, warnings)
     for name in _OFFSETS:
         if getattr(node, name, None) is not None:
             entry[name] = getattr(node, name)
@@ -102,6 +118,7 @@ def _entry(node: BaseNode, document: CompressedDocument) -> dict[str, Any]:
     if earlier is None:
         return entry
     spans = _chained(document.spans, earlier["spans"])
+    earlier = {name: value for name, value in earlier.items() if name != "warnings"}  # those were of the earlier call
     return {**earlier, **entry, "original_tokens": earlier["original_tokens"], "spans": spans}
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from llama_index.core.callbacks import CallbackManager
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from pydantic import ConfigDict
+from typing_extensions import Unpack
 
-from moos_integrations.core.types import CompressionResult
+from moos_integrations.core.result import CompressionResult
 from moos_integrations.errors import InputError
-from moos_integrations.llama_index.component import NodeCompressor, dispatcher
+from moos_integrations.llama_index.component import NodeCompressor, NodeCompressorKeywords, dispatcher
+
+
+class MOOSNodePostprocessorKeywords(NodeCompressorKeywords, total=False):
+    """The fields of `MOOSNodePostprocessor` as keywords, for type checkers."""
+
+    callback_manager: CallbackManager
 
 
 class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
@@ -31,7 +39,7 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
     Nodes without text (an image, say) are kept as they are. Nodes of which no text was kept are dropped, unless they
     hold more than text or `keep_empty` is set.
 
-    The scores of the nodes count as `retriever_weight` says.
+    The scores of the nodes count as `gains.retriever_weight` says.
 
     The weights load on first use. Spans and the events `MOOSCompressionStartEvent` and `MOOSCompressionEndEvent` go to
     LlamaIndex's instrumentation.
@@ -51,6 +59,10 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[MOOSNodePostprocessorKeywords]) -> None: ...  # noqa: D107
 
     @classmethod
     def class_name(cls) -> str:

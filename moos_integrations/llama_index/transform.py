@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.schema import BaseNode, TransformComponent
 from pydantic import ConfigDict
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 import moos_integrations
-from moos_integrations.core.config import BUNDLED_MODELS
-from moos_integrations.core.types import CompressionResult
+from moos_integrations.core.config import BUNDLED_MODELS, WITHOUT_QUESTION
+from moos_integrations.core.result import CompressionResult
 from moos_integrations.errors import InputError
-from moos_integrations.llama_index.component import NodeCompressor, dispatcher
+from moos_integrations.llama_index.component import NodeCompressor, NodeCompressorKeywords, dispatcher
 
 _WEIGHTS_AND_SETTINGS = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
 
@@ -52,6 +52,12 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    more_rules = WITHOUT_QUESTION
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[NodeCompressorKeywords]) -> None: ...  # noqa: D107
 
     @classmethod
     def class_name(cls) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moos_integrations.core.relevance import QUESTION, question_similarity, unit_means
+from moos_integrations.core.pooling import QUESTION, question_similarity, unit_means
 
 IGNORED = -100.0
 """Label of positions outside the loss: special tokens and padding."""
@@ -48,7 +48,7 @@ def unit_relevance(logits: Tensor, hidden: Tensor, units: Tensor, similarity_sca
     Args:
         logits: Discard and preserve. Shape: `(batch, pieces, 2)`.
         hidden: Last-layer states. Shape: `(batch, pieces, width)`.
-        units: Unit of each piece; see `core.relevance`. Shape: `(batch, pieces)`.
+        units: Unit of each piece; see `core.pooling`. Shape: `(batch, pieces)`.
         similarity_scale: Weight of the cosine.
 
     Returns:
@@ -138,7 +138,7 @@ class MOOSLoss(nn.Module):
             hidden: Last-layer states. Shape: `(batch, pieces, width)`.
             labels: Target preserve probability in [0, 1], `IGNORED` elsewhere; in the first column the relevance of
                 the passage, or `IGNORED`. Shape: `(batch, pieces)`.
-            units: Unit of each piece; see `core.relevance`. None leaves the ranking out. Shape: `(batch, pieces)`.
+            units: Unit of each piece; see `core.pooling`. None leaves the ranking out. Shape: `(batch, pieces)`.
             groups: Index of each row's question; rows without one are not ranked. Shape: `(batch,)`.
             similarities: What a sentence encoder says of question and unit, NaN elsewhere. Shape: `(batch, units)`.
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from moos_integrations import ContextCompressor, InputError
 from moos_integrations.core.citations import places_of
-from moos_integrations.core.types import Citation, CompressedDocument, CompressionResult
+from moos_integrations.core.result import Citation, CompressedDocument, CompressionResult
 
 SOURCE = "The bridge, which is old, was built in 1820 by Ada Byron. It rained. Ada Byron slept."
 PARTS = ("The bridge", " was built in 1820", " by Ada Byron.", " Ada Byron slept.")

@@ -64,7 +64,7 @@ def is_subsequence(part: str, whole: str) -> bool:
 
 def check_laws(result: CompressionResult, texts: Sequence[str], budget: int | None) -> None:
     """What holds for every result."""
-    counter = COMPRESSOR._load()[1]
+    counter = COMPRESSOR.counter
     assert [document.index for document in result.documents] == list(range(len(texts)))
     for document, source in zip(result.documents, texts, strict=True):
         assert is_subsequence(document.text, source)
@@ -167,7 +167,7 @@ def test_sync_equals_async(texts: list[str]) -> None:
 def test_the_ceiling_holds_for_every_kind_of_tokenizer(texts: list[str], budget: int, tokenizer: Any) -> None:
     compressor = ContextCompressor(HashScorer(), CompressorConfig(tokenizer=tokenizer, separator="\n---\n"))
     result = compressor.compress(texts, budget_tokens=budget)
-    assert compressor._load()[1].count(result.text) == result.kept_tokens <= budget
+    assert compressor.counter.count(result.text) == result.kept_tokens <= budget
 
 
 @pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE.keys())
@@ -177,6 +177,7 @@ def test_strange_input_with_the_real_model(bundled: ContextCompressor, text: str
     check_laws(bundled.compress(texts, **target), texts, target.get("budget_tokens"))
 
 
+@pytest.mark.slow
 def test_a_million_characters() -> None:
     text = "The meeting on 3 May ended at 17:30, nobody knows why. " * 18_200
     result = COMPRESSOR.compress(text, rate=0.3)
@@ -274,18 +275,18 @@ def test_explanation_as_data_html_and_terminal_text() -> None:
     assert {word.reason for word in whole} == {"whole input fits"}
 
 
-def test_explanation_shows_the_relevance_of_each_document(aware_model: Path) -> None:
+def test_explanation_shows_how_likely_each_document_answers(aware_model: Path) -> None:
     compressor = ContextCompressor.from_pretrained(str(aware_model), device="cpu", dtype="float32")
     explanation = compressor.compress(["Numbers like 42", "", "matter"], "What?", rate=0.5).explain()
-    first, last = explanation.words[0].relevance, explanation.words[-1].relevance
+    first, last = explanation.words[0].passage_probability, explanation.words[-1].passage_probability
     assert first is not None
     assert last is not None
     for shown in (explanation._repr_html_(), on_terminal(explanation)):
-        assert f"[0] relevance {first:.2f}" in shown
-        assert f"[2] relevance {last:.2f}" in shown
+        assert f"[0] answers with probability {first:.2f}" in shown
+        assert f"[2] answers with probability {last:.2f}" in shown
         assert "[1] relevance" not in shown  # nothing to read in it
     free = compressor.compress(["Numbers like 42"], rate=0.5).explain()
-    assert free.to_dicts()[0]["relevance"] is None
+    assert free.to_dicts()[0]["passage_probability"] is None
     assert "relevance" not in free._repr_html_() + on_terminal(free)
 
 
@@ -369,12 +370,13 @@ def test_failures_pass_the_documents_through_if_asked() -> None:
         result.explain()
 
 
-def test_a_missing_model_passes_through_too(tmp_path: Any) -> None:
-    compressor = ContextCompressor.from_pretrained(str(tmp_path / "none"), lazy=True, on_error="passthrough")
+def test_a_damaged_model_passes_through_too(tmp_path: Any) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    compressor = ContextCompressor.from_pretrained(str(tmp_path), lazy=True, on_error="passthrough")
     with pytest.warns(PassthroughWarning, match="could not be loaded"):
         assert compressor.compress("a b").text == "a b"
     with pytest.raises(ModelError):
-        ContextCompressor.from_pretrained(str(tmp_path / "none"), lazy=True).compress("a")
+        ContextCompressor.from_pretrained(str(tmp_path), lazy=True).compress("a")
 
 
 def test_mistakes_of_the_caller_are_never_passed_through() -> None:

@@ -38,13 +38,13 @@ ROUNDING = 1e-5
 
 
 def assert_same(left: WordScores, right: WordScores) -> None:
-    for name in ("preserve", "outlier", "metric", "relevance"):
+    for name in ("preserve", "outlier", "metric", "passage_probability"):
         np.testing.assert_allclose(getattr(left, name), getattr(right, name), atol=ROUNDING)
 
 
 def assert_identical(left: list[WordScores], right: list[WordScores]) -> None:
     for one, other in zip(left, right, strict=True):
-        for name in ("preserve", "outlier", "metric", "relevance"):
+        for name in ("preserve", "outlier", "metric", "passage_probability"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -136,10 +136,10 @@ def test_a_question_is_read_as_transformers_reads_a_pair(tmp_path: Path, family:
         assert scores.outlier[word] == pytest.approx(outlier[own].mean(), abs=10 * ROUNDING)
     np.testing.assert_array_equal(scores.metric, 0.9 * scores.preserve + (1 - 0.9) * scores.outlier)
     expected = np.nan if family == "unigram" else preserve[0]  # no special token opens the input of a unigram model
-    assert scores.relevance == pytest.approx(expected, abs=ROUNDING, nan_ok=True)
+    assert scores.passage_probability == pytest.approx(expected, abs=ROUNDING, nan_ok=True)
     (plain,) = scorer(folder, alpha=1.0).score([document], question)
     np.testing.assert_array_equal(plain.metric, scores.preserve)
-    assert plain.relevance == pytest.approx(scores.relevance, nan_ok=True)
+    assert plain.passage_probability == pytest.approx(scores.passage_probability, nan_ok=True)
 
 
 @pytest.mark.parametrize("family", list(TOKENIZERS))
@@ -163,7 +163,7 @@ def test_a_question_changes_the_scores_of_a_query_aware_model(aware_model: Path)
     which, who, free = (scorer(aware_model).score([document], query)[0] for query in (QUESTION, "Who?", None))
     assert np.abs(which.preserve - free.preserve).max() > 0.01
     assert np.abs(which.preserve - who.preserve).max() > 0.01
-    assert which.relevance != who.relevance
+    assert which.passage_probability != who.passage_probability
 
 
 @pytest.mark.parametrize("query", ["", " \n\t", "\u200b\x01"], ids=["empty", "white space", "no pieces"])
@@ -175,7 +175,7 @@ def test_a_question_that_says_nothing_is_none(tmp_path: Path, query: str) -> Non
     documents = [segment(text) for text in TEXTS]
     free = scorer(folder).score(documents, None)
     assert_identical(scorer(folder).score(documents, query), free)
-    assert all(np.isnan(score.relevance) for score in free)
+    assert all(np.isnan(score.passage_probability) for score in free)
 
 
 def test_other_models_ignore_the_question(aware_model: Path, tmp_path: Path) -> None:
@@ -195,7 +195,10 @@ def test_token_types_are_zero_without_a_question(aware_model: Path) -> None:
     untyped.classifier = replace(typed.classifier, takes_types=False)
     assert typed.classifier.takes_types
     assert_identical(typed.score(documents, None), untyped.score(documents, None))
-    assert typed.score(documents, QUESTION)[0].relevance != untyped.score(documents, QUESTION)[0].relevance
+    assert (
+        typed.score(documents, QUESTION)[0].passage_probability
+        != untyped.score(documents, QUESTION)[0].passage_probability
+    )
 
 
 def test_a_long_question_is_cut_and_every_word_is_scored(aware_model: Path) -> None:
@@ -225,7 +228,7 @@ def test_relevance_is_that_of_the_best_window(aware_model: Path) -> None:
             told.append(model(**batch).logits[0, 0].softmax(-1)[1].item())
     assert max(told) - min(told) > 10 * ROUNDING
     (scores,) = scoring.score([document], "Who?")
-    assert scores.relevance == pytest.approx(max(told), abs=ROUNDING)
+    assert scores.passage_probability == pytest.approx(max(told), abs=ROUNDING)
 
 
 def with_similarity(folder: Path, target: Path, scale: object) -> Path:
@@ -283,8 +286,10 @@ def test_a_wrong_similarity_scale_is_a_clear_error(aware_model: Path, tmp_path: 
 
 def test_relevance_is_a_share_or_unknown(aware_model: Path) -> None:
     for text, scores in zip(TEXTS, scorer(aware_model).score([segment(text) for text in TEXTS], QUESTION), strict=True):
-        assert isinstance(scores.relevance, float)
-        assert 0 <= scores.relevance <= 1 or (not text.strip("\x00\x01 \u200b") and np.isnan(scores.relevance))
+        assert isinstance(scores.passage_probability, float)
+        assert 0 <= scores.passage_probability <= 1 or (
+            not text.strip("\x00\x01 \u200b") and np.isnan(scores.passage_probability)
+        )
 
 
 def test_lone_surrogates_in_a_question(aware_model: Path) -> None:
@@ -369,7 +374,7 @@ def test_slow_tokenizers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_missing_model_names_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"could not be loaded.*Expected a bundled name \(moos-minilm-en\)"):
-        ContextCompressor.from_pretrained(str(tmp_path / "nothing"))
+        ContextCompressor.from_pretrained("nobody/nothing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="the folder holds no usable model"):
         load_classifier(str(tmp_path / "empty"))

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import table_of
 
 from moos_integrations.core.config import Target
+from moos_integrations.core.ordering import Order, WordValues
 from moos_integrations.core.selection import ceiling, longest_prefix, ranking, select
-from moos_integrations.core.types import WordScores
+from moos_integrations.core.text import segment
+from moos_integrations.core.types import BoolArray, Selection, WordScores
 
 
 @given(
@@ -61,48 +67,62 @@ def test_rate_as_ceiling(rate: float, tokens: int, expected: int) -> None:
     assert ceiling(Target(rate=rate), tokens) == expected
 
 
-def choose(metric: list[float], protected: list[bool], target: Target):
-    count = len(metric)
-    return select(
-        [WordScores.from_preserve(metric)],
-        [np.array(protected, bool)],
-        [np.ones(count, np.int64)],
-        target,
-        count,
-        lambda kept: int(sum(words.sum() for words in kept)),
-    )
+class Costs:
+    """Counts by a price per word."""
+
+    separator_tokens, estimate_is_close = 0, False
+
+    def __init__(self, costs: Sequence[int]) -> None:
+        self._costs = np.array(costs, np.int64)
+        self.original_tokens = self.whole_tokens = int(self._costs.sum())
+
+    def tokens(self, kept: BoolArray) -> int:
+        return int(self._costs[kept].sum())
+
+
+def choose(metric: list[float], protected: list[bool], target: Target, costs: list[int] | None = None) -> Selection:
+    document = segment("word " * len(metric))
+    prices = np.array(costs or [1] * len(metric), np.int64)
+    table = table_of([document], [WordScores.from_preserve(metric)])
+    table = replace(table, cost=prices, protected=np.array(protected, bool))
+    values = WordValues("metric", table.metric, table.metric)
+    return select(table, Order.by(table, values), target, Costs(prices.tolist()))
 
 
 def test_threshold_keeps_protected_words_too() -> None:
     selection = choose([0.2, 0.8, 0.5], [True, False, False], Target(threshold=0.5))
-    assert selection.kept[0].tolist() == [True, True, True]
+    assert selection.kept.tolist() == [True, True, True]
     assert selection.whole
     selection = choose([0.2, 0.8, 0.4], [True, False, False], Target(threshold=0.5))
-    assert selection.kept[0].tolist() == [True, True, False]
+    assert selection.kept.tolist() == [True, True, False]
     assert selection.cutoff == 0.8
 
 
 def test_protected_text_that_does_not_fit_is_reported_and_the_ceiling_holds() -> None:
     selection = choose([0.2, 0.8, 0.5], [True, True, False], Target(budget_tokens=1))
-    assert selection.kept[0].tolist() == [False, True, False]
+    assert selection.kept.tolist() == [False, True, False]
     assert "1 of 2 protected words were dropped" in selection.warnings[0]
 
 
 def test_unused_budget_is_reported_with_its_reason() -> None:
-    metric = [0.9, 0.8]
-    selection = select(
-        [WordScores.from_preserve(metric)],
-        [np.zeros(2, bool)],
-        [np.array([1, 60])],
-        Target(budget_tokens=40),
-        61,
-        lambda kept: int(np.array([1, 60]) @ kept[0]),
-    )
-    assert selection.kept[0].tolist() == [True, False]
+    selection = choose([0.9, 0.8], [False, False], Target(budget_tokens=40), [1, 60])
+    assert selection.kept.tolist() == [True, False]
+    assert selection.warnings[0].kind == "budget not filled"
     assert "39 of 40 tokens are unused" in selection.warnings[0]
 
 
+def test_documents_beyond_the_best_keep_nothing() -> None:
+    documents = [segment("one two"), segment("three")]
+    table = table_of(documents, [WordScores.from_preserve(np.ones(len(document))) for document in documents])
+    values = WordValues("metric", table.metric, table.metric)
+    ordered = replace(Order.by(table, values), eligible=np.array([False, True]))
+    for target in (Target(rate=1.0), Target(threshold=0.0)):
+        assert select(table, ordered, target, Costs([1, 1, 1])).kept.tolist() == [False, False, True]
+
+
 def test_no_documents() -> None:
-    selection = select([], [], [], Target(rate=0.5), 0, lambda kept: 0)
+    table = table_of([])
+    values = WordValues("metric", table.metric, table.metric)
+    selection = select(table, Order.by(table, values), Target(rate=0.5), Costs([]))
     assert selection.whole
-    assert selection.kept == []
+    assert len(selection.kept) == 0

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import hashlib
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import tiktoken
 from hypothesis import given
 from layouts import HARD
+from tiktoken_ext import openai_public
 from tiny import byte_bpe
 
 from moos_integrations import ConfigError, TokenizerError
@@ -75,23 +81,41 @@ def test_a_failing_callable_is_named() -> None:
         token_counter(broken).count("a")
 
 
-def test_no_network_and_no_cache_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    def no_network(name: str) -> None:
-        raise ConnectionError("unreachable")
-
-    monkeypatch.setattr(tokens, "_llama_index_cache", lambda: None)
-    monkeypatch.setattr(tiktoken, "get_encoding", no_network)
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A machine without a network, where nothing was downloaded before: the empty cache folder of tiktoken."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "llama_index", None)
+    monkeypatch.setattr(tiktoken.registry, "ENCODINGS", {})
     tokens._tiktoken_counter.cache_clear()
-    with pytest.raises(TokenizerError, match=r"'cl100k_base'.*ConnectionError.*llama-index-core.*TIKTOKEN_CACHE_DIR"):
-        token_counter("cl100k_base")
+    yield tmp_path
     tokens._tiktoken_counter.cache_clear()
 
 
-def test_the_cache_of_llama_index_is_used_and_the_environment_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TIKTOKEN_CACHE_DIR", raising=False)
-    with tokens._cache_of_llama_index("o200k_base"):
-        assert "tiktoken_cache" in tokens.os.environ["TIKTOKEN_CACHE_DIR"]
-    assert "TIKTOKEN_CACHE_DIR" not in tokens.os.environ
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "mine")
-    with tokens._cache_of_llama_index("o200k_base"):
-        assert tokens.os.environ["TIKTOKEN_CACHE_DIR"] == "mine"
+@pytest.mark.parametrize(("name", "expected"), [("o200k_base", 11), ("gpt-oss-20b", 11), ("gpt-4", 12)])
+def test_current_models_need_no_network(offline: Path, name: str, expected: int) -> None:
+    assert token_counter(name).count("Zürich costs 1,499 € 你好") == expected
+    assert not list(offline.iterdir())
+
+
+@pytest.mark.usefixtures("offline")
+def test_other_encodings_say_what_to_do_without_a_network() -> None:
+    with pytest.raises(TokenizerError, match=r"'gpt2' could not be loaded.*o200k_base.*TIKTOKEN_CACHE_DIR"):
+        token_counter("gpt2")
+
+
+@pytest.mark.parametrize("name", ["o200k_base", "cl100k_base", "o200k_harmony"])
+def test_the_shipped_encodings_are_those_of_tiktoken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    expected: list[str] = []
+
+    def load(url: str, expected_hash: str) -> dict[bytes, int]:
+        expected.append(expected_hash)
+        return {}
+
+    monkeypatch.setattr(openai_public, "load_tiktoken_bpe", load)
+    definition = openai_public.ENCODING_CONSTRUCTORS[name]()
+    encoding = token_counter(name)._encoding
+    assert encoding._pat_str == definition["pat_str"]
+    ranks = sorted(encoding._mergeable_ranks.items(), key=lambda item: item[1])
+    file = b"".join(b64encode(token) + b" %d\n" % rank for token, rank in ranks)
+    assert hashlib.sha256(file).hexdigest() == expected[0]

@@ -42,10 +42,14 @@ SENTENCES = st.sampled_from(
 TEXTS = st.one_of(DOCUMENTS, st.lists(st.lists(SENTENCES, max_size=4).map(" ".join), max_size=6))
 SETTINGS = st.fixed_dictionaries(
     {
-        "whole_from": st.sampled_from([0.0, 0.3, 1.0]),
-        "temperature": st.sampled_from([0.1, 1.0, 8.0]),
-        "redundancy": st.sampled_from(["greedy", "symmetric"]),
-        "redundancy_weight": st.sampled_from([0.0, 4.0]),
+        "gains": st.fixed_dictionaries(
+            {
+                "whole_from": st.sampled_from([0.0, 0.3, 1.0]),
+                "temperature": st.sampled_from([0.1, 1.0, 8.0]),
+                "redundancy": st.sampled_from(["greedy", "symmetric"]),
+                "redundancy_weight": st.sampled_from([0.0, 4.0]),
+            }
+        ),
         "order": st.sampled_from(["source", "relevance", "ends"]),
         "top_n": st.sampled_from([None, 1, 3]),
     }
@@ -155,7 +159,9 @@ def test_a_line_brings_the_lines_that_open_its_block() -> None:
     tunnel = "def tunnel(year):\n    if year:\n        dig = 1\n\n"
     crossing = "def crossing(year):\n    if year:\n        bridge = 1"
     budget = token_counter("o200k_base").count(crossing)
-    result = compressor(Judge(), temperature=0.1).compress(f"{tunnel}{crossing}", "bridge", budget_tokens=budget)
+    result = compressor(Judge(), gains={"temperature": 0.1}).compress(
+        f"{tunnel}{crossing}", "bridge", budget_tokens=budget
+    )
     assert result.text == crossing
     assert [unit.under for unit in result.explain().units] == [None, 0, 1, None, 3, 4]
 
@@ -175,7 +181,7 @@ def test_the_same_passage_twice_costs_its_tokens_once() -> None:
 
 def test_documents_in_another_order() -> None:
     texts = [RIVER, "The old bridge. The bridge. A bridge, bridge.", BRIDGE, GRAIN]
-    settings: dict[str, Any] = {"redundancy_weight": 0.0, "budgets": "gain"}
+    settings: dict[str, Any] = {"gains": {"redundancy_weight": 0.0, "budgets": "gain"}}
     assert compressor(Judge(), **settings).compress(texts, "bridge").order == (0, 1, 2, 3)
     best_first = compressor(Judge(), order="relevance", **settings).compress(texts, "bridge").order
     assert best_first == (1, 2, 3, 0)  # ties in source order
@@ -198,20 +204,26 @@ def test_what_the_retriever_scored_counts_as_much_as_it_is_told_to() -> None:
     texts = ["The bridge was built by Ada Byron.", "The baker slept well all night long.", "Grain was cheap."]
     for best in range(3):
         scores = [float(index == best) for index in range(3)]
-        kept = compressor(retriever_weight=50.0, top_n=1).compress(texts, "Who?", rate=1.0, document_scores=scores)
+        kept = compressor(top_n=1, gains={"retriever_weight": 50.0}).compress(
+            texts, "Who?", rate=1.0, document_scores=scores
+        )
         assert [not document.dropped for document in kept.documents] == [index == best for index in range(3)]
     plain = compressor().compress(texts, "Who?", budget_tokens=9)
     for scores in ([0.3, 0.3, 0.3], [None, None, None], [float("nan"), 2.0, None]):
-        assert compressor(retriever_weight=50.0).compress(
+        assert compressor(gains={"retriever_weight": 50.0}).compress(
             texts, "Who?", budget_tokens=9, document_scores=scores
         ).text == (plain.text)
-    ignored = compressor(retriever_weight=0.0).compress(texts, "Who?", budget_tokens=9, document_scores=[1.0, 2.0, 3.0])
+    ignored = compressor(gains={"retriever_weight": 0.0}).compress(
+        texts, "Who?", budget_tokens=9, document_scores=[1.0, 2.0, 3.0]
+    )
     assert ignored.text == plain.text
-    both = compressor(retriever_weight=50.0).compress_many(
+    both = compressor(gains={"retriever_weight": 50.0}).compress_many(
         [texts, texts], ["Who?"] * 2, budget_tokens=9, document_scores=[None, [3.0, 1.0, 2.0]]
     )
     assert both[0].text == plain.text
-    alone = compressor(retriever_weight=50.0).compress(texts, "Who?", budget_tokens=9, document_scores=[3.0, 1.0, 2.0])
+    alone = compressor(gains={"retriever_weight": 50.0}).compress(
+        texts, "Who?", budget_tokens=9, document_scores=[3.0, 1.0, 2.0]
+    )
     assert both[1].text == alone.text
 
 
@@ -232,10 +244,10 @@ def test_wrong_document_scores_are_clear_errors(scores: Any, message: str) -> No
 
 def test_without_a_question_words_are_ranked_and_gains_can_be_asked_for() -> None:
     texts = [RIVER, BRIDGE]
-    auto, words = compressor(rate=0.5).compress(texts), compressor(rate=0.5, budgets="words").compress(texts)
+    auto, words = compressor(rate=0.5).compress(texts), compressor(rate=0.5, gains={"budgets": "words"}).compress(texts)
     assert shown(auto) == shown(words)
     assert not auto.explain().units
-    gain = compressor(rate=0.5, budgets="gain", whole_from=0.0, temperature=0.01).compress(texts)
+    gain = compressor(rate=0.5, gains={"budgets": "gain", "whole_from": 0.0, "temperature": 0.01}).compress(texts)
     assert sum(0 < unit.kept_words < unit.words for unit in gain.explain().units) <= 1  # units one after another
 
 
@@ -252,12 +264,15 @@ def test_wrong_settings_are_clear_errors() -> None:
     for settings, message in (
         ({"top_n": 0}, "`top_n` must be a whole number from 1 on, got 0"),
         ({"order": "best"}, "`order` must be one of"),
-        ({"budgets": "units"}, "`budgets` must be one of"),
-        ({"temperature": 0}, "`temperature` must be a finite number above 0, got 0"),
-        ({"redundancy_weight": float("nan")}, "`redundancy_weight` must be a finite number from 0 on, got nan"),
-        ({"whole_from": 2}, r"`whole_from` must be a number in \[0, 1\], got 2"),
+        ({"gains": {"budgets": "units"}}, "`gains.budgets` must be one of"),
+        ({"gains": {"temperature": 0}}, "`gains.temperature` must be a finite number above 0, got 0"),
+        (
+            {"gains": {"redundancy_weight": float("nan")}},
+            "`gains.redundancy_weight` must be a finite number from 0 on, got nan",
+        ),
+        ({"gains": {"whole_from": 2}}, r"`gains.whole_from` must be a number in \[0, 1\], got 2"),
         ({"cache_bytes": -1}, "`cache_bytes` must be a whole number from 0 on, got -1"),
-        ({"cache_dir": 7}, "`cache_dir` must be a path as a string, or None, got int"),
+        ({"cache_dir": 7}, "`cache_dir` must be a path or None, got 7"),
     ):
         with pytest.raises(ConfigError, match=message):
             CompressorConfig(**settings)
@@ -380,6 +395,57 @@ def test_units_say_why_they_went() -> None:
     assert "repeated" in shown_in_html
 
 
+def reasons(result: CompressionResult) -> dict[str, set[str]]:
+    """What each reason was said of, words of more than two letters."""
+    found: dict[str, set[str]] = {}
+    for word in result.explain():
+        if len(word.text) > 2:
+            found.setdefault(word.reason, set()).add(word.text)
+    return found
+
+
+def test_every_word_says_the_true_reason() -> None:
+    texts = [RIVER, BRIDGE, f"{BRIDGE} {'x' * 400}", "def crossing(year):\n    return bridge"]
+    everything = compressor(Judge(), rate=1.0).compress(texts, "bridge")
+    assert set(reasons(everything)) == {"whole input fits"}
+    found = reasons(compressor(Judge(), budget_tokens=22, protect=["cold"]).compress(texts, "bridge"))
+    assert "Byron" in found["share of the budget"]
+    assert found["protected"] == {"cold"}
+    assert "baker" in found["below the cut"] & found["repetition"]
+    explanation = compressor(Judge(), budget_tokens=22).compress(texts, "bridge").explain()
+    assert explanation.quantity == "priority"
+    assert all(word.value >= explanation.cutoff for word in explanation if word.kept)
+    assert not any(word.value >= explanation.cutoff for word in explanation if word.reason == "below the cut")
+    assert all(word.value == explanation.cutoff for word in explanation if word.reason == "does not fit")
+
+
+def test_reasons_under_a_threshold_are_odds_or_the_metric() -> None:
+    explanation = compressor(Judge(), threshold=0.5).compress([RIVER, BRIDGE], "bridge").explain()
+    assert explanation.quantity == "odds"
+    assert {word.reason for word in explanation if word.kept} == {"odds"}
+    assert explanation.cutoff == 1.0  # the best unit's share of itself
+    explanation = compressor(threshold=0.5).compress([RIVER, BRIDGE]).explain()
+    assert explanation.quantity == "metric"
+    assert {word.reason for word in explanation} == {"metric", "below the cut"}
+    assert all(word.value == word.metric for word in explanation)
+
+
+def test_a_line_that_a_kept_line_needs_says_so() -> None:
+    code = "def crossing(year):\n    dig = 1\n    bridge = 2"
+    result = compressor(Judge(), gains={"temperature": 0.1}, budget_tokens=10).compress([RIVER, code], "bridge")
+    assert result.text == "def crossing(year):\n    bridge = 2"
+    assert "def" in reasons(result)["a kept line needs it"]
+    assert "bridge" in reasons(result)["share of the budget"]
+
+
+def test_what_is_beyond_the_best_documents_or_too_long_says_so() -> None:
+    result = compressor(Judge(), top_n=1, rate=1.0).compress([RIVER, BRIDGE], "bridge")
+    assert "river" in reasons(result)["beyond `top_n`"]
+    long = "x" * 700
+    result = compressor(Judge(), budget_tokens=25).compress([RIVER, f"bridge {long}"], "bridge")
+    assert reasons(result)["too long"] == {long}
+
+
 def test_terminals_show_the_units() -> None:
     console = pytest.importorskip("rich.console").Console(width=160, record=True)
     console.print(compressor(Judge(), rate=0.5).compress([RIVER, BRIDGE], "bridge").explain())
@@ -392,7 +458,7 @@ def test_terminals_show_the_units() -> None:
 
 
 def test_known_texts_are_forgotten_when_there_are_too_many() -> None:
-    counter = compressor()._load()[1]
+    counter = compressor().counter
     cache = TextCache(16 * 100)
     first = cache.prepare("a" * 60, counter)
     assert cache.prepare("a" * 60, counter) is first

@@ -120,7 +120,7 @@ def test_a_question_leaves_most_of_each_window_to_the_passage(
     (whole,) = tokenize(backend, [question])
     assert ids == whole.ids[: len(ids)].tolist()
     frame = SpecialTokens.of(backend).frame(ids)
-    assert frame.tells_relevance == (bool(ids) and family != "unigram")
+    assert frame.reads_passage == (bool(ids) and family != "unigram")
     (pieces,) = tokenize(backend, [text])
     windows = windows_of(0, document, pieces, max_pieces - len(frame))
     assert [p for window in windows for p in range(window.own_start, window.own_end)] == list(range(len(pieces.ids)))

@@ -14,18 +14,19 @@ TEXTS = [
 ]
 QUESTIONS = ["Who built it?", "What is it made of?", "Where?"]
 ANSWERS = [["how long it is"], ["sells it", "rye"], ["nowhere at all"]]
-COMPRESSOR = ContextCompressor(UnitScorer(), CompressorConfig(temperature=0.5))
+COMPRESSOR = ContextCompressor(UnitScorer(), CompressorConfig(gains={"temperature": 0.5}))
 
 
 def test_the_target_found_keeps_enough_and_less_does_not() -> None:
     found = calibrate(COMPRESSOR, QUESTIONS, TEXTS, ANSWERS, min_recall=1.0)
     assert found.questions == 2  # the third answer stands nowhere
     assert found.recall == 1.0
+    assert found.interval == (pytest.approx(0.3424, abs=1e-4), 1.0)  # Wilson: 2 of 2
     assert 0 < found.kept < 1
     best = ContextCompressor(UnitScorer(), found.config)
     for question, texts, answers in zip(QUESTIONS[:2], TEXTS, ANSWERS, strict=False):
         assert survives(answers, normalise(best.compress(texts, question).text))
-    assert found.config.temperature == 0.5
+    assert found.config.gains.temperature == 0.5
     assert CompressorConfig.from_json(found.config.to_json()) == found.config
     enough = [(kept, value) for name, value, recall, kept in found.tried if recall >= 1.0]
     assert found.kept == min(enough)[0]

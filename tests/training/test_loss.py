@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from moos_integrations.core.relevance import OUTSIDE, QUESTION, question_similarity, unit_means
+from moos_integrations.core.pooling import OUTSIDE, QUESTION, question_similarity, unit_means
 from moos_integrations.training.loss import IGNORED, MOOSLoss, inter_class_cosine, ranking_loss, unit_relevance
 
 

@@ -139,6 +139,7 @@ _BLOCK_TAG = (
     r"(?:html|head|body|div|p|ul|ol|li|dl|dt|dd|table|thead|tbody|tfoot|tr|td|th|h[1-6]|section|article|nav|header|footer|"
     r"main|aside|form|fieldset|select|option|blockquote|pre|figure|figcaption|title|meta|link|script|style|hr|br|details|summary)"
 )
+_PROMPT = r">>>\s(?:[\w.]+\s?[(=\[]|(?:import|from|def|for|if|class)\s|\w+$)"  # and no quote in a quote
 # In the order in which they are tried.
 _FORMS = regex.compile(
     "|".join(
@@ -163,7 +164,8 @@ _FORMS = regex.compile(
             r"(?P<ITEM>(?P<bullet>[\-*+•‣◦▪●○–—·]|\\item)(?:[ \t]+(?:\[[ xX]\][ \t]+)?|$)"
             r"|(?P<number>\(?(?:\d{1,3}(?:\.\d{1,3}){0,4}|[a-zA-Z]|[ivxIVX]{1,5})[.)](?:[ \t]+|$)"
             r"|(?:\d{1,3}\.){1,4}\d{1,3}[ \t]+(?=[\p{L}\"“(])))",
-            r"(?P<COMMENT>(?P<prefix>(?!>>>\s(?:[\w.]+\s?[(=\[]|(?:import|from|def|for|if|class)\s|\w+$))>(?:[\ >]*>)?|/{2,3}!?|#|;{1,3}|--|%+|/\*{1,2}|\"{3}|'{3}|[rRbBfFuU]\"{3})"
+            rf"(?P<COMMENT>(?P<prefix>(?!{_PROMPT})>(?:[ >]*>)?"
+            r"|/{2,3}!?|#|;{1,3}|--|%+|/\*{1,2}|\"{3}|'{3}|[rRbBfFuU]\"{3})"
             r"(?:[ \t]+|$|(?<=\"{3}|'{3}|/\*)))",
             rf"(?P<CODE>{_CODE})",
             r"(?P<LABEL>(?!\w+:/)(?:[^\s:=]*[^\s:=.!?]\s){0,8}[^\s:=]+\s?[:：]$)",

@@ -1,0 +1,211 @@
+"""Run in an environment that has the wheel with at most one extra: nothing else is there, and what it offers works.
+
+    python .ci/check_installed.py          # the wheel alone
+    python .ci/check_installed.py eval     # the wheel with one extra
+
+Needs no network and refuses any connection. Python packages that neither the wheel nor the extra requires are an error,
+so that no other extra can help out unseen.
+"""
+
+import ast
+import contextlib
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import warnings
+from importlib.metadata import PackageNotFoundError, distributions, requires
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PACKAGE = "moos-integrations"
+# What an import in an example of the README needs; an empty name: a package outside of our extras.
+NEEDS = {
+    "langchain_classic": "",
+    "langchain_core": "langchain",
+    "llama_index": "llama-index",
+    "moos_integrations.evaluation": "eval",
+    "moos_integrations.langchain": "langchain",
+    "moos_integrations.llama_index": "llama-index",
+    "moos_integrations.training": "train",
+}
+TEXT = "The meeting, which was really very long, ended at 17:30 on 3 May. Nobody knows why. It rained all day long."
+QUESTION = "When did the meeting end?"
+
+
+def main(extra: str | None) -> None:
+    """Check what is installed, then use it."""
+    tempfile.tempdir = tempfile.mkdtemp()  # where tiktoken would keep what it downloaded before
+    socket.socket.connect = refuse
+    check_packages(extra)
+    # An extra's dependencies may warn of each other; the package alone is silent.
+    warnings.simplefilter("default" if extra else "error")
+    {
+        None: use_alone,
+        "langchain": lambda: use_framework("langchain"),
+        "llama-index": lambda: use_framework("llama-index"),
+        "cli": use_cli,
+        "eval": use_evaluation,
+        "train": use_training,
+    }[extra]()
+
+
+def refuse(self: socket.socket, address: object) -> None:
+    """In place of `socket.connect`."""
+    raise ConnectionError(f"a connection to {address} was tried")
+
+
+# --- what is installed -----------------------------------------------------------------------------------------------
+
+
+def check_packages(extra: str | None) -> None:
+    """Exactly what the wheel and the extra require is installed, and the package comes from the wheel."""
+    import moos_integrations
+
+    assert "torch" not in sys.modules, "importing the package must not load torch"
+    assert Path(moos_integrations.__file__).parents[1] != Path(__file__).parents[1], "the source tree is in use"
+    found = {canonicalize_name(each.metadata["Name"]) for each in distributions()} - {"pip", "setuptools", "wheel"}
+    strange = found - required(Requirement(f"{PACKAGE}[{extra}]" if extra else PACKAGE), set())
+    assert not strange, f"neither {PACKAGE} nor its extra {extra} requires {sorted(strange)}"
+
+
+def required(requirement: Requirement, seen: set[tuple[str, str]]) -> set[str]:
+    """Names of the installed packages that a requirement leads to."""
+    name = canonicalize_name(requirement.name)
+    names = set()
+    for extra in ("", *requirement.extras):
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        try:
+            lines = requires(name) or []
+        except PackageNotFoundError:
+            continue
+        names.add(name)
+        for inner in map(Requirement, lines):
+            if inner.marker is None or inner.marker.evaluate({"extra": extra}):
+                names |= required(inner, seen)
+    return names
+
+
+# --- what it does ----------------------------------------------------------------------------------------------------
+
+
+def use_alone() -> None:
+    """The adapters name the extra that is missing; the core compresses."""
+    from moos_integrations import ContextCompressor, MissingExtraError
+
+    # Not the command line: transformers may bring typer and rich along.
+    for module, extra in (("langchain", "langchain"), ("llama_index", "llama-index")):
+        try:
+            __import__(f"moos_integrations.{module}")
+        except MissingExtraError as error:
+            assert f"moos-integrations[{extra}]" in str(error), error
+        else:
+            raise AssertionError(f"moos_integrations.{module} imported without its extra")
+    result = ContextCompressor.from_pretrained(rate=0.5).compress(TEXT)
+    assert 0 < result.kept_tokens <= result.original_tokens // 2, result
+    use_readme(None)
+
+
+def use_framework(extra: str) -> None:
+    """The README's examples of an adapter find the answer."""
+    assert "17:30" in use_readme(extra)
+
+
+def use_readme(extra: str | None) -> str:
+    """Run the README's examples that need no other extra, one after the other; what they print."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    namespace: dict[str, object] = {}
+    done = []
+    printed = io.StringIO()
+    for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL):
+        needs = extras_of(block)
+        if needs <= {extra}:
+            with contextlib.redirect_stdout(printed):
+                exec(compile(block, "README.md", "exec"), namespace)
+            done.append(needs)
+    assert {extra} - {None} in done, f"the README has no example of {extra}"
+    return printed.getvalue()
+
+
+def extras_of(block: str) -> set[str]:
+    """The extras that the imports of an example need."""
+    modules = []
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom):
+            modules.append(node.module or "")
+        elif isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+    assert modules, f"an example of the README imports nothing, so that its extra is unknown:\n{block}"
+    return {extra for module in modules for prefix, extra in NEEDS.items() if f"{module}.".startswith(f"{prefix}.")}
+
+
+def use_cli() -> None:
+    """`moos compress` and `moos explain` as programs of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "notes.txt")
+        file.write_text(TEXT, encoding="utf-8")
+        short = moos("compress", str(file), "--rate", "0.5")
+        assert 0 < len(short.strip()) < len(TEXT), short
+        assert "meeting" in moos("explain", str(file), "--rate", "0.5")
+
+
+def moos(*arguments: str) -> str:
+    """What the program prints."""
+    program = Path(sysconfig.get_path("scripts"), "moos")
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    done = subprocess.run([program, *arguments], capture_output=True, encoding="utf-8", env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def use_evaluation() -> None:
+    """The README's examples, and a plot of what every rate leaves of the answers."""
+    from moos_integrations import ContextCompressor
+    from moos_integrations.evaluation import rate_curves, rouge
+
+    use_readme("eval")
+    curves = rate_curves(ContextCompressor.from_pretrained(), [QUESTION], [[TEXT]], [["17:30"]], rates=(0.3, 0.6))
+    drawing = io.BytesIO()
+    curves.plot().figure.savefig(drawing, format="png")
+    assert drawing.getvalue().startswith(b"\x89PNG")
+    assert rouge(TEXT, [TEXT]) == (1.0, 1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        data, report = question_in(folder), Path(folder, "report")
+        assert "bm25" in moos("evaluate", "--data", str(data), "--output", str(report))
+        assert len(list(report.iterdir())) == 3
+
+
+def question_in(folder: str) -> Path:
+    """A file with one question, its document and its answer."""
+    file = Path(folder, "questions.jsonl")
+    record = {"question": QUESTION, "documents": [TEXT], "answers": ["17:30"]}
+    file.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    return file
+
+
+def use_training() -> None:
+    """A model is trained, and compresses."""
+    from moos_integrations import ContextCompressor
+    from moos_integrations.training.tiny import train_tiny
+
+    with tempfile.TemporaryDirectory() as folder:
+        record = train_tiny(Path(folder))
+        assert record["accuracy"] >= 0.95, record  # words that no label tells apart stay wrong
+        result = ContextCompressor.from_pretrained(str(Path(folder, "model")), rate=0.5).compress(TEXT, QUESTION)
+        assert 0 < result.kept_tokens < result.original_tokens
+        trained = moos("train", "--data", str(question_in(folder)), "--output", str(Path(folder, "run"))).strip()
+        assert ContextCompressor.from_pretrained(trained).compress(TEXT, QUESTION, rate=0.5).text
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    print(f"{' with '.join(['the wheel', *sys.argv[1:]])}: works")  # noqa: T201

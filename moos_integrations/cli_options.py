@@ -1,0 +1,115 @@
+"""The options of `moos compress` and `moos explain`, made from the settings: one option for each field."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast, get_origin
+
+from moos_integrations.errors import MissingExtraError
+
+try:
+    import typer
+except ImportError as error:
+    raise MissingExtraError(str(error.name), extra="cli") from error
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from moos_integrations.core.checks import plain_types, stages
+from moos_integrations.core.config import Settings
+
+NOT_ON_A_COMMAND_LINE = ("embeddings", "similarity_scale", "retriever_weight")
+"""Settings of what only Python can pass: an embedding model, and scores of documents."""
+
+_PANELS = {"": "Settings", "scores": "Advanced: scores of words", "gains": "Advanced: shares of sentences"}
+
+
+@dataclass(frozen=True)
+class SettingOption:
+    """One setting as an option.
+
+    Attributes:
+        stage: Field of the nested model that it belongs to, or "".
+        name: Name of the field, and with dashes of the option.
+        field: The field.
+    """
+
+    stage: str
+    name: str
+    field: FieldInfo
+
+    @property
+    def default(self) -> Any:
+        """The field's default as the user would type it."""
+        if self.name == "separator":
+            return _escaped(self.field.default)
+        return None if self.name == "protect" else self.field.default
+
+    def parameter(self) -> inspect.Parameter:
+        """The option as typer reads it from a signature."""
+        option = typer.Option(help=self.field.description, rich_help_panel=_PANELS[self.stage])
+        annotation = cast(Any, Annotated)[self._type(), option]  # made at run time, for typer to read
+        return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
+
+    def value(self, typed: Any) -> Any:
+        """What was typed as the value of the setting."""
+        if self.name == "separator":
+            return typed.replace("\\n", "\n").replace("\\t", "\t")
+        if self.name == "protect":
+            return tuple(typed or ())
+        if self.name == "preserve_label" and typed is not None and typed.isdecimal():
+            return int(typed)
+        return typed
+
+    def _type(self) -> Any:
+        if self.name == "protect":
+            return list[str] | None
+        kinds = plain_types(self.field)
+        kind = kinds[0] if len(kinds) == 1 and kinds[0] is not Any else str
+        kind = kind if kind in (int, float, str) or get_origin(kind) is Literal else str
+        return kind if self.field.default is not None else kind | None
+
+
+def setting_options() -> Iterator[SettingOption]:
+    """An option for each setting; those of nested models come last, by their bare names."""
+    nested = stages(Settings)
+    models: dict[str, type[BaseModel]] = {"": Settings, **nested}
+    for stage, model in models.items():
+        for name, field in model.model_fields.items():
+            if name not in nested and name not in NOT_ON_A_COMMAND_LINE:
+                yield SettingOption(stage, name, field)
+
+
+def with_setting_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options in place of its parameter `settings`, which gets a dict for `CompressorConfig`."""
+    options = {option.name: option for option in setting_options()}
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        typed = {name: given.pop(name) for name in options}
+        command(**given, settings=_settings(options, typed))
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if parameter.name == "settings":
+            parameters += [option.parameter() for option in options.values()]
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _settings(options: Mapping[str, SettingOption], typed: Mapping[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for name, option in options.items():
+        home = settings.setdefault(option.stage, {}) if option.stage else settings
+        home[name] = option.value(typed[name])
+    return settings
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\n", "\\n").replace("\t", "\\t")
