@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import regex
 
-from moos_integrations.core.types import BoolArray, SegmentedText
+from moos_integrations.core.text.words import EMAIL, MONTH
+from moos_integrations.core.types import BoolArray, Kind, SegmentedText
 from moos_integrations.errors import ConfigError
 
 Protect: TypeAlias = Sequence[Any]
@@ -21,8 +22,9 @@ _UPPER_NAME = r"\p{Lu}[\p{L}\p{M}'’\-]+"
 DETECTORS: Mapping[str, regex.Pattern[str]] = {
     "numbers": regex.compile(r"\d+"),
     "dates": regex.compile(
-        r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b(?:19|20)\d\d\b|\b\d{1,2}(?:st|nd|rd|th)?\s+(?=\p{Lu})|"
-        r"\b(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
+        r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b(?:19|20)\d\d\b|\d{4}年|"
+        rf"\b\d{{1,2}}(?:st|nd|rd|th|\.)?\s+(?:(?:of|de)\s+)?(?i:{MONTH})\b|"
+        r"\b(?:Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember|Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
         r"Nov(?:ember)?|Dec(?:ember)?)\b\.?(?:\s+\d{1,2}(?:st|nd|rd|th)?\b)?"
     ),
     "negations": regex.compile(
@@ -30,16 +32,16 @@ DETECTORS: Mapping[str, regex.Pattern[str]] = {
         regex.IGNORECASE,
     ),
     "urls": regex.compile(r"\b(?:[a-zA-Z][a-zA-Z0-9+.\-]{1,15}://|www\.)[^\s<>\"'`]+"),
-    "emails": regex.compile(r"[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+"),
+    "emails": regex.compile(EMAIL),
     "identifiers": regex.compile(
-        r"\b(?=[\w.\-:]*\d)(?=[\w.\-:]*\p{L})\w[\w.\-:]*\w\b|\b\w+_\w+\b|\b\p{Ll}+\p{Lu}\w*\b|\b\w+(?:\.\w+)+\(\)|\b\w+\(\)"
+        # Begun at the start of a run only, and bounded: time stays linear, whatever the text.
+        r"(?<![\w.\-:])[.\-:]*+(?=[\w.\-:]{0,200}\d)(?=[\w.\-:]{0,200}\p{L})\w[\w.\-:]*\w\b|"
+        r"\b\w+_\w+\b|\b\p{Ll}+\p{Lu}\w*\b|(?<![\w.])\w++(?:\.\w++)*+\(\)"
     ),
     "paths": regex.compile(
-        r"(?<![\w/])(?:[A-Za-z]:|~|\.{1,2})?(?:[\\/][\w.\-@+]+)+[\\/]?|\b[\w\-]+\.(?:\p{Ll}{1,4}\d?)\b"
+        r"(?<![\w/])(?:[A-Za-z]:|~|\.{1,2})?(?:[\\/][\w.\-@+]+)+[\\/]?|(?<![\w\-])[\w\-]{1,128}+\.\p{Ll}{1,4}\d?\b"
     ),
-    "code": regex.compile(
-        r"```.*?(?:```|\Z)|`[^`\n]+`|^(?:[ ]{4}|\t|>>>[ ]|\.\.\.[ ])[^\n]*\S[^\n]*$", regex.DOTALL | regex.MULTILINE
-    ),
+    "code": regex.compile(r"`[^`\n]+`"),
     "quotes": regex.compile(r"\"[^\"\n]{1,300}\"|“[^”\n]{1,300}”|«[^»\n]{1,300}»|「[^」\n]{1,300}」"),
     "names": regex.compile(
         rf"(?<![.!?:\n]\s)(?<!^){_UPPER_NAME}(?:\s+{_UPPER_NAME})*|{_UPPER_NAME}(?:\s+{_UPPER_NAME})+"
@@ -47,6 +49,8 @@ DETECTORS: Mapping[str, regex.Pattern[str]] = {
     "headings": regex.compile(r"^[ ]{0,3}#{1,6}[ ].*$", regex.MULTILINE),
 }
 """Built-in detectors by name; each finds spans of text, and every word that a span touches is protected."""
+KINDS: Mapping[str, tuple[Kind, ...]] = {"code": (Kind.CODE, Kind.FENCE), "headings": (Kind.HEADING,)}
+"""Kinds of units that a detector protects whole, beside what its expression finds."""
 
 
 def check_protect(protect: Iterable[Any]) -> tuple[Any, ...]:
@@ -103,6 +107,8 @@ def protected_words(document: SegmentedText, protect: Protect) -> BoolArray:
             np.add.at(change, first, 1)
             np.add.at(change, np.maximum(last, first), -1)
             flags |= np.cumsum(change[:-1]) > 0
+        if isinstance(item, str) and item in KINDS:
+            flags |= np.isin(document.unit_kinds, KINDS[item])[document.unit_of_word]
     return flags
 
 

@@ -202,7 +202,7 @@ def test_chunks_end_at_sentence_ends_and_keep_to_the_limit() -> None:
 
 
 def test_long_sentences_are_cut_between_words_and_words_never() -> None:
-    long = "word " * 40 + "x" * 400 + " " + "word " * 40
+    long = "Word " + "word " * 39 + "x" * 400 + " " + "word " * 40
     text = f"Short one. {long.strip()}. Short two."
     spans = list(chunk_spans(text, COUNT, 20))
     pieces = [text[start:end] for start, end in spans]

@@ -184,6 +184,7 @@ def _piped(text: str, lines: list[Line]) -> None:
 
 
 _QUOTED = regex.compile(r"\"[^\"]{0,200}\"")
+_LONE_NUMBER = regex.compile(r"[($€£+\-−]*\d+(?:[.,]\d+)*[)%$€£ ]*")
 _GAP = regex.compile(r"(?<=\S)(?: {3,}|\t+)(?=\S)")
 
 
@@ -194,6 +195,8 @@ def _separators(text: str, line: Line) -> tuple[str, int]:
     content = text[line.first : min(line.last, line.first + 2000)]
     if "\t" in content:
         return "\t", content.count("\t")
+    if _LONE_NUMBER.fullmatch(content):
+        return _NOTHING
     if '"' in content:
         content = _QUOTED.sub("", content)
     if (content[-1:] not in ("{", "(", "[", ")", "}") and line.form != Form.CODE) or content.count(",") > 2:

@@ -91,34 +91,55 @@ _LOG = (
     r"|-\s\d{9,10}\s\d{4}\.\d\d\.\d\d\s|\d{1,3}(?:\.\d{1,3}){3}\s-\s"
     r"|[IWEF]\d{4}\s\d\d:\d\d:\d\d"
 )
-_KEYWORD = (
-    r"(?:async\s+)?(?:def|class|fn|func|function|struct|enum|interface|impl|trait|module|namespace|package|typedef|union)\s+\w[\w.]*"
-    r"\s*(?:[({:<;=]|$|extends\b|implements\b)|import\s+[\w.{*]+(?:\s+as\s+\w+|\s+from\b|[;,.]|\s*$)|from\s+[\w.]+\s+import\b|"
-    r"(?:return|yield|raise|throw|await|del|assert|defer)(?=[\s(;]|$)(?:.*[()=\[\]{}\"'+*/<>_;].*|(?:\s+\S+){0,2}(?<![.!?]))$|(?:pass|break|continue|else|try|finally|end|fi|done|esac|do|begin)[:;{]?$|"
-    r"(?:if|elif|else\s+if|for|foreach|while|with|except|switch|case|match|catch|unless|until|when)\b.*(?:[:{]|\bthen|\bdo)$(?<![\p{L}]\s\p{L}+\s\p{L}+\s\p{L}+:)|(?:if|for|while|switch|catch)\s?\(|"
-    r"(?:public|private|protected|static|final|const|let|var|val|export|extern|inline|volatile|unsigned|virtual|abstract|override)\s+[\w<>\[\]:*&]+\s*[\w(={;:*&]|"
-    r"#\s?(?:include|define|ifdef|ifndef|if|endif|pragma|else|undef|import)\b|@\w[\w.]*(?:\(.*\)?)?$|"
-    r"(?:SELECT|INSERT\s+INTO|CREATE\s+(?:TABLE|INDEX|VIEW|FUNCTION|DATABASE|UNIQUE)|ALTER\s+TABLE|DROP\s+TABLE|UPDATE\s+\w+\s+SET|DELETE\s+FROM|"
-    r"FROM\s+\w+|WHERE\s+\w|(?:LEFT|RIGHT|INNER|OUTER)\s+JOIN|JOIN\s+\w+|GROUP\s+BY|ORDER\s+BY|HAVING\s|UNION\s|VALUES\s*\()|"
-    r"(?:FROM|RUN|COPY|ENV|EXPOSE|CMD|ENTRYPOINT|WORKDIR|ARG|ADD|VOLUME|USER)\s+[\[\w./$-][^.!?]*$(?<!\p{Ll}\s\p{Ll}{3,12})"
+_KEYWORD = "|".join(
+    [
+        r"(?:async\s+)?(?:def|class|fn|func|function|struct|enum|interface|impl|trait|module|namespace|package|typedef|union)"
+        r"\s+\w[\w.]*\s*(?:[({:<;=]|$|extends\b|implements\b)",
+        r"import\s+[\w.{*]+(?:\s+as\s+\w+|\s+from\b|[;,.]|\s*$)|from\s+[\w.]+\s+import\b",
+        r"(?:return|yield|raise|throw|await|del|assert|defer)(?=[\s(;]|$)"
+        r"(?:.*[()=\[\]{}\"'+*/<>_;].*|(?:\s+\S+){0,2}(?<![.!?]))$",
+        r"(?:pass|break|continue|else|try|finally|end|fi|done|esac|do|begin)[:;{]?$",
+        r"for\s+[\w, ()]+\s+in\s.*:$|except\b.*:|with\s.*\sas\s.*:$|(?:if|for|while|switch|catch)\s?\(",
+        # Not a sentence that leads in: "If you have any of these:"
+        r"(?:if|elif|else\s+if|for|foreach|while|with|except|switch|case|match|catch|unless|until|when)\b"
+        r".*(?:[:{]|\bthen|\bdo)$(?<![\p{L}]\s\p{L}+\s\p{L}+\s\p{L}+:)",
+        r"(?:public|private|protected|static|final|const|let|var|val|export|extern|inline|volatile|unsigned|virtual|"
+        r"abstract|override)\s+[\w<>\[\]:*&]+\s*[\w(={;:*&]",
+        r"#\s?(?:include|define|ifdef|ifndef|if|endif|pragma|else|undef|import)\b|@\w[\w.]*(?:\(.*\)?)?$",
+        r"SELECT|INSERT\s+INTO|CREATE\s+(?:TABLE|INDEX|VIEW|FUNCTION|DATABASE|UNIQUE)|ALTER\s+TABLE|DROP\s+TABLE|"
+        r"UPDATE\s+\w+\s+SET|DELETE\s+FROM|FROM\s+\w+|WHERE\s+\w|(?:LEFT|RIGHT|INNER|OUTER)\s+JOIN|JOIN\s+\w+|"
+        r"GROUP\s+BY|ORDER\s+BY|HAVING\s|UNION\s|VALUES\s*\(",
+        r"(?:FROM|RUN|COPY|ENV|EXPOSE|CMD|ENTRYPOINT|WORKDIR|ARG|ADD|VOLUME|USER)\s+[\[\w./$-][^.!?]*$"
+        r"(?<!\p{Ll}\s\p{Ll}{3,12})",
+    ]
 )
-_CODE = (
-    rf"{_KEYWORD}|(?:>>>|\.\.\.|In\s\[\d+\]:|Out\[\d+\]:)\s|[$%]\s\w|(?:sudo|pip|npm|git|docker|kubectl|curl|apt(?:-get)?|cd|mkdir|export|chmod|"
-    r"brew|cargo|make|conda|yarn|wget|ssh)\s+[\w\-./~]\S*(?:\s+\S+){0,6}$(?<![.!?])(?<!\p{Ll}{3}\s\p{Ll}{3,9}\s\p{Ll}{3,12})|<\?php|"
-    r"[\w.$@\[\]'\"*&>\-]{1,80}(?:\s?[:+\-*/|&%]?=|\s:=|\s<-)\s?[^=\s>].*(?:[;,({\[\])}'\"]|\b\d+|\w\.\w.*|None|[Tt]rue|[Ff]alse)$|"
-    r"[\w.$:>\-]{1,80}(?<![,.:])\((?:[^()]*+(?:\([^()]*+\))?)*+\)[;,:{]?$(?<!\s\(.*\))|"
-    r".*(?:[{;]|=>|->|&&|\|\||\\|\($|\[$)$|[\w.$]+\($|.*\)\s*(?:\{|->.*:|=>.*)$|"
-    r"(?:\d{1,5}\s)?(?:mov|push|pop|jmp|call|lea|add|sub|xor|ret)\s+[%$\w]+\s*,"
+_CODE = "|".join(
+    [
+        _KEYWORD,
+        r"(?:>>>|\.\.\.|In\s\[\d+\]:|Out\[\d+\]:)\s|[$%]\s\w|<\?php",
+        r"(?:sudo|pip|npm|git|docker|kubectl|curl|apt(?:-get)?|cd|mkdir|export|chmod|brew|cargo|make|conda|yarn|wget|ssh)"
+        r"\s+[\w\-./~]\S*(?:\s+\S+){0,6}$(?<![.!?])(?<!\p{Ll}{3}\s\p{Ll}{3,9}\s\p{Ll}{3,12})",
+        # An assignment, a call, the end of a line that goes on, an instruction.
+        r"[\w.$@\[\]'\"*&>\-]{1,80}(?:\s?[:+\-*/|&%]?=|\s:=|\s<-)\s?[^=\s>].*"
+        r"(?:[;,({\[\])}'\"]|\b\d+|\w\.\w.*|None|[Tt]rue|[Ff]alse)$",
+        r"[\w.$:>\-]{1,80}(?<![,.:])\((?:[^()]*+(?:\([^()]*+\))?)*+\)[;,:{]?$(?<!\s\(.*\))",
+        r".*(?:[{;]|=>|->|&&|\|\||\\|\($|\[$)$|[\w.$]+\($|.*\)\s*(?:\{|->.*:|=>.*)$",
+        r"(?:\d{1,5}\s)?(?:mov|push|pop|jmp|call|lea|add|sub|xor|ret)\s+[%$\w]+\s*,",
+    ]
 )
-_TRACE = (
-    r"at\s+[\w.$<>/\[\]]+\s?[(:]|at\s+\S+:\d+:\d+|File\s\".*\",\sline\s\d+|Traceback\s\(most|Caused\sby:|\.\.\.\s\d+\smore|"
-    r"(?:Exception\sin\sthread\s.*|[\w.]*\w(?:Error|Exception|Warning|Interrupt|Exit)(?=[:\s]|$)(?!\s[a-z]+\s))|#\d+\s+(?:0x[\da-f]+\s)?(?:in\s)?\S+\s\(|goroutine\s\d+|panic:\s|"
-    r"During\shandling\sof\sthe\sabove|The\sabove\sexception\swas"
+_TRACE = "|".join(
+    [
+        r"at\s+[\w.$<>/\[\]]+\s?[(:]|at\s+\S+:\d+:\d+|File\s\".*\",\sline\s\d+|Traceback\s\(most|Caused\sby:|\.\.\.\s\d+\smore",
+        r"Exception\sin\sthread\s.*|[\w.]*\w(?:Error|Exception|Warning|Interrupt|Exit)(?=[:\s]|$)(?!\s[a-z]+\s)",
+        r"#\d+\s+(?:0x[\da-f]+\s)?(?:in\s)?\S+\s\(|goroutine\s\d+|panic:\s",
+        r"During\shandling\sof\sthe\sabove|The\sabove\sexception\swas",
+    ]
 )
 _BLOCK_TAG = (
     r"(?:html|head|body|div|p|ul|ol|li|dl|dt|dd|table|thead|tbody|tfoot|tr|td|th|h[1-6]|section|article|nav|header|footer|"
     r"main|aside|form|fieldset|select|option|blockquote|pre|figure|figcaption|title|meta|link|script|style|hr|br|details|summary)"
 )
+_PROMPT = r">>>\s(?:[\w.]+\s?[(=\[]|(?:import|from|def|for|if|class)\s|\w+$)"  # and no quote in a quote
 # In the order in which they are tried.
 _FORMS = regex.compile(
     "|".join(
@@ -135,15 +156,16 @@ _FORMS = regex.compile(
             r"(?P<ROW>\|[^|].*\||[^|`]+\|[^|`]+\|[^|]*+.*$|\|\s.*$)",
             r"(?P<HEADING>(?P<atx>#{1,6})[ \t]+\S|(?P<bold>\*\*|__)(?=\S)(?:(?!(?P=bold)).){1,120}(?P=bold):?$"
             r"|(?P<wiki>={2,6})\s?[^=]+(?P=wiki)$)",
-            rf"(?P<CHAT>{_STAMP}(?:\s-)?\s*<?{_NAME}>?:\s)",
+            rf"(?P<CHAT>{_STAMP}(?:\s-)?\s*<?(?!{_LEVEL_WORD}\b){_NAME}>?:\s)",
             rf"(?P<LOG>{_LOG})",
             rf"(?P<TRACE>{_TRACE})",
             r"(?P<JSON>[\[{].*[\]}],?$(?<![\])]\(.*))",
             r"(?P<CLOSING>[)\]}]+[;,)]*$|[(\[{]+$|\*/$)",
             r"(?P<ITEM>(?P<bullet>[\-*+•‣◦▪●○–—·]|\\item)(?:[ \t]+(?:\[[ xX]\][ \t]+)?|$)"
             r"|(?P<number>\(?(?:\d{1,3}(?:\.\d{1,3}){0,4}|[a-zA-Z]|[ivxIVX]{1,5})[.)](?:[ \t]+|$)"
-            r"|(?:\d{1,3}\.){1,4}\d{1,3}[ \t]+))",
-            r"(?P<COMMENT>(?P<prefix>>(?:[\ >]*>)?|/{2,3}!?|#|;{1,3}|--|%+|/\*{1,2}|\"{3}|'{3}|[rRbBfFuU]\"{3})"
+            r"|(?:\d{1,3}\.){1,4}\d{1,3}[ \t]+(?=[\p{L}\"“(])))",
+            rf"(?P<COMMENT>(?P<prefix>(?!{_PROMPT})>(?:[ >]*>)?"
+            r"|/{2,3}!?|#|;{1,3}|--|%+|/\*{1,2}|\"{3}|'{3}|[rRbBfFuU]\"{3})"
             r"(?:[ \t]+|$|(?<=\"{3}|'{3}|/\*)))",
             rf"(?P<CODE>{_CODE})",
             r"(?P<LABEL>(?!\w+:/)(?:[^\s:=]*[^\s:=.!?]\s){0,8}[^\s:=]+\s?[:：]$)",
@@ -157,6 +179,10 @@ _FORMS = regex.compile(
 )
 # A line that begins with a plain word and goes on with another has one of few forms: this sees most prose at once.
 _PROSE = regex.compile(r"\p{Lu}?\p{Ll}+,?(?: \p{Lu}?\p{Ll}+,?){3,}+(?=[ .,])(?!.*(?:[:;={}\\|\t]|\($))")
+_PROSE_WITHIN = regex.compile(r"\b(?:\p{Ll}+,? ){4}")
+_CODE_LINE = regex.compile(_CODE, regex.VERSION1)
+# Forms that are told from a line's end as well: of a very long line, it is not looked at.
+_WHOLE = ("LABEL", "CLOSING", "SECTION", "RULE", "ROW_RULE")
 _LINE = regex.compile(r"[^\r\n]*+(?:\r\n|\r|\n|\Z)")
 _SPACE = regex.compile(r"\s*+")
 _BLOCK_MARK = regex.compile(r"h([1-6])\b|(?:(?:sub){0,2}section|chapter|title)\*?\{", regex.IGNORECASE)
@@ -200,6 +226,10 @@ def classify(text: str, line: Line) -> Line:
     if match is None or match.lastgroup is None:
         return line
     name = next(name for name in _NAMES if match[name] is not None)
+    if line.last > end and (name in _WHOLE or (name == "CODE" and _PROSE_WITHIN.search(text, line.first, end))):
+        return line
+    if name == "ROW" and text[line.first] != "|" and _CODE_LINE.match(text, line.first, end):
+        name = "CODE"
     if name == "COMMENT":
         line.mark, line.body = match["prefix"].strip(), match.end()
         return line

@@ -16,6 +16,7 @@ _FULL = 40  # characters of a line that an editor may have wrapped
 _EARLY = 0.75  # a line that fills less of its paragraph's width was ended on purpose
 _SHORT_HEADING = 80  # characters
 _SHORT_TITLE = 120
+_LONGEST_WORD = 40  # also a heading in a script without spaces
 _WHOLE_ITEM = 400
 _ANSWERED_WITHIN_UNITS = 12  # options of a quiz
 _MOST_ASKED = 2  # a question that answers a question, and its answer
@@ -37,8 +38,11 @@ _ANSWER_LABEL = regex.compile(
     r"答|答え)\s?\d{0,4}\s?(?:\*\*|__)?[.:)：]",
     regex.IGNORECASE,
 )
+_LABEL_END = regex.compile(r"[:：](?:\*\*|__)?(?:\s+|(?<=：))")
+_SENTENCES = regex.compile(r"[.!?…] \p{Lu}")
 _COLON = regex.compile("[:：]")
 _KEY = regex.compile(r"[a-z_$/\"'.][^\s]{0,60}:$|[\w.\-]{1,60}:$")
+_QUOTES = "\"'“”‘’„«»「"
 _NO_BODY = (Form.RULE, Form.SECTION)
 _SETTINGS = (Form.CODE, Form.KEY_VALUE)
 _TRIM = regex.compile(r"[\s*_#>]*+")
@@ -108,8 +112,14 @@ class Prose(Writer):
             and not first.islower()
             and (first.isalnum() or first in '§“"«([¿¡')
             and self.text[line.last - 1] not in ".!,;:。！،"
-            and not self.text[line.first : line.last].count(" ") > 14
+            and not ends_sentence(self.text, line.first, line.last)
+            and self._has_heading_length(line)
         )
+
+    def _has_heading_length(self, line: Line) -> bool:
+        spaces = self.text.count(" ", line.first, line.last)
+        letters = _LETTER.search(self.text, line.first, line.last) is not None
+        return letters and spaces <= 14 and (spaces > 0 or line.last - line.first <= _LONGEST_WORD)
 
     def _stands_over(self, index: int, line: Line, below: Line) -> bool:
         """Whether a line directly over a paragraph is its heading: it breaks early, and the paragraph has sentences."""
@@ -193,7 +203,10 @@ class Prose(Writer):
 
     def _question(self, line: Line, stop: int) -> None:
         answered_here = stop < len(self.lines) and self.lines[stop].form != Form.BLANK
-        until = self._block if answered_here else self._block + _ANSWERED_WITHIN
+        until = self._block if answered_here else self._block + (_ANSWERED_WITHIN if self._questions > 1 else 1)
+        if self.text[line.first] in _QUOTES:  # a question of a story, which the next paragraph need not answer
+            self._add(line, Kind.SENTENCE, False, at(line.indent), leads=NEXT)
+            return
         self._add(line, Kind.QUESTION, False, Level.QUESTION, Level.QUESTION + 1, leads=NEXT, until=until)
         self._nest = []
 
@@ -227,7 +240,8 @@ class Prose(Writer):
             return self._heading(index, underlined, lines=2)
         if _QUESTION_LABEL.match(text) or _ANSWER_LABEL.match(text):
             return self._labelled(index)
-        if not line.indent and self._labels > 1 and not text[0].islower() and text.count(" ") < 5:
+        short = text.count(" ") < 5 and len(text) <= _LONGEST_WORD
+        if not line.indent and self._labels > 1 and not text[0].islower() and short:
             return self._heading(index, Level.LABEL)
         after = self._below(index)
         prose = after is not None and after.form in (Form.PROSE, Form.LABELLED) and after.indent <= line.indent
@@ -253,6 +267,9 @@ class Prose(Writer):
             return self._turn(index)
         if self.text[line.first].islower() or not self._is_said(line):
             return self._setting(index)
+        if self._speakers == 1:  # "Note: ..." in prose
+            line.form = Form.PROSE
+            return self._paragraph(index, self._paragraph_end(index))
         if line.indent:
             return self._speech(index, at(line.indent) + Depth.LINE, Kind.SPEAKER, self._block)
         return self._turn(index)
@@ -262,7 +279,7 @@ class Prose(Writer):
         found = _COLON.search(self.text, line.first, line.last)
         colon = found.end() if found else line.first
         behind = Line(line.start, line.stop, line.first, line.last, line.indent, line.form, colon)
-        ends = ends_sentence(self.text, colon, line.last)
+        ends = ends_sentence(self.text, colon, line.last) or _SENTENCES.search(self.text, colon, line.last) is not None
         words = self.text[colon : line.last].strip().count(" ") > 0 or self.text[colon - 1] == "："
         return (ends and words) or reads_as_prose(self.text, behind)
 
@@ -304,25 +321,29 @@ class Prose(Writer):
         return last is not None and last.kind == Kind.QUESTION and Level.SPEAKER <= last.level < Level.BLOCK
 
     def _speech(self, index: int, level: int, kind: Kind, until: int) -> int:
-        """Write a turn: its first sentence with the label, the others under it."""
+        """Write a turn: a single sentence with its label; of several, the label and the sentences under it."""
         first, stop = self.lines[index], index + 1
         while stop < len(self.lines) and self._says_more(first, self.lines[stop - 1], self.lines[stop]):
             stop += 1
-        begun = first.start
-        for number, end in enumerate(
-            sentence_ends(self.text, first.start, self.lines[stop - 1].stop, ordinals=self.ordinals)
-        ):
-            unit = self._add(first, kind, False, level, level + 1, until=until)
-            unit.leads = NEXT if kind == Kind.QUESTION else NOTHING
-            unit.start, begun = begun, end
-            if number:
-                unit.kind, unit.level = Kind.SENTENCE, max(level + 1, Level.TURN)
-                unit.accepts, unit.leads = CLOSED, NOTHING
+        lead = self._add(first, kind, False, level, level + 1, until=until)
+        lead.leads = NEXT if kind == Kind.QUESTION else NOTHING
+        for begun in self._sentences_of_turn(first, self.lines[stop - 1].stop, kind):
+            lead.leads = NEXT
+            self._add(first, Kind.SENTENCE, False, max(level + 1, Level.TURN)).start = begun
         if self.text[first.last - 1] in ":：" and stop == index + 1:
-            self.units[-1].leads = NEXT
+            lead.leads = NEXT
         if level < Level.BLOCK:
             self._nest, self._flat = [], []
         return stop
+
+    def _sentences_of_turn(self, first: Line, stop: int, kind: Kind) -> list[int]:
+        """Where the sentences behind a label start, if there are several; a question is not taken apart."""
+        ends = list(sentence_ends(self.text, first.start, stop, ordinals=self.ordinals))
+        if len(ends) < 2 or (kind == Kind.QUESTION and stop - first.start <= _WHOLE_ITEM):
+            return []
+        label = _LABEL_END.search(self.text, first.first, first.last)
+        behind = ends[0] if label is None else label.end()
+        return [behind, *(end for end in ends[:-1] if end > behind)]
 
     def _says_more(self, first: Line, previous: Line, line: Line) -> bool:
         """Whether a line goes on with the sentence of a turn."""

@@ -103,7 +103,7 @@ _FRACTION = rf"(?:{_S}\d{{1,2}}[/⁄]\d{{1,2}}(?![\d/])|{_S}?[½⅓¼¾⅔⅛⅜
 _RANGE = rf"(?:(?:{_S}?[\-–—±~〜×x]{_S}?|{_S}(?:to|bis){_S})[+\-−]?\p{{Sc}}?(?:{_GROUPED}|{_VALUE}))"
 _MEASURE = rf"(?:{_S}?(?:{_UNIT}(?:{_S}?[/·]{_S}?{_UNIT}(?:\^?[\-−]?\d)?){{0,3}}(?!{_LETTER})|{_MONEY}(?!{_S}?\d)))"
 _DATE = (
-    rf"{_ORDINAL}{_S}(?:(?:of|de|d'){_S})?{MONTH}(?!{_LETTER})\.?"
+    rf"{_ORDINAL}{_S}(?:(?:of|de|d'){_S})?{MONTH}(?!{_LETTER})(?:\.(?={_S}\d))?"
     rf"(?:,?{_S}(?:del?{_S})?\d{{4}}(?!\d)|(?!{_S}\d{{1,2}}(?!\d)))"
 )
 _SUBREFERENCE = rf"(?:{_S}(?:abs|satz|s|nr|no|lit|para|cl|ziff)\.?{_S}(?:\d++|\p{{L}}(?!{_LETTER})))"

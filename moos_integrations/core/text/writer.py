@@ -29,6 +29,7 @@ class Writer:
         self._trace = self._python = False
         forms = [line.form for line in lines]
         self._speakers = forms.count(Form.LABELLED) + forms.count(Form.CHAT)
+        self._questions = sum(line.form == Form.PROSE and self._asks(line) for line in lines)
         self._labels = sum(line.form == Form.LABEL and not line.indent for line in lines)
 
     def _add(self, line: Line, kind: Kind, structured: bool, level: int, accepts: int = CLOSED, **more: int) -> Unit:

@@ -73,8 +73,7 @@ def test_the_first_line_alone_is_the_title() -> None:
         ("<ul>\n<li>One</li>\n</ul>\n", ["MARKUP"] * 3),
         ("Some prose is here.\n\n---\n\nMore prose is here.\n", ["SENTENCE", "RULE", "SENTENCE"]),
         ("\n\n  Some prose.\n", ["BLANK", "SENTENCE"]),
-        ("Alice: I think that it is right. It is.\nBob: I do not think so at all.\n", ["SPEAKER", "SENTENCE",
-        "SPEAKER"]),
+        ("Al: I think that it is. It is.\nBob: I do not think so at all.\n", ["SPEAKER", *["SENTENCE"] * 2, "SPEAKER"]),
     ],
 )  # fmt: skip
 def test_kinds(text: str, expected: list[str]) -> None:

@@ -111,7 +111,7 @@ def test_a_quiz_has_its_options_and_its_answer_under_the_question() -> None:
         ("def f(\n    x,\n) -> int:\n    if x:\n        return 1\n    return x\n", [-1, 0, 0, 2, 3, 2]),
         ("int main()\n{\n    return 0;\n}\n", [-1, 0, 1, 1]),
         ("if (x) {\ny();\n}\nz();\n", [-1, 0, 0, -1]),
-        ("Bob: I think that is right. It is so.\nEve: I do not think so.\n", [-1, 0, -1]),
+        ("Bob: I think that is right. It is so.\nEve: I do not think so.\n", [-1, 0, 0, -1]),
         ("--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n@@ -9,1 +9,1 @@\n-d\n+e\n", [-1, 0, 1, 1, 1, 0, 5, 5]),
         ("2024-05-01 10:00:00 ERROR failed\nTraceback (most recent call last):\n"
          '  File "x.py", line 3, in f\n    g()\nValueError: bad\n2024-05-01 10:00:01 INFO on\n', [-1, 0, 1, 2, 1, -1]),
