@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tiny import table_of
 
 from moos_integrations.core.config import Target
-from moos_integrations.core.ordering import Order, WordValues
-from moos_integrations.core.selection import ceiling, longest_prefix, ranking, select
+from moos_integrations.core.ordering import Order
+from moos_integrations.core.selection import ceiling, longest_prefix, select
 from moos_integrations.core.text import segment
 from moos_integrations.core.types import BoolArray, Selection, WordScores
 
@@ -55,13 +55,6 @@ def test_a_wrong_estimate_cannot_break_the_ceiling() -> None:
     assert longest_prefix(100, 50, lambda count: 10 * count, np.arange(1, 101)) == (5, 50)
 
 
-def test_ranking_puts_protected_words_first_and_oversized_ones_last() -> None:
-    metric = np.array([0.9, 0.1, 0.5, 0.95, 0.5])
-    protected = np.array([False, True, False, False, False])
-    cost = np.array([1, 1, 1, 1000, 1])
-    assert ranking(metric, protected, cost).tolist() == [1, 0, 2, 4, 3]
-
-
 @pytest.mark.parametrize(("rate", "tokens", "expected"), [(0.29, 100, 29), (0.5, 7, 3), (1.0, 9, 9), (0.0, 9, 0)])
 def test_rate_as_ceiling(rate: float, tokens: int, expected: int) -> None:
     assert ceiling(Target(rate=rate), tokens) == expected
@@ -85,8 +78,7 @@ def choose(metric: list[float], protected: list[bool], target: Target, costs: li
     prices = np.array(costs or [1] * len(metric), np.int64)
     table = table_of([document], [WordScores.from_preserve(metric)])
     table = replace(table, cost=prices, protected=np.array(protected, bool))
-    values = WordValues("metric", table.metric, table.metric)
-    return select(table, Order.by(table, values), target, Costs(prices.tolist()))
+    return select(table, Order.by(table, table.metric), target, Costs(prices.tolist()))
 
 
 def test_threshold_keeps_protected_words_too() -> None:
@@ -114,15 +106,13 @@ def test_unused_budget_is_reported_with_its_reason() -> None:
 def test_documents_beyond_the_best_keep_nothing() -> None:
     documents = [segment("one two"), segment("three")]
     table = table_of(documents, [WordScores.from_preserve(np.ones(len(document))) for document in documents])
-    values = WordValues("metric", table.metric, table.metric)
-    ordered = replace(Order.by(table, values), eligible=np.array([False, True]))
+    ordered = replace(Order.by(table, table.metric), eligible=np.array([False, True]))
     for target in (Target(rate=1.0), Target(threshold=0.0)):
         assert select(table, ordered, target, Costs([1, 1, 1])).kept.tolist() == [False, False, True]
 
 
 def test_no_documents() -> None:
     table = table_of([])
-    values = WordValues("metric", table.metric, table.metric)
-    selection = select(table, Order.by(table, values), Target(rate=0.5), Costs([]))
+    selection = select(table, Order.by(table, table.metric), Target(rate=0.5), Costs([]))
     assert selection.whole
     assert len(selection.kept) == 0

@@ -23,13 +23,13 @@ from moos_benchmarks.data import read_asked
 from moos_benchmarks.ranking import Pool, bm25_scores, embedded, random_scores
 from moos_integrations.core.config import DEFAULT_SEPARATOR, CompressorConfig, Redundancy, Target
 from moos_integrations.core.marginal_gain import log_odds, standardised, unit_relevance
-from moos_integrations.core.ordering import Order, WordValues, order
+from moos_integrations.core.ordering import Order, order
 from moos_integrations.core.output import Output
 from moos_integrations.core.prepared import PreparedText
 from moos_integrations.core.selection import select
 from moos_integrations.core.table import Table
 from moos_integrations.core.tokens import TokenCounter
-from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Scorer, SegmentedText, WordScores
+from moos_integrations.core.types import BoolArray, FloatArray, Scorer, SegmentedText, WordScores
 from moos_integrations.evaluation.metrics import estimate, normalise, paired, ratio, survives
 from moos_integrations.records import Document, Question, Records
 
@@ -114,7 +114,7 @@ class Case:
 
     def kept(self, priority: Priority, budget_tokens: int) -> BoolArray:
         """The words that a method keeps under a ceiling. Shape: `(words,)`."""
-        ordered = Order.by(self.table, WordValues("priority", priority, priority))
+        ordered = Order.by(self.table, priority)
         return select(self.table, ordered, Target(budget_tokens=budget_tokens), self.output).kept
 
     def outcome(self, priority: Priority, budget_tokens: int) -> float:
@@ -245,22 +245,10 @@ def without_model(cases: Sequence[Case], embed: Callable[[Sequence[str]], FloatA
     return found | {"documents, embeddings": list(map(by_document, pools, of_documents))}
 
 
-class Thinned(PreparedText):
-    """A text of which lines of code, rows of tables and the like are thinned as sentences are."""
-
-    @cached_property
-    def structured(self) -> BoolArray:
-        """None is. Shape: `(units,)`."""
-        return np.zeros(len(self.document.unit_starts), bool)
-
-
-class Flat(PreparedText):
-    """A text of which no line stands under another."""
-
-    @cached_property
-    def enclosing(self) -> IntArray:
-        """-1 for all. Shape: `(units,)`."""
-        return np.full(len(self.document.unit_starts), -1)
+def flat(document: SegmentedText) -> SegmentedText:
+    """The text with units that do not hang together: no headings, lead-ins, halves of pairs."""
+    none = np.full(len(document.unit_starts), -1)
+    return replace(document, unit_parents=none, unit_leads_to=none, unit_leads_until=none, unit_partners=none)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,14 +262,14 @@ class Settings:
         relevance: What a unit's relevance is made of: "words" (mean log-odds of their preserve probabilities),
             "document" (the passage's) and "similarity" (of unit and question).
         passage_factor: Multiplies the passage's log-odds, where they are a part.
-        texts: How texts are prepared: `PreparedText` as the compressor does.
+        flat: Take the units as if they did not hang together.
     """
 
     config: CompressorConfig = COMPARED
     alpha: float = COMPARED.scores.alpha
     relevance: tuple[str, ...] = ("words", "document", "similarity")
     passage_factor: float = 1.0
-    texts: type[PreparedText] = PreparedText
+    flat: bool = False
 
     def order(self, case: Case) -> Order:
         """What `ContextCompressor` makes of the case with these settings."""
@@ -292,8 +280,8 @@ class Settings:
         if self == Settings(config=self.config):
             return case.table
         texts = case.table.texts
-        if self.texts is not PreparedText:
-            texts = tuple(self.texts(text.document, case.counter) for text in texts)
+        if self.flat:
+            texts = tuple(PreparedText(flat(text.document), case.counter) for text in texts)
         return Table.of(texts, list(map(self._scores, case.table.scores)))
 
     def _scores(self, scores: WordScores) -> WordScores:
@@ -345,8 +333,7 @@ GRID: Mapping[str, Settings] = {
     },
     "relevance with the whole of the document's": Settings(passage_factor=2.0),
     **{f"match of terms, weight {weight:g}": _with(lexical_weight=weight) for weight in (0.0, 1.0, 3.0)},
-    "lines of code and rows of tables thinned": Settings(texts=Thinned),
-    "lines without those that they stand under": Settings(texts=Flat),
+    "units without those that they are under": Settings(flat=True),
     **{f"retriever, weight {weight:g}": _with(retriever_weight=weight) for weight in (0.25, 0.5, 1.0, 2.0)},
     **{
         f"word by word, alpha {alpha:g}": replace(_with(whole_from=1.0), alpha=alpha)
@@ -363,7 +350,7 @@ def ours(cases: Sequence[Case]) -> Methods:
     tells; `words` puts all words into one ranking; `uniform rate` keeps the same share of every document.
     """
     return {
-        "moos": [Settings().order(case).priority.lifted for case in cases],
+        "moos": [Settings().order(case).priority for case in cases],
         "sentences": [by_sentence(case.pool, model_sentences(case)) for case in cases],
         "words": [by_words(case) for case in cases],
         "uniform rate": [uniform_rate(case) for case in cases],

@@ -189,7 +189,7 @@ class Evaluation:
         limit = min(self.options.limit or budgets.ABLATION_LIMIT, budgets.ABLATION_LIMIT)
         cases, skipped = self._cases(name, limit, OUTLIER_ALPHA)
         cases = budgets.retrieved(cases, self._embedder)
-        methods = {label: [own.order(case).priority.lifted for case in cases] for label, own in budgets.GRID.items()}
+        methods = {label: [own.order(case).priority for case in cases] for label, own in budgets.GRID.items()}
         return {"skipped": skipped, **budgets.compare(cases, methods, against="defaults")}
 
     def unit_size(self, name: str) -> dict[str, Any]:
@@ -200,7 +200,7 @@ class Evaluation:
         known = set(map(id, budgets.measurable(by_size[0])))
         rows = [row for row in zip(*by_size, strict=True) if id(row[0]) in known]
         methods = {
-            str(size): [budgets.Settings().order(case).priority.lifted for case in column]
+            str(size): [budgets.Settings().order(case).priority for case in column]
             for size, column in zip(budgets.UNIT_SIZES, zip(*rows, strict=True), strict=True)
         }
         cases = [row[0] for row in rows]  # orders are of words, which are the same whatever the units
