@@ -86,13 +86,17 @@ def _find_originals(
     table: Table, statements: Sequence[tuple[str, ...]], relevance: FloatArray, original: IntArray
 ) -> None:
     holder: dict[int, int] = {}
+    whole: dict[tuple[str, ...], int] = {}
     for unit in np.argsort(-relevance, kind="stable").tolist():
         runs = _shingles(statements[unit])
         owners = {holder.get(run) for run in runs}
-        owner = owners.pop() if len(owners) == 1 else None
+        owner = whole.get(statements[unit]) if runs else None  # alike sentences share runs: they have several owners
+        if owner is None and len(owners) == 1:
+            owner = owners.pop()
         if owner is not None and _says_the_same(table, statements, unit, owner):
             original[unit] = owner
             continue
+        whole.setdefault(statements[unit], unit)
         for run in runs:
             holder.setdefault(run, unit)
 
