@@ -86,13 +86,17 @@ def _find_originals(
     table: Table, statements: Sequence[tuple[str, ...]], relevance: FloatArray, original: IntArray
 ) -> None:
     holder: dict[int, int] = {}
+    whole: dict[tuple[str, ...], int] = {}
     for unit in np.argsort(-relevance, kind="stable").tolist():
         runs = _shingles(statements[unit])
         owners = {holder.get(run) for run in runs}
-        owner = owners.pop() if len(owners) == 1 else None
+        owner = whole.get(statements[unit]) if runs else None  # alike sentences share runs: they have several owners
+        if owner is None and len(owners) == 1:
+            owner = owners.pop()
         if owner is not None and _says_the_same(table, statements, unit, owner):
             original[unit] = owner
             continue
+        whole.setdefault(statements[unit], unit)
         for run in runs:
             holder.setdefault(run, unit)
 
@@ -142,13 +146,13 @@ def _together(table: Table, unit: int, other: int) -> bool:
 
 def _drop_single_ones(table: Table, statements: Sequence[tuple[str, ...]], original: IntArray) -> None:
     """Of other documents, only runs at the start or end of a document are repetitions, and those of several units."""
-    unit = 0
+    twin, unit = _twins(original), 0
     while unit < table.units:
-        if original[unit] < 0 or _together(table, unit, int(original[unit])):
+        if twin[unit] < 0 or _together(table, unit, int(twin[unit])):
             unit += 1
             continue
         stop = unit + 1
-        while stop < table.units and _goes_on(table, original, stop):
+        while stop < table.units and _goes_on(table, twin, stop):
             stop += 1
         document = int(table.document_of_unit[unit])
         first, last = int(table.unit_borders[document]), int(table.unit_borders[document + 1])
@@ -158,9 +162,17 @@ def _drop_single_ones(table: Table, statements: Sequence[tuple[str, ...]], origi
         unit = stop
 
 
-def _goes_on(table: Table, original: IntArray, unit: int) -> bool:
+def _twins(original: IntArray) -> IntArray:
+    """The unit with the same text, of originals as well: of two chunks that overlap, each may have the better copy."""
+    twin, repeated = original.copy(), np.flatnonzero(original >= 0)
+    free = twin[original[repeated]] < 0
+    twin[original[repeated[free]]] = repeated[free]
+    return twin
+
+
+def _goes_on(table: Table, twin: IntArray, unit: int) -> bool:
     """Whether a unit repeats what comes after that which the unit before it repeats."""
-    before, here = int(original[unit - 1]), int(original[unit])
+    before, here = int(twin[unit - 1]), int(twin[unit])
     return here > before >= 0 and _together(table, unit, unit - 1) and _together(table, here, before)
 
 

@@ -42,6 +42,19 @@ _VERBS = frozenset(
         "speak", "spend", "spent", "spoke", "stand", "stood", "take", "taught", "tell", "think", "thought",
         "threw", "told", "took", "try", "turn", "use", "want", "went", "win", "won", "work", "wrote", "write",
         "need", "allow",
+        "beat", "bent", "bet", "bind", "bit", "blew", "bound", "burnt", "burst", "clung", "crept", "dealt", "drank",
+        "dreamt", "dug", "fed", "fled", "flung", "forbade", "forgave", "forgot", "froze", "hid", "hurt", "knelt",
+        "laid", "lain", "leapt", "learnt", "lent", "lit", "mistook", "overcame", "paid", "quit", "rang", "rid", "rode",
+        "sang", "sank", "shed", "shone", "shook", "shot", "shrank", "shut", "slept", "slid", "slit", "smelt", "spat",
+        "spelt", "spilt", "split", "spread", "sprang", "stole", "stuck", "stung", "struck", "strove", "swam", "swept",
+        "swore", "swung", "thrust", "tore", "undertook", "underwent", "upset", "wept", "withdrew", "woke", "wore",
+        "wound", "wove",
+    )
+)  # fmt: skip
+_BEFORE_VERBS = frozenset(
+    (
+        "to", "can", "cannot", "could", "did", "do", "does", "may", "might", "must", "shall", "should", "will", "would",
+        "not", "never", "let", "please", "i", "you", "we", "they", "who",
     )
 )  # fmt: skip
 _MAYBE_VERB = regex.compile(r".{2,}(?:ed|es|s|ing|en|ize|ise|ify)")
@@ -61,7 +74,8 @@ def droppable_words(document: SegmentedText) -> BoolArray:
     prose = (document.unit_kinds == Kind.SENTENCE) & ~document.unit_structured
     inside = prose[document.unit_of_word]
     for index in np.flatnonzero(inside).tolist():
-        flags[index] = _may_go(words[index])
+        before = words[index - 1] if index else ""
+        flags[index] = _may_go(words[index]) and before not in _BEFORE_VERBS and not before.endswith(("n't", "n’t"))
     return flags
 
 

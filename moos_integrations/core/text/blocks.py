@@ -46,12 +46,14 @@ class Blocks(Prose, Structured):
             self._add(lines[0], Kind.BLANK, False, Level.BLOCK)
         while index < len(lines):
             line = lines[index]
-            if line.form == Form.BLANK or (
-                line.mark and line.body >= line.last and self.units and not self._only_closes(line)
-            ):
+            if line.form == Form.BLANK or (line.mark and self.units and self._is_mark_alone(line)):
                 self._block += 1
                 self._trace = False
                 index += 1
                 continue
             index = self._handlers.get(line.form, self._prose)(index)
         return self.units
+
+    def _is_mark_alone(self, line: Line) -> bool:
+        """Whether a line is the mark of a comment or quotation only, and no half of a pair."""
+        return line.body >= line.last and not self._only_closes(line) and not self._only_opens(line)

@@ -162,7 +162,8 @@ class Prose(Writer):
         if line.mark != first.mark:
             return first.mark == "/*" or (first.mark == "" and self._only_closes(line))
         if line.mark and line.mark != '"':
-            return (line.body < line.last and previous.body < previous.last) or self._only_closes(line)
+            goes_on = previous.body < previous.last or self._only_opens(previous)
+            return (line.body < line.last and goes_on) or self._only_closes(line)
         if line.indent == previous.indent or self._only_closes(line):
             return True
         return (
@@ -173,6 +174,9 @@ class Prose(Writer):
 
     def _only_closes(self, line: Line) -> bool:
         return self.text[line.first : line.last] in ('"""', "'''", "*/", "**/")
+
+    def _only_opens(self, line: Line) -> bool:
+        return self.text[line.first : line.last] in ('"""', "'''", "/*", "/**")
 
     def _hard_break(self, line: Line, below: Line, width: int) -> bool:
         """Whether a line was ended on purpose: the next word would have had room, and begins like a new line."""
