@@ -138,6 +138,8 @@ def _ends_behind(token: str, word: str, text: str, at: int, begun: int, ordinals
         return False
     if lower in _BEFORE_NUMBER:
         return not word[:1].isdigit() and (len(lower) > 1 or starts)
+    if token.replace(".", "").isdigit() and "." in token:  # "version 2.0.", but no number of a section
+        return at > begun
     if lower in _EITHER or "." in token.strip("."):
         return starts
     if token.isdigit():

@@ -58,7 +58,8 @@ class Structured(Writer):
             if header and not number:
                 self._add(line, Kind.HEADER_ROW, True, level + Depth.HEADER, level + Depth.HEADER + 1, leads=NEXT)
             else:
-                self._add(line, Kind.ROW, True, level + Depth.ROW)
+                kind = Kind.RULE if header and line.form == Form.ROW_RULE else Kind.ROW
+                self._add(line, kind, True, level + Depth.ROW)
         return stop
 
     def _rows(self, index: int, stop: int) -> tuple[list[int], bool]:
@@ -70,7 +71,8 @@ class Structured(Writer):
             return list(range(index, stop)), header
         if rules[0] > index:  # | a | b | over |---|---|
             head = list(range(index, rules[0])) if rules[0] > index + 1 else [index]
-            rows = list(range(rules[0] + 1, stop))
+            # The rule of pipes is a line by itself: a tight budget may have room for the head and a row only.
+            rows = list(range(rules[0] + ("|" not in self.text[self.lines[rules[0]].first : self.lines[rules[0]].last]), stop))
             return [*head, *rows], len(head) == 1
         if len(rules) > 2 and self.text[self.lines[index].first] == "+":  # a grid: a row is what is between two rules
             return [index] + [rule + 1 for rule in rules[1:-1]], True

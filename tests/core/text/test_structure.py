@@ -104,7 +104,7 @@ def test_a_quiz_has_its_options_and_its_answer_under_the_question() -> None:
         ("It has these parts:\n- one\n  - inner\n- two\n\nThen prose.\n", [-1, 0, 1, 0, -1]),
         ("It has these parts:\n\n- one\n\n- two\n\nThen prose.\n", [-1, 0, 0, -1]),
         ("He said this:\n  - go on\n  - stop\nAnd he went. Far.\n", [-1, 0, 0, -1, -1]),
-        ("| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n\nProse follows here.\n", [-1, 0, 0, -1]),
+        ("| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n\nProse follows here.\n", [-1, 0, 0, 0, -1]),
         ("web:\n  image: x\n  ports:\n    - 80\ndb:\n  image: y\n", [-1, 0, 0, 2, -1, 4]),
         ("enum:\n- one\n- two\nother: 5\n", [-1, 0, 0, -1]),
         ("[main]\nname = x\n[other]\nname = y\n", [-1, 0, -1, 2]),
