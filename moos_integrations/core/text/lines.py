@@ -116,7 +116,7 @@ _KEYWORD = "|".join(
 _CODE = "|".join(
     [
         _KEYWORD,
-        r"(?:>>>|\.\.\.|In\s\[\d+\]:|Out\[\d+\]:)\s|[$%]\s\w|<\?php",
+        r"(?:>>>|\.\.\.|In\s\[\d+\]:|Out\[\d+\]:)\s|[$%]\s[a-z./~]|<\?php",
         r"(?:sudo|pip|npm|git|docker|kubectl|curl|apt(?:-get)?|cd|mkdir|export|chmod|brew|cargo|make|conda|yarn|wget|ssh)"
         r"\s+[\w\-./~]\S*(?:\s+\S+){0,6}$(?<![.!?])(?<!\p{Ll}{3}\s\p{Ll}{3,9}\s\p{Ll}{3,12})",
         # An assignment, a call, the end of a line that goes on, an instruction.
@@ -161,7 +161,8 @@ _FORMS = regex.compile(
             rf"(?P<TRACE>{_TRACE})",
             r"(?P<JSON>[\[{].*[\]}],?$(?<![\])]\(.*))",
             r"(?P<CLOSING>[)\]}]+[;,)]*$|[(\[{]+$|\*/$)",
-            r"(?P<ITEM>(?P<bullet>[\-*+•‣◦▪●○–—·]|\\item)(?:[ \t]+(?:\[[ xX]\][ \t]+)?|$)"
+            r"(?P<LABELLED>[QA]\s?\d{1,3}[.):]\s+\S)",
+            r"(?P<ITEM>(?P<option>(?=--?[\w?][\w\-]*(?:[ =,]{1,2}[^\s]+){0,4}\s{2,}\S))|(?P<bullet>[\-*+•‣◦▪●○–—·]|\\item)(?:[ \t]+(?:\[[ xX]\][ \t]+)?|$)"
             r"|(?P<number>\(?(?:\d{1,3}(?:\.\d{1,3}){0,4}|[a-zA-Z]|[ivxIVX]{1,5})[.)](?:[ \t]+|$)"
             r"|(?:\d{1,3}\.){1,4}\d{1,3}[ \t]+(?=[\p{L}\"“(])))",
             rf"(?P<COMMENT>(?P<prefix>(?!{_PROMPT})>(?:[ >]*>)?"
@@ -256,6 +257,8 @@ _NAMES = [name for name in _FORMS.groupindex if name.isupper()]
 
 def _marker(match: regex.Match[str]) -> str:
     """The kind of a list marker: which lists are one and the same."""
+    if match["option"] is not None:
+        return "-option"
     if match["bullet"]:
         return str(match["bullet"])
     number = match["number"].strip()

@@ -19,6 +19,7 @@ _NEXT_TRACES = (
     regex.compile(r"[\w.]*(?:Error|Exception|Warning|Exit|Interrupt)|During|The above"),
 )
 _HUNK = regex.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_ONE_CELL = regex.compile(r"\|?\s*[^|\s][^|]*(?:\|\s*){2,}")  # a row that heads those below it
 _FILE_HEAD = regex.compile(
     r"(?:index [\da-f]|---|\+\+\+|new file|deleted file|old mode|new mode|similarity|rename|copy|Binary|={10})"
 )
@@ -57,6 +58,8 @@ class Structured(Writer):
             level = at(self.lines[index].indent)
             if header and not number:
                 self._add(line, Kind.HEADER_ROW, True, level + Depth.HEADER, level + Depth.HEADER + 1, leads=NEXT)
+            elif _ONE_CELL.fullmatch(self.text, line.first, line.last) and number + 1 < len(starts):
+                self._add(line, Kind.ROW, True, level + Depth.ROW - 1, level + Depth.ROW, leads=BELOW)
             else:
                 self._add(line, Kind.ROW, True, level + Depth.ROW)
         return stop
