@@ -87,7 +87,7 @@ class Prose(Writer):
             return 0
         if self.units and (self.units[-1].kind == Kind.QUESTION or self.units[-1].level == Level.ASKED + 2):
             return 0  # the answer
-        if index == 0 and self._next(index) is None:
+        if index == 0 and self._next(index) is None and not _NUMBERED_HEADING.match(text, begin, end):
             return Level.TITLE if self._is_short_line(line, _SHORT_TITLE) else 0
         before = index == 0 or self.lines[index - 1].form in (Form.BLANK, Form.RULE)
         if not before or not self._is_short_line(line, _SHORT_HEADING):
