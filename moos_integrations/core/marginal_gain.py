@@ -27,7 +27,7 @@ where several do (`cookbook/benchmarks/results/gain_ablation.json`)."""
 _ECHO_OF_UNIT, _ECHO_OF_QUESTION = 0.8, 0.6
 _EMPTY_ECHO = 4.0  # log-odds that an echo loses which introduces nothing
 # A lead-in hands its relevance on to so many units at most, each with so much less, in log-odds.
-_INTRODUCED_UNITS, _INTRODUCED_LOSS, _BELOW_LOSS = 12, 0.5, 2.0
+_INTRODUCED_UNITS, _INTRODUCED_LOSS, _BELOW_LOSS, _RULE_LOSS = 12, 0.5, 2.0, 1.0
 _LEAST = 1e-6  # probabilities are moved this far from 0 and 1, so that their log-odds are finite
 
 
@@ -141,6 +141,7 @@ def with_introductions(table: Table, relevance: FloatArray, echo: BoolArray) -> 
     found[echo] = np.minimum(found[echo], bound)
     found[echo & (table.leads_to < 0)] -= _EMPTY_ECHO
     _hand_on(table, found)
+    _rules_of_tables(table, found)
     return found
 
 
@@ -161,6 +162,13 @@ def _hand_on(table: Table, relevance: FloatArray) -> None:
             for unit in siblings if table.kinds[first] == Kind.ITEM else ():
                 if parents[unit] == parents[first] and table.kinds[unit] == Kind.ITEM:
                     relevance[unit] = max(relevance[unit], relevance[lead] - _BELOW_LOSS)
+
+
+def _rules_of_tables(table: Table, relevance: FloatArray) -> None:
+    """The rule under a table's head comes after the best row: it makes a table of them."""
+    for rule in np.flatnonzero((table.kinds == Kind.RULE) & (table.parents >= 0)).tolist():
+        head = int(table.parents[rule])
+        relevance[rule] = relevance[head : max(int(table.leads_until[head]), head + 1)].max() - _RULE_LOSS
 
 
 def marginal_gains(

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from moos_integrations.core.table import Table
-from moos_integrations.core.types import BoolArray, FloatArray, IntArray
+from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,7 @@ class Kept:
         # As lists: reading single numbers from arrays is slow.
         self._parents, self._partners = table.parents.tolist(), table.partners.tolist()
         self._first, self._needs_first = table.leads_to.tolist(), table.needs_first.tolist()
+        self._separates = (table.kinds == Kind.RULE).tolist()
         self._taken = bytearray(len(groups.unit))
         self._below = [0] * table.units
 
@@ -124,9 +125,9 @@ class Kept:
         self._count(unit, 1)
 
     def _count(self, unit: int, change: int) -> None:
-        """Count a unit for the one that it is under; a closing half is nothing that an opening one introduces."""
+        """Count a unit for the one that it is under, unless that introduces other things: a closing half, a rule."""
         parent = self._parents[unit]
-        if parent >= 0 and self._partners[unit] != parent:
+        if parent >= 0 and self._partners[unit] != parent and not self._separates[unit]:
             self._below[parent] += change
 
     def _misses_what_it_introduces(self, lead: int) -> bool:

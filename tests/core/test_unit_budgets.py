@@ -405,7 +405,7 @@ def reasons(result: CompressionResult) -> dict[str, set[str]]:
 
 
 def test_every_word_says_the_true_reason() -> None:
-    texts = [RIVER, BRIDGE, f"{BRIDGE} {'x' * 400}", "def crossing(year):\n    return bridge"]
+    texts = [RIVER, BRIDGE, f"{BRIDGE} {'X' * 400}", "def crossing(year):\n    return bridge"]
     everything = compressor(Judge(), rate=1.0).compress(texts, "bridge")
     assert set(reasons(everything)) == {"whole input fits"}
     found = reasons(compressor(Judge(), budget_tokens=22, protect=["cold"]).compress(texts, "bridge"))

@@ -14,7 +14,7 @@ _LOWER_WORD = regex.compile(r"(?<![^\s(\"'“])\p{Ll}{2,}(?=[\s,.;:!?)\"'”]|$)
 _TOKEN = regex.compile(r"\S+")
 _NUMERIC_FIELD = regex.compile(r"(?:^|[,;\t])\s*\"?[+\-]?\p{Sc}?\d[\d.,:/\-T ]*%?\"?\s*(?=[,;\t]|$)")
 _CONTINUES_CODE = frozenset((Form.CODE, Form.CLOSING, Form.KEY_VALUE, Form.JSON))
-_WEAK = frozenset((Form.PROSE, Form.LABELLED, Form.LABEL, Form.ITEM, Form.KEY_VALUE, Form.ROW, Form.SECTION, Form.JSON))
+_WEAK = frozenset((Form.PROSE, Form.LABELLED, Form.LABEL, Form.ITEM, Form.KEY_VALUE, Form.SECTION, Form.JSON))
 _PROSE_LIKE = frozenset((Form.PROSE, Form.LABELLED))
 
 
@@ -121,6 +121,8 @@ def _has_sibling(lines: list[Line], index: int) -> bool:
 def _goes_on(text: str, previous: Line, line: Line, below: Line | None) -> bool:
     """Whether a line goes on with the sentence of the line above it."""
     full = previous.last - previous.first >= _FULL
+    if line.form == previous.form == Form.LABELLED:
+        return False
     if not full or ends_sentence(text, previous.body, previous.last) or not reads_as_prose(text, previous):
         return False
     if line.form == Form.ITEM:

@@ -116,7 +116,7 @@ _KEYWORD = "|".join(
 _CODE = "|".join(
     [
         _KEYWORD,
-        r"(?:>>>|\.\.\.|In\s\[\d+\]:|Out\[\d+\]:)\s|[$%]\s\w|<\?php",
+        r"(?:>>>|\.\.\.|In\s\[\d+\]:|Out\[\d+\]:)\s|[$%]\s[a-z./~]|<\?php",
         r"(?:sudo|pip|npm|git|docker|kubectl|curl|apt(?:-get)?|cd|mkdir|export|chmod|brew|cargo|make|conda|yarn|wget|ssh)"
         r"\s+[\w\-./~]\S*(?:\s+\S+){0,6}$(?<![.!?])(?<!\p{Ll}{3}\s\p{Ll}{3,9}\s\p{Ll}{3,12})",
         # An assignment, a call, the end of a line that goes on, an instruction.
@@ -161,17 +161,19 @@ _FORMS = regex.compile(
             rf"(?P<TRACE>{_TRACE})",
             r"(?P<JSON>[\[{].*[\]}],?$(?<![\])]\(.*))",
             r"(?P<CLOSING>[)\]}]+[;,)]*$|[(\[{]+$|\*/$)",
-            r"(?P<ITEM>(?P<bullet>[\-*+•‣◦▪●○–—·]|\\item)(?:[ \t]+(?:\[[ xX]\][ \t]+)?|$)"
+            r"(?P<LABELLED>[QA]\s?\d{1,3}[.):]\s+\S)",
+            r"(?P<ITEM>(?P<option>(?=--?[\w?][\w\-]*(?:[ =,]{1,2}[^\s]+){0,4}\s{2,}\S))"
+            r"|(?P<bullet>[\-*+•‣◦▪●○–—·]|\\item)(?:[ \t]+(?:\[[ xX]\][ \t]+)?|$)"
             r"|(?P<number>\(?(?:\d{1,3}(?:\.\d{1,3}){0,4}|[a-zA-Z]|[ivxIVX]{1,5})[.)](?:[ \t]+|$)"
             r"|(?:\d{1,3}\.){1,4}\d{1,3}[ \t]+(?=[\p{L}\"“(])))",
             rf"(?P<COMMENT>(?P<prefix>(?!{_PROMPT})>(?:[ >]*>)?"
             r"|/{2,3}!?|#|;{1,3}|--|%+|/\*{1,2}|\"{3}|'{3}|[rRbBfFuU]\"{3})"
             r"(?:[ \t]+|$|(?<=\"{3}|'{3}|/\*)))",
             rf"(?P<CODE>{_CODE})",
-            r"(?P<LABEL>(?!\w+:/)(?:[^\s:=]*[^\s:=.!?]\s){0,8}[^\s:=]+\s?[:：]$)",
+            r"(?P<LABEL>(?=[^:：=]++[:：]$)(?!\w+:/)(?:[^\s:=]*[^\s:=.!?]\s){0,8}[^\s:=]+\s?[:：]$)",
             r"(?P<KEY_VALUE>[\w.\-]{1,60}\s?=\s?\S|(?:export\s|set\s)?[A-Z_][A-Z0-9_]*="
             r"|[\"']?[\w.\-/$]{1,60}[\"']?:\s+(?:[|>][\-+]?$|[\"'\[{&*])|\"[^\"]{1,80}\"\s?:\s?\S)",
-            rf"(?P<LABELLED>(?:\*\*|__|-\s)?(?:{_WORDS}\s){{0,4}}{_WORDS}(?:\s\([^()]{{1,30}}\))?(?:\*\*|__)?[:：](?:\*\*|__)?"
+            rf"(?P<LABELLED>(?=[^:：]{{1,200}}+[:：])(?:\*\*|__|-\s)?(?:{_WORDS}\s){{0,4}}{_WORDS}(?:\s\([^()]{{1,30}}\))?(?:\*\*|__)?[:：](?:\*\*|__)?"
             r"(?:\s+\S|(?<=：)\S))",
         ]
     ),
@@ -256,6 +258,8 @@ _NAMES = [name for name in _FORMS.groupindex if name.isupper()]
 
 def _marker(match: regex.Match[str]) -> str:
     """The kind of a list marker: which lists are one and the same."""
+    if match["option"] is not None:
+        return "-option"
     if match["bullet"]:
         return str(match["bullet"])
     number = match["number"].strip()

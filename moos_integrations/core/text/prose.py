@@ -28,6 +28,7 @@ _NUMBERED_HEADING = regex.compile(
     r"abschnitt|teil|artikel|anhang|chapitre|título|capítulo)\s+[\dIVXLC]{1,6}[.:]?|§\s?\d{1,4}[a-z]?)"
     r"(?:\s+(?=\S)|$)"
 )
+_DECIMAL = regex.compile(r"\d{1,3}\.\d")
 _LEADS = regex.compile(r"(?r)[:：](?:[\"'”’»)\]*_`\s]|</\w{1,10}>)*")
 _QUESTION_LABEL = regex.compile(
     r"(?:\*\*|__|#{1,6}\s)?(?:Q|Question|Frage|F|Pregunta|P|Domanda|D|Вопрос|В|問|问|质问|Quiz)\s?\d{0,4}\s?[.:)：]",
@@ -86,7 +87,7 @@ class Prose(Writer):
             return 0
         if self.units and (self.units[-1].kind == Kind.QUESTION or self.units[-1].level == Level.ASKED + 2):
             return 0  # the answer
-        if index == 0 and self._next(index) is None:
+        if index == 0 and self._next(index) is None and not _NUMBERED_HEADING.match(text, begin, end):
             return Level.TITLE if self._is_short_line(line, _SHORT_TITLE) else 0
         before = index == 0 or self.lines[index - 1].form in (Form.BLANK, Form.RULE)
         if not before or not self._is_short_line(line, _SHORT_HEADING):
@@ -110,7 +111,7 @@ class Prose(Writer):
         return (
             line.last - line.first <= longest
             and not first.islower()
-            and (first.isalnum() or first in '§“"«([¿¡')
+            and (first.isalnum() or first in "§([¿¡")
             and self.text[line.last - 1] not in ".!,;:。！،"
             and not ends_sentence(self.text, line.first, line.last)
             and self._has_heading_length(line)
@@ -193,6 +194,9 @@ class Prose(Writer):
         first, last = self.lines[index], self.lines[stop - 1]
         single = stop - index == 1
         ends = list(sentence_ends(self.text, first.start, last.stop, ordinals=self.ordinals))
+        if self._questions > 1 and ends[0] == first.stop < last.stop and self._asks(first) and not first.mark:
+            self._question(first, index + 1)  # its answer begins on the next line
+            return index + 1
         if len(ends) == 1 and ASKS.match(self.text, first.first, last.last) and not first.mark:
             self._question(first, stop)
             return stop
@@ -235,6 +239,9 @@ class Prose(Writer):
         """`Model X:`, `key:` or a short lead-in on a line alone."""
         line, below = self.lines[index], self._next(index)
         text = self.text[line.first : line.last]
+        if len(text) > _SHORT_HEADING:
+            line.form = Form.PROSE
+            return self._paragraph(index, self._paragraph_end(index))
         deeper = below is not None and below.indent > line.indent
         of_settings = below is not None and below.indent > line.indent and below.form in _SETTINGS
         if of_settings or (_KEY.match(text) and (line.indent or text[0].islower() or deeper)):
@@ -269,9 +276,10 @@ class Prose(Writer):
             return self._heading(index, Level.NUMBERED)
         if self._is_asked() and not line.indent:
             return self._turn(index)
-        if self.text[line.first].islower() or not self._is_said(line):
+        label = self._key(line)
+        if (label[:1].islower() and label.count(" ") < 2) or not self._is_said(line):
             return self._setting(index)
-        if self._speakers == 1:  # "Note: ..." in prose
+        if self._speakers == 1 or label[:1].islower():  # "Note: ..." in prose
             line.form = Form.PROSE
             return self._paragraph(index, self._paragraph_end(index))
         if line.indent:
@@ -400,7 +408,7 @@ class Prose(Writer):
             return False
         if index and self.lines[index - 1].form == Form.ITEM and self.lines[index - 1].mark == line.mark:
             return False
-        if "." in line.mark[:-1] or self._next(index) is None:
+        if _DECIMAL.match(self.text, line.first) or self._next(index) is None:
             return True
         if below.form == Form.PROSE:
             return (

@@ -25,7 +25,7 @@ def segment(text: str, language: str | None = None) -> SegmentedText:
     units = _units(text, language, inside)
     starts, ends = _spans(text, units)
     parents = parents_of(units)
-    first, until = leads_of(units, parents)
+    first, until = leads_of(text, units, parents)
     return SegmentedText(
         text,
         *find_words(text, starts, inside),

@@ -56,8 +56,10 @@ _CANDIDATE = regex.compile(
     r"|[。！？｡．]++[」』”’）》〉】\)\"']*+[\p{M}\u200d\ufe0f]*+\s*+"
     rf"|(?P<phrase>(?<={_UNSPACED})[ \u00a0]++(?={_UNSPACED}))"
 )
+_ASCII_TOKEN = regex.compile(r"(?r)[A-Za-z0-9.'&\-]{1,20}")
 _TOKEN = regex.compile(r"(?r)(?:(?![\p{Han}\p{Hiragana}\p{Thai}])[\p{L}\p{M}\p{N}.’'§&\-]){1,20}")
 _FOLLOWING = regex.compile(r"[^\p{L}\p{N}\s]*(?P<word>[\p{L}\p{N}][\p{L}\p{M}]*)")
+_CAPITAL = regex.compile(r"\p{Lu}")
 _WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}]")
 _GERMAN = _words("de da nb nn no fi cs sk pl hu hr sl et lv is")
 _GERMAN_WORDS = regex.compile(r"\b(?:der|die|das|und|ist|nicht|mit|den|von|wird|eine?|og|på|není|jest)\b")
@@ -98,7 +100,7 @@ def sentence_ends(text: str, start: int, stop: int, *, ordinals: bool = False) -
                 break
             word_at = following.start()
         if cased is None:
-            cased = any(map(str.isupper, text[start:stop]))
+            cased = _CAPITAL.search(text, start, stop) is not None
         if _is_end(text, begun, match, ordinals, cased):
             yield from _pieces(text, begun, match.end())
             begun = match.end()
@@ -127,7 +129,7 @@ def _is_end(text: str, begun: int, match: regex.Match[str], ordinals: bool, case
         return False
     if text[match.start()] != "." or text[match.start() + 1] == ".":
         return True
-    token = _TOKEN.match(text, begun, match.start())
+    token = (_ASCII_TOKEN if text.isascii() else _TOKEN).match(text, begun, match.start())
     return token is None or _ends_behind(token.group(), word, text, token.start(), begun, ordinals)
 
 
@@ -138,6 +140,8 @@ def _ends_behind(token: str, word: str, text: str, at: int, begun: int, ordinals
         return False
     if lower in _BEFORE_NUMBER:
         return not word[:1].isdigit() and (len(lower) > 1 or starts)
+    if token.replace(".", "").isdigit() and "." in token:  # "version 2.0.", but no number of a section
+        return at > begun
     if lower in _EITHER or "." in token.strip("."):
         return starts
     if token.isdigit():

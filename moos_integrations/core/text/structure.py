@@ -19,6 +19,7 @@ _TAG = regex.compile(
 _VOID = regex.compile(r"br|hr|meta|link|input|img|source|area|base|col|embed|wbr|param")
 _OPENED_BY = {")": "(", "]": "[", "}": "{"}
 _COMMENT = regex.compile(r"/\*|\*/|\"{3}|'{3}")
+_LONGEST_NAME = 40
 _OPEN_AT_MOST = 10_000  # opening halves that wait for their others
 
 
@@ -60,11 +61,11 @@ def subtree_ends(parents: IntArray) -> IntArray:
     return np.array(until, np.int64).reshape(-1)
 
 
-def leads_of(units: Sequence[Unit], parents: IntArray) -> tuple[IntArray, IntArray]:
+def leads_of(text: str, units: Sequence[Unit], parents: IntArray) -> tuple[IntArray, IntArray]:
     """What each unit introduces: its first unit and the index behind its last; -1 for none. Shape: `(units,)` each."""
     first, until = np.full(len(units), -1, np.int64), np.full(len(units), -1, np.int64)
     children = np.full(len(units) + 1, -1, np.int64)
-    backwards = np.arange(len(units))[::-1]
+    backwards = np.array([index for index in range(len(units)) if units[index].kind != Kind.RULE], np.int64)[::-1]
     children[parents[backwards]] = backwards  # the last write is the first child; roots write into the extra place
     ends = subtree_ends(parents)
     for index, unit in enumerate(units):
@@ -73,7 +74,9 @@ def leads_of(units: Sequence[Unit], parents: IntArray) -> tuple[IntArray, IntArr
         child = int(children[index])
         if child >= 0:
             first[index], until[index] = child, ends[index]
-        elif unit.leads == NEXT and index + 1 < len(units) and _leads_on(unit, units[index + 1]):
+        elif unit.leads == NEXT and index + 1 < len(units) and (
+            _leads_on(unit, units[index + 1]) or _next_turn(text, units, index, int(parents[index]))
+        ):
             first[index], until[index] = index + 1, ends[index + 1]
     return first, until
 
@@ -82,6 +85,16 @@ def _leads_on(unit: Unit, following: Unit) -> bool:
     """Whether a unit without any below it introduces the next: not if that is a heading, or far away."""
     near = following.block <= unit.block + 1
     return near and following.kind not in (Kind.HEADING, Kind.RULE) and unit.kind != Kind.HEADING
+
+
+def _next_turn(text: str, units: Sequence[Unit], index: int, speaker: int) -> bool:
+    """Whether a question that ends a speaker's turn is before the next speaker's, where names are lines in capitals."""
+    following = units[index + 1]
+    if speaker < 0 or units[index].kind != Kind.QUESTION or following.kind != Kind.HEADING:
+        return False
+    end = units[index + 2].start if index + 2 < len(units) else len(text)
+    names = text[units[speaker].start : units[speaker + 1].start], text[following.start : end]
+    return units[speaker].kind == Kind.HEADING and all(name.isupper() and len(name) <= _LONGEST_NAME for name in names)
 
 
 def partners_of(text: str, units: Sequence[Unit]) -> IntArray:

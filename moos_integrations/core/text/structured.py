@@ -19,6 +19,8 @@ _NEXT_TRACES = (
     regex.compile(r"[\w.]*(?:Error|Exception|Warning|Exit|Interrupt)|During|The above"),
 )
 _HUNK = regex.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_FIRST_CELL_EMPTY = (regex.compile(r"\|"), regex.compile(r"\|\s*\|"))  # without and with pipes at the sides
+_ONE_CELL = regex.compile(r"\|?\s*[^|\s][^|]*(?:\|\s*){2,}")  # a row that heads those below it
 _FILE_HEAD = regex.compile(
     r"(?:index [\da-f]|---|\+\+\+|new file|deleted file|old mode|new mode|similarity|rename|copy|Binary|={10})"
 )
@@ -57,25 +59,38 @@ class Structured(Writer):
             level = at(self.lines[index].indent)
             if header and not number:
                 self._add(line, Kind.HEADER_ROW, True, level + Depth.HEADER, level + Depth.HEADER + 1, leads=NEXT)
+            elif _ONE_CELL.fullmatch(self.text, line.first, line.last) and number + 1 < len(starts):
+                self._add(line, Kind.ROW, True, level + Depth.ROW - 1, level + Depth.ROW, leads=BELOW)
             else:
-                self._add(line, Kind.ROW, True, level + Depth.ROW)
+                kind = Kind.RULE if header and line.form == Form.ROW_RULE else Kind.ROW
+                self._add(line, kind, True, level + Depth.ROW)
         return stop
 
     def _rows(self, index: int, stop: int) -> tuple[list[int], bool]:
         """The lines at which a table's head and its rows begin, and whether it has a head."""
         rules = [at_line for at_line in range(index, stop) if self.lines[at_line].form == Form.ROW_RULE]
         if not rules:
-            first = self.lines[index]
-            header = stop - index > 1 and not has_numbers(self.text, first)
+            begins = self._first_full_row(index, stop)
+            if index < begins < stop:
+                return [index, *range(begins, stop)], True
+            header = stop - index > 1 and not has_numbers(self.text, self.lines[index])
             return list(range(index, stop)), header
         if rules[0] > index:  # | a | b | over |---|---|
             head = list(range(index, rules[0])) if rules[0] > index + 1 else [index]
-            rows = list(range(rules[0] + 1, stop))
+            # The rule of pipes is a line by itself: a tight budget may have room for the head and a row only.
+            rows = list(range(rules[0] + ("|" not in self.text[self.lines[rules[0]].first : self.lines[rules[0]].last]), stop))
             return [*head, *rows], len(head) == 1
         if len(rules) > 2 and self.text[self.lines[index].first] == "+":  # a grid: a row is what is between two rules
             return [index] + [rule + 1 for rule in rules[1:-1]], True
         behind = rules[1] + 1 if len(rules) > 1 else stop
         return [index, *range(behind, stop)], True
+
+    def _first_full_row(self, index: int, stop: int) -> int:
+        """The first row whose first cell is filled: the rows before it name the columns (`| | 2024 | 2023 |`)."""
+        rows = self.lines[index:stop]
+        empty = _FIRST_CELL_EMPTY[all(self.text[line.first] == "|" for line in rows)]
+        filled = (at_row for at_row, line in enumerate(rows) if not empty.match(self.text, line.first, line.last))
+        return index + next(filled, 0)
 
     def _code(self, index: int, kind: Kind = Kind.CODE) -> int:
         line = self.lines[index]

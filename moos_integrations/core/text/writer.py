@@ -15,6 +15,11 @@ _OPENER = regex.compile(r"(?r)(?:[{(\[:]|=>|->|\bdo|\bthen|\bbegin)", regex.IGNO
 _FIRST_WORD = regex.compile(r"\S{1,60}")
 
 
+_SEPARATOR = regex.compile("[:=：]")
+_LONGEST_KEY = 80
+_SETTINGS = (Form.KEY_VALUE, Form.LABELLED)
+
+
 class Writer:
     """The units written so far, and what is open while the next are written."""
 
@@ -30,7 +35,20 @@ class Writer:
         forms = [line.form for line in lines]
         self._speakers = forms.count(Form.LABELLED) + forms.count(Form.CHAT)
         self._questions = sum(line.form == Form.PROSE and self._asks(line) for line in lines)
+        self._records = self._record_keys()
         self._labels = sum(line.form == Form.LABEL and not line.indent for line in lines)
+
+    def _record_keys(self) -> frozenset[str]:
+        """Keys with which several blocks of settings begin: each such block is a record, headed by its first line."""
+        begins: dict[str, int] = {}
+        for before, line in zip([None, *self.lines], self.lines, strict=False):
+            if line.form in _SETTINGS and (before is None or before.form == Form.BLANK):
+                key = self._key(line)
+                begins[key] = begins.get(key, 0) + 1
+        return frozenset(key for key, count in begins.items() if count > 1)
+
+    def _key(self, line: Line) -> str:
+        return _SEPARATOR.split(self.text[line.first : min(line.last, line.first + _LONGEST_KEY)], 1)[0].strip()
 
     def _add(self, line: Line, kind: Kind, structured: bool, level: int, accepts: int = CLOSED, **more: int) -> Unit:
         unit = Unit(line.start, kind, structured, level, accepts, block=self._block)
@@ -80,7 +98,10 @@ class Writer:
         line, below = self.lines[index], self._below(index)
         key = self.text[line.last - 1] in ":：|>" or _OPENER.match(self.text, line.first, line.last) is not None
         leads = NEXT if key and below is not None and below.indent > line.indent else BELOW
-        self._structured(line, Kind.KEY_VALUE, self._indent(index, False), opens=key, closes=False, leads=leads)
+        unit = self._structured(line, Kind.KEY_VALUE, self._indent(index, False), opens=key, closes=False, leads=leads)
+        begins = index == 0 or self.lines[index - 1].form == Form.BLANK
+        if begins and self._next(index) is not None and self._key(line) in self._records:
+            unit.accepts, unit.until = unit.level, self._block
         self._open_flat(index)
         self._close_lists(line.indent)
         return index + 1
