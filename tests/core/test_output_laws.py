@@ -212,10 +212,14 @@ def exchanges_of(random: Random) -> list[Exchange]:
 def check_questions(seed: int, gains: Settings, layout: str | None = None) -> None:
     random = Random(seed)
     exchanges = exchanges_of(random)
-    text = EXCHANGES[layout or random.choice(list(EXCHANGES))](exchanges)
+    layout = layout or random.choice(list(EXCHANGES))
+    text = EXCHANGES[layout](exchanges)
+    # Under "Accepted answer:", a heading of its own, any sentence of the answer will do.
+    any_of_it = "[123]" if layout == "forum" else "1"
     result = compress(text, random, gains, exchanges[0][0])
     for index, (question, _) in enumerate(exchanges, 1):
-        asked, answered = question in result.text, f"after {index}01 days." in result.text
+        asked = question in result.text
+        answered = re.search(rf"\b{index}0{any_of_it}\b", result.text)
         assert answered or not asked, f"without its answer: {question!r}\n{result.text}"
         assert asked or not re.search(rf"\b{index}0[123]\b", result.text), f"without {question!r}\n{result.text}"
 
@@ -433,7 +437,7 @@ def test_the_ceiling_holds_and_what_stays_unused_is_said(
     assert not said or said[0].startswith(f"{unused} of {budget} tokens are unused: nothing is cut")
 
 
-def kept(texts: list[str], fill: bool, budget: int) -> set[tuple[int, int]]:
+def kept_places(texts: list[str], fill: bool, budget: int) -> set[tuple[int, int]]:
     compressor = ContextCompressor(UnitScorer(), CompressorConfig(gains={"fill": fill}))
     words = compressor.compress(texts, "Who?", budget_tokens=budget).explain()
     return {(word.document, word.start) for word in words if word.kept}
@@ -442,13 +446,13 @@ def kept(texts: list[str], fill: bool, budget: int) -> set[tuple[int, int]]:
 @given(seed=SEEDS, budgets=st.tuples(st.integers(0, 250), st.integers(0, 250)))
 def test_without_filling_a_larger_budget_keeps_a_superset(seed: int, budgets: tuple[int, int]) -> None:
     texts = mixed(Random(seed))
-    assert kept(texts, False, min(budgets)) <= kept(texts, False, max(budgets))
+    assert kept_places(texts, False, min(budgets)) <= kept_places(texts, False, max(budgets))
 
 
 @given(seed=SEEDS, budget=st.integers(0, 250))
 def test_filling_only_adds(seed: int, budget: int) -> None:
     texts = mixed(Random(seed))
-    assert kept(texts, False, budget) <= kept(texts, True, budget)
+    assert kept_places(texts, False, budget) <= kept_places(texts, True, budget)
 
 
 # --- 8: halves of pairs stay together --------------------------------------------------------------------------------
