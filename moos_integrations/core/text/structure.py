@@ -74,8 +74,10 @@ def leads_of(text: str, units: Sequence[Unit], parents: IntArray) -> tuple[IntAr
         child = int(children[index])
         if child >= 0:
             first[index], until[index] = child, ends[index]
-        elif unit.leads == NEXT and index + 1 < len(units) and (
-            _leads_on(unit, units[index + 1]) or _next_turn(text, units, index, int(parents[index]))
+        elif (
+            unit.leads == NEXT
+            and index + 1 < len(units)
+            and (_leads_on(unit, units[index + 1]) or _next_turn(text, units, index, int(parents[index])))
         ):
             first[index], until[index] = index + 1, ends[index + 1]
     return first, until

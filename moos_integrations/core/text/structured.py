@@ -78,7 +78,9 @@ class Structured(Writer):
         if rules[0] > index:  # | a | b | over |---|---|
             head = list(range(index, rules[0])) if rules[0] > index + 1 else [index]
             # The rule of pipes is a line by itself: a tight budget may have room for the head and a row only.
-            rows = list(range(rules[0] + ("|" not in self.text[self.lines[rules[0]].first : self.lines[rules[0]].last]), stop))
+            rows = list(
+                range(rules[0] + ("|" not in self.text[self.lines[rules[0]].first : self.lines[rules[0]].last]), stop)
+            )
             return [*head, *rows], len(head) == 1
         if len(rules) > 2 and self.text[self.lines[index].first] == "+":  # a grid: a row is what is between two rules
             return [index] + [rule + 1 for rule in rules[1:-1]], True
