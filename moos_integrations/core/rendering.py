@@ -98,10 +98,9 @@ class Renderer:
         return [] if self._text[line:start].strip() else [(line, start)]
 
     def _line_start(self, position: int) -> int:
-        breaks = None
-        for breaks in _LINE_BREAK.finditer(self._text, max(0, position - _LONGEST_LINE), position):
-            pass
-        return breaks.end() if breaks is not None else (0 if position <= _LONGEST_LINE else position)
+        from_here = max(0, position - _LONGEST_LINE)
+        ends = [match.end() for match in _LINE_BREAK.finditer(self._text, from_here, position)]
+        return ends[-1] if ends else (0 if from_here == 0 else position)
 
     def _joints(self, gap: int, word: int) -> list[Span]:
         """What joins a kept word to the one before it, where the words between were dropped.

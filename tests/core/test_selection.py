@@ -121,13 +121,6 @@ def test_no_documents() -> None:
 # --- details of the ranking, the search and the warnings -------------------------------------------------------------
 
 
-def test_a_word_is_oversized_from_65_tokens_on() -> None:
-    metric, free = np.array([0.9, 0.5]), np.zeros(2, bool)
-    assert ranking(metric, free, np.array([64, 1])).tolist() == [0, 1]
-    assert ranking(metric, free, np.array([65, 1])).tolist() == [1, 0]
-    assert ranking(metric, ~free, np.array([65, 1])).tolist() == [0, 1]  # protected words are ranked by value alone
-
-
 def test_the_search_counts_about_log2_of_the_words() -> None:
     tries: list[int] = []
 
@@ -153,8 +146,7 @@ def test_the_whole_must_fit_in_the_order_of_the_output() -> None:
             return super().tokens(kept) + bool(kept.all())
 
     table = table_of([segment("one two three")])
-    values = WordValues("metric", table.metric, table.metric)
-    selection = select(table, Order.by(table, values), Target(budget_tokens=3), Reordered([1, 1, 1]))
+    selection = select(table, Order.by(table, table.metric), Target(budget_tokens=3), Reordered([1, 1, 1]))
     assert not selection.whole
     assert selection.kept.tolist() == [True, True, False]
 
@@ -175,6 +167,5 @@ def test_warnings_count_what_was_lost_and_say_nothing_of_small_rests() -> None:
 
 def test_protected_words_of_documents_beyond_the_best_are_not_missed() -> None:
     table = replace(table_of([segment("one two"), segment("three")]), protected=np.array([True, False, False]))
-    values = WordValues("metric", table.metric, table.metric)
-    ordered = replace(Order.by(table, values), eligible=np.array([False, True]))
+    ordered = replace(Order.by(table, table.metric), eligible=np.array([False, True]))
     assert not select(table, ordered, Target(budget_tokens=1), Costs([1, 1, 1])).warnings
