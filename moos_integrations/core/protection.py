@@ -24,7 +24,8 @@ DETECTORS: Mapping[str, regex.Pattern[str]] = {
     "dates": regex.compile(
         r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b(?:19|20)\d\d\b|\d{4}年|"
         rf"\b\d{{1,2}}(?:st|nd|rd|th|\.)?\s+(?:(?:of|de)\s+)?(?i:{MONTH})\b|"
-        r"\b(?:Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember|Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
+        r"\b(?:Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember|"
+        r"Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
         r"Nov(?:ember)?|Dec(?:ember)?)\b\.?(?:\s+\d{1,2}(?:st|nd|rd|th)?\b)?"
     ),
     "negations": regex.compile(
