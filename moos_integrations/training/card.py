@@ -1,4 +1,4 @@
-"""The model card that every trained folder carries, written from the record of its run."""
+"""The model card of a trained folder, written from the record of its run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def model_card(
     """Markdown from the record of a training run.
 
     Args:
-        report: What `train` returns.
+        report: Result of `train`.
         settings: More rows of the table of settings.
         data: Markdown table of the data; None for the names and hashes of the files.
-        ranking: What is to be added about the loss for questions.
-        limits: What is to be added about limits, as list items.
+        ranking: More about the loss for questions.
+        limits: More limits, as list items.
     """
     recipe, aware = report["recipe"], bool(report["query_aware_examples"])
     curve = report["over_smoothing"][-1][1] if report["over_smoothing"] else []
