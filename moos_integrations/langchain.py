@@ -74,8 +74,8 @@ class MOOSCompressor(
     fields are kept; the inputs are never changed. Documents of which nothing is kept are dropped, unless `keep_empty`
     is set; the event `moos_compression` has their positions.
 
-    What is added is under the metadata key `moos`: the token counts, the `spans` of the source whose concatenation is
-    the new text, and the kinds of the call's `warnings`, if there are any. An earlier entry is overwritten.
+    What is added is under the metadata key `moos`: the token counts, and the `spans` of the source whose concatenation
+    is the new text. With warnings, it also has their kinds under `warnings`. An earlier entry is overwritten.
 
     The target (`rate`, `budget_tokens` or `threshold`) applies to all documents of a call together, and to each item of
     a batch alone. A call or `bind` may override it: `MOOSCompressor().bind(budget_tokens=400)`.
@@ -366,8 +366,8 @@ def _texts(documents: Sequence[Document]) -> list[str]:
 
 def _scores(documents: Sequence[Document]) -> list[float | None]:
     """Scores that rerankers put into the metadata; retrievers do not pass theirs on."""
-    told = [document.metadata.get("relevance_score") for document in documents]
-    return [float(score) if isinstance(score, Real) and not isinstance(score, bool) else None for score in told]
+    scores = [document.metadata.get("relevance_score") for document in documents]
+    return [float(score) if isinstance(score, Real) and not isinstance(score, bool) else None for score in scores]
 
 
 def _pruned(source: Document, compressed: CompressedDocument, warnings: Sequence[Notice]) -> Document:

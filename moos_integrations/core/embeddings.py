@@ -95,9 +95,9 @@ class EmbeddingScorer:
         """Scores of the words, with `unit_vectors` and, if there is a question, `unit_similarity`."""
         scores, units = self._words.score(documents, None), self._units.score(documents, None)
         asked = self._embeddings.of_query(query) if query and query.strip() else None
-        return [replace(own, **self._told(unit, asked)) for own, unit in zip(scores, units, strict=True)]
+        return [replace(own, **self._for_question(unit, asked)) for own, unit in zip(scores, units, strict=True)]
 
-    def _told(self, scores: WordScores, asked: npt.NDArray[np.float32] | None) -> dict[str, Any]:
+    def _for_question(self, scores: WordScores, asked: npt.NDArray[np.float32] | None) -> dict[str, Any]:
         vectors = scores.unit_vectors
         if vectors is None or not len(vectors) or asked is None:
             return {"unit_vectors": vectors, "unit_similarity": None if asked is None else np.zeros(0)}

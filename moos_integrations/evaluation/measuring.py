@@ -8,7 +8,7 @@ Then, per method and ceiling:
 * `exact_match`, `f1`: of the answer that a reader finds there;
 * `log_likelihood`: of the first accepted answer after text and question, in nats per token, by a language model.
 
-Questions whose answer is quoted and does not stand in the full documents say nothing of compression and are left out.
+Questions whose answer is quoted and is not in the full documents cannot be measured and are left out.
 Intervals are 95 % bootstrap over questions; differences are paired.
 """
 
@@ -34,9 +34,9 @@ from moos_integrations.evaluation.readers import EXAMPLES, PROMPT, RESULT, Judge
 from moos_integrations.records import Question
 
 Kind = Literal["quoted", "summary", "chosen", "solved", "result"]
-"""How answers come about: quoted from the documents, written about them, chosen after reading them, or worked out as in
-the worked examples that are compressed, with the solution or with its result alone. Of the last three only the
-log-likelihood tells."""
+"""The kind of answers: quoted from the documents, a summary of them, or chosen after reading them. "solved" and
+"result" are for worked examples as documents, with the solution or with its result alone. For the last three only the
+log-likelihood is measured."""
 TEMPLATES: Mapping[Kind, str] = {"solved": EXAMPLES, "result": RESULT}
 """Prompts for worked examples; `PROMPT` for all others."""
 SHARES = (0.5, 0.25, 0.125, 0.0625, 0.03125)

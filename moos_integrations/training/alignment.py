@@ -227,7 +227,7 @@ def _fold(word: str) -> str:
 
 @lru_cache(1 << 16)
 def _pieces(word: str) -> tuple[_Piece, ...]:
-    """The numbers and the runs of letters of a word; a word that has none is its own piece."""
+    """The numbers and the runs of letters of a word; a word without any is one piece."""
     folded = plain = _fold(word)
     for pattern, instead in _WRITTEN_OUT:
         plain = pattern.sub(instead, plain)
