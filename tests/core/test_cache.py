@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import contextlib
+import itertools
 import multiprocessing
 import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from moos_integrations.core import cache
 from moos_integrations.core.cache import CachedScorer, DirectoryStore, MemoryStore, ScoreStore
 from moos_integrations.core.text import segment
 from moos_integrations.core.types import SegmentedText, WordScores
@@ -189,3 +193,34 @@ def test_processes_share_a_directory(tmp_path: Path) -> None:
         [segment(f"Text number {index} is here.") for index in range(40)], None
     )
     assert inner.asked == []
+
+
+def test_a_full_directory_forgets_the_least_recently_used_tenth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(1.0)
+    monkeypatch.setattr(cache, "time", SimpleNamespace(time=lambda: next(clock)))
+    scores = WordScores.from_preserve(np.zeros(100))
+    DirectoryStore(tmp_path / "one").put({"a": scores})
+    with contextlib.closing(sqlite3.connect(tmp_path / "one" / "scores.sqlite")) as database:
+        (size,) = database.execute("SELECT LENGTH(value) FROM scores").fetchone()
+    store = DirectoryStore(tmp_path / "ten", max_bytes=10 * size)
+    for name in "abcdefghij":
+        store.put({name: scores})
+    assert set(store.get(["a"])) == {"a"}
+    store.put({"k": scores})  # an eleventh: down to nine, without the two that were not used for longest
+    assert set(store.get(list("abcdefghijk"))) == set("adefghijk")
+
+
+def test_a_directory_is_asked_for_many_texts_at_once(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    names = [str(number) for number in range(1100)]
+    store.put(dict.fromkeys(names, WordScores.from_preserve(np.zeros(1))))
+    assert set(store.get(names)) == set(names)
+
+
+def test_empty_texts_need_memory_too() -> None:
+    store = MemoryStore(max_bytes=1000)
+    for number in range(50):
+        store.put({str(number): WordScores.from_preserve([])})
+    assert 1 <= len(store) <= 5

@@ -81,3 +81,12 @@ def test_citations_of_a_real_result_stand_in_the_source(compressor: ContextCompr
         for word in document.text.split()[:3]:
             for place in document.cite(word):
                 assert texts[place.document][place.start : place.end] == place.text
+
+
+def test_places_of_a_quote_that_overlaps_itself_do_not_overlap() -> None:
+    assert places_of("a b a", "a b a b a; a b a", 1.0) == [(0, 5, 1.0), (11, 16, 1.0)]
+
+
+def test_a_run_that_holds_just_the_least_share_is_found() -> None:
+    assert places_of("one two nine ten", "it was one, two or so", 0.5) == [(7, 15, 0.5)]
+    assert places_of("one two nine ten", "it was one, two or so", 0.51) == []

@@ -389,3 +389,65 @@ def test_unknown_device_and_dtype(tiny_model: Path, settings: dict[str, str]) ->
 def test_an_empty_name() -> None:
     with pytest.raises(ConfigError, match="`model` must be"):
         load_classifier("")
+
+
+# --- windows and batches ----------------------------------------------------------------------------------------------
+
+
+def test_a_batch_holds_at_most_so_many_pieces(tiny_model: Path) -> None:
+    shapes: list[torch.Size] = []
+    scoring = scorer(tiny_model, max_batch_pieces=100)
+    model = scoring.classifier.model
+
+    def spy(**inputs: torch.Tensor) -> object:
+        shapes.append(inputs["input_ids"].shape)
+        return model(**inputs)
+
+    scoring.classifier = replace(scoring.classifier, model=spy)  # type: ignore[arg-type]
+    scoring.score([segment(text) for text in ["One two three."] * 9 + ["word " * 90]], None)
+    assert all(rows * length <= 100 or rows == 1 for rows, length in shapes)
+    assert max(rows * length for rows, length in shapes if length == shapes[0][1]) > 100 - shapes[0][1]  # and is full
+
+
+def test_the_fingerprint_knows_all_that_scores_depend_on(tiny_model: Path) -> None:
+    base = scorer(tiny_model)
+    others = [
+        scorer(tiny_model, alpha=0.8),
+        scorer(tiny_model, outlier_statistic="class_dist"),
+        scorer(tiny_model, word_reduction="max"),
+        scorer(tiny_model),
+    ]
+    others[-1].classifier = replace(base.classifier, dtype=torch.bfloat16)
+    assert len({own.fingerprint for own in (base, *others)}) == 5
+    assert scorer(tiny_model, max_batch_pieces=7).fingerprint == base.fingerprint
+    plain = [scorer(tiny_model, alpha=1.0, outlier_statistic=name).fingerprint for name in ("class_diag", "class_dist")]
+    assert plain[0] == plain[1]  # without a weight it is not computed
+
+
+@pytest.mark.parametrize("best", [0, -1])
+def test_a_unit_longer_than_a_window_is_the_mean_of_its_parts_and_as_near_as_the_best(
+    aware_model: Path, best: int
+) -> None:
+    texts = ("lazy dog " * 26 + "42 and " * 14, "Numbers like 42 and fox " * 12)
+    text, question = texts[best], "Who?"
+    document, scoring = segment(text), scorer(aware_model)
+    assert len(document.unit_starts) == 1
+    classifier = scoring.classifier
+    asked, passage = tokenize(classifier.tokenizer, [question, text])
+    frame = classifier.special.frame(asked.ids.tolist())
+    windows = windows_of(0, document, passage, classifier.max_pieces - len(frame))
+    total, near = np.zeros(32), []
+    for window in windows:
+        run = frame.around(passage.ids[window.start : window.end].tolist())
+        with torch.inference_mode():
+            ids, types = torch.tensor([run.ids]), torch.tensor([run.types])
+            hidden = classifier.model(ids, token_type_ids=types, output_hidden_states=True).hidden_states[-1][0]
+        own = hidden[len(frame.front.ids) : len(frame.front.ids) + len(window)]
+        total += own.sum(0).double().numpy()
+        near.append(torch.cosine_similarity(hidden[frame.question].mean(0), own.mean(0), dim=0).item())
+    assert near[best] - near[-1 - best] > 100 * ROUNDING
+    assert len(windows[0]) != len(windows[-1])
+    (scores,) = scoring.score([document], question)
+    pieces = sum(len(window) for window in windows)
+    np.testing.assert_allclose(scores.unit_vectors[0], total / pieces, atol=10 * ROUNDING)
+    assert scores.unit_similarity.tolist() == pytest.approx([10 * max(near)], abs=100 * ROUNDING)

@@ -18,6 +18,7 @@ from moos_integrations.core.marginal_gain import (
     UnitGains,
     log_odds,
     marginal_gains,
+    standardised,
     unit_relevance,
 )
 from moos_integrations.core.text import segment
@@ -148,3 +149,87 @@ def test_many_units_are_compared_in_bounded_memory(monkeypatch: pytest.MonkeyPat
     assert found.against[1] == 0
     both = gains([BRIDGE], [[3.0, 0.0, 2.9]], vectors, redundancy="symmetric")
     assert both.against.tolist() == [2, 0, 0]  # unit 1, the least relevant, is nobody's match, though it is the nearest
+
+
+# --- details of relevance and repetition -----------------------------------------------------------------------------
+
+
+def test_what_is_certain_counts_a_million_to_one() -> None:
+    assert log_odds(np.array([0.0, 0.5, 1.0])).tolist() == pytest.approx([-math.log(999_999), 0.0, math.log(999_999)])
+
+
+def test_a_unit_without_words_gets_the_least_relevance() -> None:
+    blank = segment("\u3000\n")
+    assert (len(blank), len(blank.unit_starts)) == (0, 1)
+    assert unit_relevance(table_of([blank])).tolist() == pytest.approx([-math.log(999_999)])
+
+
+def test_only_documents_that_are_judged_get_a_part_of_their_own_odds() -> None:
+    scores = [WordScores.from_preserve(np.full(len(document), 0.5)) for document in (BRIDGE, COPY)]
+    scores[1] = replace(scores[1], passage_probability=0.9)
+    found = unit_relevance(table_of([BRIDGE, COPY], scores))
+    assert found.tolist() == pytest.approx([0.0] * 3 + [PASSAGE_WEIGHT * math.log(9)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.0, 10.0], [-1.0, 1.0]),
+        ([None, 1.0, 3.0], [0.0, -1.0, 1.0]),
+        ([float("nan"), float("inf"), 1.0, 3.0], [0.0, 0.0, -1.0, 1.0]),
+        ([2.0, 2.0], [0.0, 0.0]),
+        ([None, 2.0], [0.0, 0.0]),
+        ([], []),
+    ],
+)
+def test_scores_of_retrievers_count_in_standard_deviations(scores: list[float | None], expected: list[float]) -> None:
+    assert standardised(scores).tolist() == pytest.approx(expected)
+
+
+def test_being_unlike_all_others_is_no_merit() -> None:
+    found = gains([COPY], [[1.0, 2.0]], [[[1.0, 0.0], [-1.0, 0.0]]], redundancy="symmetric")
+    assert found.redundancy.tolist() == pytest.approx([-1.0, -1.0])
+    assert found.gain.tolist() == [1.0, 2.0]
+
+
+def test_shares_are_a_softmax_at_the_temperature_without_repetitions() -> None:
+    gain = np.array([0.0, 2.0, 9.0])
+    found = UnitGains(gain, np.zeros(3), np.full(3, -1), np.array([False, False, True]), gain)
+    assert found.shares(2.0).tolist() == pytest.approx([1 / (1 + math.e), math.e / (1 + math.e), 0.0])
+    assert replace(found, repeated=np.ones(3, bool)).shares(2.0).tolist() == [0.0] * 3
+
+
+def test_three_words_in_common_and_half_a_sentence_in_common_are_no_repetition() -> None:
+    short = segment("Ada Byron slept.")
+    assert not gains([short, short], [[1.0], [0.0]]).repeated.any()
+    whole = segment("The bridge was built by Ada Byron in spring.")
+    half = segment("The bridge was built by Ada Byron or maybe her sister.")
+    assert not gains([whole, half], [[1.0], [0.0]]).repeated.any()
+    most = segment("The bridge was built by Ada Byron in spring, then.")
+    assert gains([whole, most], [[1.0], [0.0]]).repeated.tolist() == [False, True]
+
+
+def test_a_repetition_names_the_unit_that_it_shares_most_with() -> None:
+    little, much = segment("one two three four nine"), segment("two three four five six seven eight")
+    copy = segment("one two three four five six seven eight")
+    found = gains([little, much, copy], [[3.0], [2.0], [1.0]])
+    assert found.repeated.tolist() == [False, False, True]
+    assert found.against[2] == 1
+
+
+def test_text_belongs_to_the_most_relevant_unit_that_has_it() -> None:
+    source = segment("one two three four five six seven eight")
+    longer = segment(f"zero {' '.join(f'w{number}' for number in range(20))} two three four five six seven eight")
+    found = gains([source, longer, source], [[3.0], [2.0], [1.0]])
+    assert found.repeated.tolist() == [False, False, True]
+    assert found.against[2] == 0
+
+
+def test_of_a_few_units_all_are_compared() -> None:
+    document = segment(" ".join(f"Word{index} is here." for index in range(8)))
+    angles = np.arange(8) // 2 * np.pi / 2 + np.arange(8) % 2 * 0.01  # four pairs, far apart
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
+    for kind in ("symmetric", "greedy"):
+        found = gains([document], [np.arange(8.0, 0.0, -1.0)], [vectors], redundancy=kind, weight=0.1)
+        assert found.against[7] == 6
+        assert found.redundancy[7] > 0.9

@@ -6,13 +6,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_marginal_gain import BRIDGE, COPY, gains
 from tiny import table_of
 
-from moos_integrations.core.marginal_gain import UnitGains, marginal_gains
-from moos_integrations.core.ordering import word_priority
+from moos_integrations.core.config import CompressorConfig
+from moos_integrations.core.lexical import term_match
+from moos_integrations.core.marginal_gain import UnitGains, marginal_gains, unit_relevance
+from moos_integrations.core.ordering import (
+    Order,
+    arranged,
+    document_ranks,
+    order,
+    relative_odds,
+    with_enclosing,
+    word_priority,
+)
+from moos_integrations.core.table import Table
 from moos_integrations.core.text import segment
 from moos_integrations.core.types import SegmentedText, WordScores
 
@@ -88,3 +100,151 @@ def test_lines_of_code_are_kept_whole_or_not_at_all() -> None:
         assert (len(np.unique(priority[table.unit_of_word == unit])) == 1) == table.structured[unit]
     thinned = word_priority(table, found, temperature=1.0, whole_from=1.0, lines_whole=False)
     assert len(np.unique(thinned[table.unit_of_word == 1])) > 1
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def one_unit(metric: Sequence[float], costs: Sequence[int]) -> Table:
+    document = segment("word " * len(metric))
+    table = replace(table_of([document], [WordScores.from_preserve(metric)]), cost=np.array(costs, np.int64))
+    assert table.units == 1
+    return table
+
+
+def test_a_word_enters_when_its_unit_has_the_tokens_of_all_better_ones() -> None:
+    table = one_unit([0.2, 0.9, 0.5], [1, 4, 2])
+    found = marginal_gains(table, np.array([3.0]), weight=0.0)
+    thin = word_priority(table, found, temperature=2.0, whole_from=1.0)
+    assert thin.tolist() == pytest.approx((1.5 - np.log([7, 4, 6])).tolist())
+    half = word_priority(table, found, temperature=2.0, whole_from=0.6)  # from 4.2 of its 7 tokens on it is whole
+    assert half.tolist() == pytest.approx((1.5 - np.log([4.2, 4, 4.2])).tolist())
+    short = word_priority(table, found, temperature=2.0, whole_from=0.1)  # a share of less than a token is a token
+    assert short.tolist() == pytest.approx([1.5] * 3)
+    whole = word_priority(table, found, temperature=2.0, whole_from=0.0)
+    assert whole.tolist() == pytest.approx([1.5 - np.log(7)] * 3)
+
+
+def test_a_word_without_tokens_costs_one() -> None:
+    table = one_unit([0.9, 0.5], [0, 1])
+    found = marginal_gains(table, np.array([0.0]), weight=0.0)
+    priority = word_priority(table, found, temperature=1.0, whole_from=1.0)
+    assert priority.tolist() == pytest.approx([0.0, -np.log(2)])
+
+
+def test_odds_are_a_share_of_the_best_unit_that_is_no_repetition() -> None:
+    repeated = np.array([True, False, False])
+    gain = np.array([2000.0, 1.0, 0.0])
+    found = UnitGains(gain, np.zeros(3), np.full(3, -1), repeated, gain)
+    assert relative_odds(found).tolist() == pytest.approx([0.0, 1.0, np.exp(-1)])
+    nothing = replace(found, repeated=np.ones(3, bool))
+    assert relative_odds(nothing).tolist() == [0.0] * 3
+
+
+def test_what_is_lifted_lifts_what_it_stands_under() -> None:
+    table = table_of([segment("if a:\n  if b:\n    c = d\n  e = f\nif g:\n  h = i\n")])
+    assert table.enclosing.tolist() == [-1, 0, 1, 0, -1, 4]
+    words = np.zeros(table.words)
+    words[np.flatnonzero(table.unit_of_word == 2)[1]] = 3.0  # one word of the innermost line
+    words[table.unit_of_word == 3] = 2.0
+    words[table.unit_of_word == 4] = 1.0
+    lifted = with_enclosing(table, words)
+    assert [lifted[table.unit_of_word == unit].max() for unit in range(6)] == [3.0, 3.0, 3.0, 2.0, 1.0, 0.0]
+    assert (lifted[table.unit_of_word <= 1] == 3.0).all()
+    assert np.array_equal(lifted[table.unit_of_word >= 2], words[table.unit_of_word >= 2])
+
+
+# --- documents -------------------------------------------------------------------------------------------------------
+
+
+def test_documents_are_ranked_by_their_best_unit_and_repetitions_come_after() -> None:
+    texts = ["One. Two.", "", "Three. Four.", "Five.", "Six."]
+    table = table_of([segment(text) for text in texts])
+    gain = np.array([1.0, 2.0, 2.0, 0.0, 9.0, 3.0])
+    repeated = np.array([False, False, False, False, True, False])
+    found = UnitGains(gain, np.zeros(6), np.full(6, -1), repeated, gain)
+    assert document_ranks(table, found).tolist() == [1, 4, 2, 3, 0]
+
+
+def test_documents_are_arranged_by_rank() -> None:
+    ranks = [2, 0, 4, 1, 3]
+    assert arranged(ranks, "source") == [0, 1, 2, 3, 4]
+    assert arranged(ranks, "relevance") == [1, 3, 0, 4, 2]
+    assert arranged(ranks, "ends") == [1, 0, 2, 4, 3]
+
+
+# --- what the settings do --------------------------------------------------------------------------------------------
+
+TEXTS = ("The river is long. Nobody swims there.", "The bridge was built by Ada Byron.", "A bridge. Grain is cheap.")
+RETRIEVED = np.array([1.0, -1.0, 0.0])
+
+
+def asked(**gains: object) -> tuple[Table, Order]:
+    """The order of three texts for a question that the scorer has read."""
+    documents = [segment(text) for text in TEXTS]
+    rng = np.random.default_rng(0)
+    scores = [
+        replace(
+            WordScores.from_preserve(rng.uniform(0.1, 0.9, len(document))),
+            passage_probability=0.5,
+            unit_vectors=rng.normal(size=(len(document.unit_starts), 3)).astype(np.float32),
+        )
+        for document in documents
+    ]
+    table = table_of(documents, scores)
+    return table, order(table, CompressorConfig(gains=gains), "Who built the bridge?", RETRIEVED)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("weight", [0.0, 3.0])
+def test_weights_of_terms_and_retriever_add_to_the_relevance(weight: float) -> None:
+    table, found = asked(lexical_weight=weight, retriever_weight=0.0)
+    assert found.gains is not None
+    match = term_match("Who built the bridge?", [term for text in table.texts for term in text.terms])
+    assert found.gains.relevance.tolist() == pytest.approx((unit_relevance(table) + weight * match).tolist())
+    table, found = asked(lexical_weight=0.0, retriever_weight=weight)
+    assert found.gains is not None
+    expected = unit_relevance(table) + weight * np.array([1.0, 1.0, -1.0, 0.0, 0.0])
+    assert found.gains.relevance.tolist() == pytest.approx(expected.tolist())
+
+
+@pytest.mark.parametrize(("kind", "weight"), [("greedy", 1.5), ("symmetric", 1.5), ("symmetric", 6.0)])
+def test_redundancy_is_weighed_and_compared_as_set(kind: str, weight: float) -> None:
+    table, found = asked(redundancy=kind, redundancy_weight=weight)
+    assert found.gains is not None
+    expected = marginal_gains(table, found.gains.relevance, weight=weight, redundancy=kind)  # type: ignore[arg-type]
+    assert found.gains.gain.tolist() == expected.gain.tolist()
+    assert (expected.redundancy > 0.1).any()
+
+
+@pytest.mark.parametrize(("heat", "whole"), [(0.7, 0.7), (3.0, 0.7), (0.7, 0.1)])
+def test_words_compete_by_priority_and_by_odds(heat: float, whole: float) -> None:
+    table, found = asked(temperature=heat, whole_from=whole)
+    assert found.gains is not None
+    priority = word_priority(table, found.gains, temperature=heat, whole_from=whole)
+    assert found.priority.quantity == "priority"
+    assert found.priority.alone.tolist() == priority.tolist()
+    assert found.level.quantity == "odds"
+    assert found.level.alone.tolist() == relative_odds(found.gains)[table.unit_of_word].tolist()
+
+
+def test_units_share_the_budget_only_where_a_question_was_read() -> None:
+    table = table_of([segment(text) for text in TEXTS])
+    for settings, shared in (
+        ({}, False),
+        ({"gains": {"budgets": "gain"}}, True),
+        ({"gains": {"budgets": "words"}}, False),
+    ):
+        found = order(table, CompressorConfig(**settings), "Who?", RETRIEVED)  # type: ignore[arg-type]
+        assert (found.gains is not None) == shared
+        assert found.priority.quantity == ("priority" if shared else "metric")
+    assert asked(budgets="words")[1].gains is None
+    assert asked()[1].gains is not None
+
+
+def test_as_many_documents_as_set_may_stay() -> None:
+    table = table_of([segment(text) for text in TEXTS])
+    for count in (1, 2, 3, 9):
+        found = order(table, CompressorConfig(top_n=count, gains={"retriever_weight": 9.0}), "Who?", RETRIEVED)
+        assert found.ranks.tolist() == [0, 2, 1]
+        assert np.flatnonzero(found.eligible).tolist() == {1: [0], 2: [0, 2]}.get(count, [0, 1, 2])
+        assert found.documents == (0, 1, 2)

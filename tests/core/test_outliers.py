@@ -64,3 +64,10 @@ def test_normalise() -> None:
     many = normalise(np.append(np.linspace(0, 1, 200), 1e6))
     assert many.max() == 1.0
     assert many[100] > 0.4  # one huge value does not flatten the others
+
+
+def test_the_highest_hundredth_is_clipped() -> None:
+    found = normalise(np.linspace(5.0, 6.0, 201))
+    assert found[100] == pytest.approx(0.5 / 0.99)
+    assert (found[198:] == 1.0).all()
+    assert found[197] < 1.0

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import json
 import re
 
+import numpy as np
 import pytest
+import regex
 
-from moos_integrations.core.protection import DETECTORS, check_protect, protected_words
+from moos_integrations.core.protection import (
+    DETECTORS,
+    check_protect,
+    pattern_from_json,
+    pattern_to_json,
+    protected_words,
+)
 from moos_integrations.core.text import segment
+from moos_integrations.errors import ConfigError
 
 TEXT = (
     "# Setup\n"
@@ -64,3 +74,33 @@ def test_negations_with_apostrophes() -> None:
     document = segment("It isn't so, they don’t know.")
     flags = protected_words(document, ("negations",))
     assert [word for word, flag in zip(document.words(), flags, strict=True) if flag] == ["isn't", "don’t"]
+
+
+def test_a_literal_is_no_pattern() -> None:
+    document = segment("f(x) 1.5 and 105")
+    for literal, expected in (("1.5", ["1.5"]), ("f(x", ["f(x)"]), ("x)", ["f(x)"])):
+        flags = protected_words(document, (literal,))
+        kept = "".join(word for word, flag in zip(document.words(), flags, strict=True) if flag)
+        assert kept in (expected[0], literal)
+
+
+def test_words_beside_a_span_are_free() -> None:
+    document = segment("(one) two")
+    assert document.words() == ["(", "one", ")", "two"]
+    for pattern, expected in ((r"\(", [0]), (r"one", [1]), (r"\)", [2]), (r"\) ", [2]), (r"e\) t", [1, 2, 3])):
+        assert np.flatnonzero(protected_words(document, (re.compile(pattern),))).tolist() == expected
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("number", "numbers"), ("negation", "negations"), ("e-mails", "emails")])
+def test_misspelt_detectors_are_named(typo: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{typo}', which is no detector; did you mean '{meant}'"):
+        check_protect([typo])
+
+
+def test_patterns_survive_json() -> None:
+    items = ("numbers", re.compile("acme", re.IGNORECASE), regex.compile(r"\p{Lu}+", regex.MULTILINE))
+    stored = json.loads(json.dumps([pattern_to_json(item) for item in items]))
+    again = tuple(map(pattern_from_json, stored))
+    assert again[0] == "numbers"
+    assert [(item.pattern, item.flags) for item in again[1:]] == [(item.pattern, item.flags) for item in items[1:]]
+    assert [type(item) for item in again] == [type(item) for item in items]

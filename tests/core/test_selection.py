@@ -126,3 +126,65 @@ def test_no_documents() -> None:
     selection = select(table, Order.by(table, values), Target(rate=0.5), Costs([]))
     assert selection.whole
     assert len(selection.kept) == 0
+
+
+# --- details of the ranking, the search and the warnings -------------------------------------------------------------
+
+
+def test_a_word_is_oversized_from_65_tokens_on() -> None:
+    metric, free = np.array([0.9, 0.5]), np.zeros(2, bool)
+    assert ranking(metric, free, np.array([64, 1])).tolist() == [0, 1]
+    assert ranking(metric, free, np.array([65, 1])).tolist() == [1, 0]
+    assert ranking(metric, ~free, np.array([65, 1])).tolist() == [0, 1]  # protected words are ranked by value alone
+
+
+def test_the_search_counts_about_log2_of_the_words() -> None:
+    tries: list[int] = []
+
+    def exact(count: int) -> int:
+        tries.append(count)
+        return count
+
+    assert longest_prefix(1000, 700, exact, None) == (700, 700)
+    assert len(tries) <= 11
+
+
+def test_an_estimate_that_is_wrong_by_half_cannot_break_the_ceiling() -> None:
+    assert longest_prefix(100, 50, lambda count: 3 * count // 2, np.arange(1, 101)) == (33, 49)
+
+
+def test_the_whole_must_fit_in_the_order_of_the_output() -> None:
+    class Reordered(Costs):
+        def __init__(self, costs: Sequence[int]) -> None:
+            super().__init__(costs)
+            self.whole_tokens += 1  # the joints of another order may cost a token more
+
+        def tokens(self, kept: BoolArray) -> int:
+            return super().tokens(kept) + bool(kept.all())
+
+    table = table_of([segment("one two three")])
+    values = WordValues("metric", table.metric, table.metric)
+    selection = select(table, Order.by(table, values), Target(budget_tokens=3), Reordered([1, 1, 1]))
+    assert not selection.whole
+    assert selection.kept.tolist() == [True, True, False]
+
+
+def test_the_cut_is_the_value_of_the_worst_word_that_was_not_protected() -> None:
+    assert choose([0.2, 0.8, 0.5], [True, False, False], Target(budget_tokens=2)).cutoff == 0.8
+    assert choose([0.2, 0.8, 0.5], [True, False, False], Target(budget_tokens=1)).cutoff == np.inf
+
+
+def test_warnings_count_what_was_lost_and_say_nothing_of_small_rests() -> None:
+    selection = choose([0.2, 0.8, 0.5, 0.4], [True, True, True, False], Target(budget_tokens=1))
+    assert "needs about 3 tokens and the ceiling is 1: 2 of 3 protected words were dropped" in selection.warnings[0]
+    assert not choose([0.2, 0.8, 0.5], [True, True, False], Target(budget_tokens=2)).warnings
+    assert not choose([0.9, 0.8], [False, False], Target(budget_tokens=5), [1, 7]).warnings
+    selection = choose([0.9, 0.8, 0.7], [False] * 3, Target(budget_tokens=40), [1, 60, 2])
+    assert "the next word in the ranking takes about 60" in selection.warnings[0]
+
+
+def test_protected_words_of_documents_beyond_the_best_are_not_missed() -> None:
+    table = replace(table_of([segment("one two"), segment("three")]), protected=np.array([True, False, False]))
+    values = WordValues("metric", table.metric, table.metric)
+    ordered = replace(Order.by(table, values), eligible=np.array([False, True]))
+    assert not select(table, ordered, Target(budget_tokens=1), Costs([1, 1, 1])).warnings

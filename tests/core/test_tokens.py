@@ -119,3 +119,9 @@ def test_the_shipped_encodings_are_those_of_tiktoken(monkeypatch: pytest.MonkeyP
     ranks = sorted(encoding._mergeable_ranks.items(), key=lambda item: item[1])
     file = b"".join(b64encode(token) + b" %d\n" % rank for token, rank in ranks)
     assert hashlib.sha256(file).hexdigest() == expected[0]
+
+
+def test_a_callable_says_nothing_of_places_so_tokens_are_spread_evenly() -> None:
+    counter = token_counter(lambda text: 4)
+    assert not counter.locates
+    assert counter.starts("abcdefgh").tolist() == [0, 2, 4, 6]

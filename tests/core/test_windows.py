@@ -11,8 +11,10 @@ from tiny import CORPUS, PAIR_TEMPLATES, TOKENIZERS
 from tokenizers import processors
 
 from moos_integrations.core.text import segment
+from moos_integrations.core.types import SegmentedText
 from moos_integrations.core.windows import (
     PairTokens,
+    Pieces,
     Run,
     SpecialTokens,
     question_pieces,
@@ -148,3 +150,11 @@ def test_long_units_overlap_and_are_scored_away_from_the_edges() -> None:
         assert right.start < left.end
         assert right.own_start - right.start == 5
         assert left.end - left.own_end == 5
+
+
+def test_a_window_that_units_fill_exactly_is_used_to_the_last_piece() -> None:
+    borders = np.arange(0, 21, 4)
+    pieces = Pieces(np.arange(20), np.arange(20), np.arange(20) + 1)
+    document = SegmentedText("x" * 20, borders[:-1], borders[1:], borders[:-1], borders[1:])
+    for room, expected in ((8, [8, 16, 20]), (9, [8, 16, 20]), (12, [12, 20]), (20, [20]), (4, [4, 8, 12, 16, 20])):
+        assert [window.end for window in windows_of(0, document, pieces, room)] == expected

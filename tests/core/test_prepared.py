@@ -1,0 +1,37 @@
+"""What is known of a text by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from tiny import WordCounter
+
+from moos_integrations.core.prepared import PreparedText
+from moos_integrations.core.text import segment
+
+
+class At(WordCounter):
+    """Tokens that start at these offsets."""
+
+    def __init__(self, *starts: int) -> None:
+        self._starts = starts
+
+    def starts(self, text: str) -> npt.NDArray[np.int64]:
+        return np.array(self._starts, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("starts", "costs"),
+    [
+        ((0, 3), [1, 1]),  # " two" begins with the space behind "one": it is the second word's
+        ((0, 1, 2, 4), [3, 1]),
+        ((0, 4, 6, 7), [1, 2]),  # what starts behind the last word costs no word anything
+    ],
+)
+def test_a_token_is_the_cost_of_the_word_in_or_before_which_it_starts(
+    starts: tuple[int, ...], costs: list[int]
+) -> None:
+    text = PreparedText(segment("one two\n"), At(*starts))
+    assert text.costs.tolist() == costs
+    assert text.tokens == len(starts)
