@@ -18,8 +18,8 @@ from moos_integrations.core.windows import Frame, Pieces, Window, question_piece
 # Windows are padded to a multiple of this, independent of the others in the batch. The padded length, and with it every
 # rounding, depends on the window alone, so that batched and single scores agree.
 _PAD_TO = 16
-# Goes up whenever the same model and settings score a text differently than before (segmentation, windows): scores on
-# disk are then not used.
+# Goes up whenever the same model and settings give a text other scores than before (segmentation, windows): scores that
+# were kept on disk are then not used.
 _SCORES = 1
 
 
