@@ -64,7 +64,7 @@ def check_protect(protect: Iterable[Any]) -> tuple[Any, ...]:
         The same items as a tuple.
 
     Raises:
-        ConfigError: If it is a bare string, holds another type or an empty string, or a string that looks like a
+        ConfigError: If it is a bare string, has an item of another type or an empty one, or a string that looks like a
             misspelt detector name.
     """
     if isinstance(protect, (str, re.Pattern, regex.Pattern)) or not isinstance(protect, Iterable):
