@@ -25,7 +25,7 @@ The same settings have the same names, defaults and checks everywhere:
 * in LlamaIndex: `MOOSNodePostprocessor(rate=0.5)`, `MOOSNodeTransform(rate=0.5)`;
 * on the command line: `moos compress --rate 0.5`.
 
-Give at most one of `rate`, `budget_tokens` and `threshold`. A setting that cannot be used raises a `ConfigError` when
+Set at most one of `rate`, `budget_tokens` and `threshold`. A setting that cannot be used raises a `ConfigError` when
 the object is built. A setting that has no effect beside the others is logged as a warning by the logger
 `moos_integrations`. `embeddings`, `similarity_scale` and `retriever_weight` are not on the command line.
 """

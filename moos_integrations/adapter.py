@@ -1,4 +1,4 @@
-"""What the framework adapters share: the settings as pydantic fields, and the compressor built from them."""
+"""What both framework adapters use: the settings as pydantic fields, and the compressor built from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from moos_integrations.errors import ConfigError
 from moos_integrations.messages import Notice
 
 METADATA_KEY = "moos"
-"""The one metadata key under which everything that we add to a document lives."""
+"""The metadata key of everything that is added to a document."""
 
 _BUILDING = threading.Lock()
 
@@ -42,11 +42,11 @@ class CompressorFields(Settings):
         """A component with the settings of a config.
 
         Args:
-            config: The settings, as `calibrate` returns them, say.
+            config: The settings, for example those that `calibrate` found.
             **fields: The component's other fields, such as `keep_empty`.
 
         Raises:
-            ConfigError: If `config` is no `CompressorConfig`, or a field is unknown or repeats a setting.
+            ConfigError: If `config` is not a `CompressorConfig`, or a field is unknown or repeats a setting.
         """
         if not isinstance(config, CompressorConfig):
             raise ConfigError(f"`config` must be a `CompressorConfig`, got {type(config).__name__}.")
@@ -59,14 +59,14 @@ class CompressorFields(Settings):
         return cls(**{name: getattr(config, name) for name in config.model_fields_set}, **fields)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Assign a field; a changed setting is checked, and the compressor is built anew on its next use."""
+        """Assign a field; a changed setting is checked, and the compressor is rebuilt on its next use."""
         if name in Settings.model_fields:
             value = getattr(self._with({name: value}), name)
             super().__setattr__("_compressor", None)
         super().__setattr__(name, value)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy; with `update`, its settings are checked and its compressor is built anew.
+        """A copy; with `update`, its settings are checked and its compressor is rebuilt.
 
         Raises:
             ConfigError: If a setting in `update` is unknown or cannot be used.
@@ -91,14 +91,14 @@ class CompressorFields(Settings):
     @property
     def compressor(self) -> ContextCompressor:
         """The core compressor with these settings; its weights load when it first compresses."""
-        with _BUILDING:  # threads that share this adapter must share the compressor too
+        with _BUILDING:  # threads that share this adapter share its compressor
             if self._compressor is None:
                 self._compressor = ContextCompressor.from_pretrained(lazy=True, config=self.config_of_compressor())
             return self._compressor
 
     def config_of_compressor(self) -> CompressorConfig:
         """These settings as a `CompressorConfig`."""
-        # They were checked when they were set, with the warnings that belong to the place where that was.
+        # They were checked when they were set, and the warnings were logged there.
         return CompressorConfig.model_construct(
             _fields_set=self.model_fields_set & set(Settings.model_fields),
             **{name: getattr(self, name) for name in Settings.model_fields},
@@ -110,11 +110,11 @@ class CompressorFields(Settings):
 
 
 def document_metadata(document: CompressedDocument, warnings: Sequence[Notice] = ()) -> dict[str, Any]:
-    """What the adapters write under `METADATA_KEY`: JSON-ready, enough to map the text back to its source.
+    """The metadata entry under `METADATA_KEY`: JSON-ready, enough to map the text back to its source.
 
     Args:
-        document: What is left of a document.
-        warnings: Of the whole call; the entry names their kinds, and has no `warnings` without any.
+        document: A compressed document.
+        warnings: Of the whole call. The entry has their kinds as `warnings`, if there are any.
     """
     entry = {
         "original_tokens": document.original_tokens,
@@ -125,23 +125,23 @@ def document_metadata(document: CompressedDocument, warnings: Sequence[Notice] =
 
 
 def warnings_metadata(warnings: Sequence[Notice]) -> dict[str, Any]:
-    """The part of the entry that says what could not be done as requested, by kind; empty if there is nothing."""
+    """The part of the entry with the kinds of the warnings; empty without any."""
     return {"warnings": list(dict.fromkeys(notice.kind for notice in warnings))} if warnings else {}
 
 
 def citations_of(
     quote: str, index: int, name: str | None, text: str, spans: Sequence[Sequence[int]] | None, start: int, least: float
 ) -> list[Citation]:
-    """Where a quote stands in the original of a compressed document of a framework.
+    """Places of a quote in the original of a framework's document.
 
     Args:
         quote: A piece of an answer.
         index: Position of the document in its list.
         name: Its id.
-        text: What is left of it.
-        spans: The spans of its source that `text` was made of; None for a document that was never compressed.
-        start: Where the source begins in the original that it was cut from.
-        least: Share of the quote's words that must stand there in a row.
+        text: Its compressed text.
+        spans: The spans of its source that `text` was made of; None for an uncompressed document.
+        start: Offset of the source in the original that it was cut from.
+        least: Smallest share of the quote's words that a place must have in a row.
     """
     known = [(0, len(text))] if spans is None else spans
     shifted = tuple((int(first) + start, int(last) + start) for first, last in known)
@@ -150,5 +150,5 @@ def citations_of(
 
 
 def best_first(places: Iterable[Citation]) -> list[Citation]:
-    """Those that hold most of the quote first, then in document order."""
+    """Places with most of the quote first, then in document order."""
     return sorted(places, key=lambda place: -place.coverage)

@@ -1,4 +1,4 @@
-"""`moos`: compress texts from files or standard input, and show why each word was kept."""
+"""`moos`: compress and explain texts on the command line, annotate, train, evaluate."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ app = typer.Typer(
 
 
 Files = Annotated[
-    list[str] | None, typer.Argument(metavar="FILE...", help="Text files, each one document; `-` is standard input.")
+    list[str] | None, typer.Argument(metavar="FILE...", help="Text files, one document each; `-` is standard input.")
 ]
-Query = Annotated[str | None, typer.Option(help="The question; query-aware models (as the bundled one) read it.")]
+Query = Annotated[str | None, typer.Option(help="The question; query-aware models, as the bundled one, read it.")]
 Tokenizer = Annotated[str, typer.Option(help="tiktoken encoding or model name of the target LLM.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip and count malformed records.")]
 Device = Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `mps`, ...")]
 
 
@@ -105,32 +105,33 @@ def explain(
 @app.command()
 def annotate(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="JSON lines, one text each; `.gz` is unpacked.")],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="JSON lines; what it has is not paid for again.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="JSON lines; answers in it are not sent again.")],
     model: Annotated[
-        str, typer.Option(help="`provider:model` (needs the package `langchain`), or `module:factory` of your own.")
+        str, typer.Option(help="`provider:model` (needs the package `langchain`), or `module:factory` of your code.")
     ],
-    text_field: Annotated[str, typer.Option(help="Field of a record that holds the text.")] = "text",
+    text_field: Annotated[str, typer.Option(help="Field of a record with the text.")] = "text",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip and count malformed records.")] = False,
-    max_chunk_tokens: Annotated[int, typer.Option(help="Longest chunk; chunks end at sentence ends.")] = 512,
+    max_chunk_tokens: Annotated[int, typer.Option(help="Longest chunk in tokens; chunks end at sentence ends.")] = 512,
     tokenizer: Tokenizer = DEFAULT_TOKENIZER,
-    concurrency: Annotated[int, typer.Option(help="Calls under way at a time.")] = 8,
+    concurrency: Annotated[int, typer.Option(help="Most calls at the same time.")] = 8,
     attempts: Annotated[int, typer.Option(help="Calls per chunk before it counts as failed.")] = 4,
     max_added: Annotated[float, typer.Option(help="Largest share of an answer's words that the text lacks.")] = 0.05,
     max_moved: Annotated[float, typer.Option(help="Largest share of its other words out of order.")] = 0.05,
     input_price: Annotated[float | None, typer.Option(help="Per million input tokens, for the estimate.")] = None,
     output_price: Annotated[float | None, typer.Option(help="Per million output tokens, for the estimate.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate tokens and cost, send nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sending.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Send without a confirmation prompt.")] = False,
 ) -> None:
-    """Label texts for training: an LLM deletes words from each text of INPUT, answers that obeyed are marked `ok`.
+    """Label texts for training: an LLM deletes words from each text of INPUT.
 
-    Run the same command again after a crash, or to retry what failed: only what OUTPUT lacks is sent.
+    Answers that only delete are marked `ok`. After a crash or failures run the same command again: it sends only the
+    chunks that OUTPUT lacks.
     """
     from rich.progress import Progress
 
     from moos_integrations.training import annotation
 
-    sys.path.append(str(Path.cwd()))  # where a factory of one's own lies; scripts start without it
+    sys.path.append(str(Path.cwd()))  # for the user's `module:factory`; scripts start without it
     try:
         settings = annotation.AnnotationSettings(
             max_chunk_tokens=max_chunk_tokens,
@@ -177,13 +178,15 @@ def train(
         list[Path] | None,
         typer.Option(metavar="FILE", help="JSON lines (`.gz` is unpacked), several forms mixed; repeatable."),
     ] = None,
-    tiny: Annotated[bool, typer.Option("--tiny", help="Learn eight examples by heart: a check in seconds.")] = False,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="Check in seconds that training works: learn eight examples.")
+    ] = False,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Train a token classifier on FILE; an interrupted run goes on from its last checkpoint.
+    """Train a token classifier on FILE; an interrupted run continues from its last checkpoint.
 
     A line of FILE is `{"question": ..., "documents": [...], "answers": [...]}`, or
-    `{"original": ..., "compressed": ...}`, or what `moos annotate` wrote.
+    `{"original": ..., "compressed": ...}`, or output of `moos annotate`.
     """
     # Standard output is for the model's folder; the Trainer prints there.
     with _exit_codes(), redirect_stdout(sys.stderr):
@@ -233,10 +236,11 @@ def evaluate(
     skip_bad: SkipBad = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Measure how many answers MODEL keeps on your questions, beside BM25 and the beginning at equal tokens.
+    """Measure how many answers MODEL keeps on your questions; higher is better.
 
-    A line of FILE is `{"question": ..., "documents": [...], "answers": [...]}`; a document is a string or an object
-    with `text`. The default target is measured too.
+    It is compared with BM25 and the beginning of the text at equal tokens. The default target is measured too. A line
+    of FILE is `{"question": ..., "documents": [...], "answers": [...]}`; a document is a string or an object with
+    `text`.
     """
     from rich.progress import track
 
@@ -318,7 +322,7 @@ def _read(files: list[str] | None) -> tuple[list[str], list[str]]:
     if not names:
         raise InputError("Name the files to read, or pipe text into standard input; see `moos --help`.")
     if names.count("-") > 1:
-        raise InputError("Standard input (`-`) can be read once; it was named more often.")
+        raise InputError("Standard input (`-`) can be read only once; name it once.")
     return names, [_read_one(name) for name in names]
 
 

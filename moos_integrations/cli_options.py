@@ -32,8 +32,8 @@ class SettingOption:
     """One setting as an option.
 
     Attributes:
-        stage: Field of the nested model that it belongs to, or "".
-        name: Name of the field, and with dashes of the option.
+        stage: Name of the nested settings that it belongs to, or "".
+        name: Name of the field; the option has it with dashes.
         field: The field.
     """
 
@@ -49,13 +49,13 @@ class SettingOption:
         return None if self.name == "protect" else self.field.default
 
     def parameter(self) -> inspect.Parameter:
-        """The option as typer reads it from a signature."""
+        """The option as a parameter of a signature, for typer."""
         option = typer.Option(help=self.field.description, rich_help_panel=_PANELS[self.stage])
         annotation = cast(Any, Annotated)[self._type(), option]  # made at run time, for typer to read
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
 
     def value(self, typed: Any) -> Any:
-        """What was typed as the value of the setting."""
+        """The typed text as a value of the setting."""
         if self.name == "separator":
             return typed.replace("\\n", "\n").replace("\\t", "\t")
         if self.name == "protect":
@@ -74,7 +74,7 @@ class SettingOption:
 
 
 def setting_options() -> Iterator[SettingOption]:
-    """An option for each setting; those of nested models come last, by their bare names."""
+    """An option for each setting; nested settings come last, without their stage in the name."""
     nested = stages(Settings)
     models: dict[str, type[BaseModel]] = {"": Settings, **nested}
     for stage, model in models.items():
@@ -84,7 +84,7 @@ def setting_options() -> Iterator[SettingOption]:
 
 
 def with_setting_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options in place of its parameter `settings`, which gets a dict for `CompressorConfig`."""
+    """Replace a command's parameter `settings` by the options; it receives a dict for `CompressorConfig`."""
     options = {option.name: option for option in setting_options()}
 
     @functools.wraps(command)

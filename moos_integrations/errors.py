@@ -8,8 +8,8 @@
      |- CompressionError   (RuntimeError)  the model failed on an input; the cause is chained
      |- MissingExtraError  (ImportError)   an optional dependency is not installed
 
-Each class is also the built-in exception that fits, so callers may catch either. Messages say what was expected, what
-came and what to do.
+Each class also inherits from the fitting built-in exception, so callers may catch either. A message has three parts:
+what was expected, what came, and what to do.
 """
 
 from __future__ import annotations

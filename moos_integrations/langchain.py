@@ -45,10 +45,10 @@ COMPRESSION_EVENT = "moos_compression"
 """Name of the custom event that carries the counts of a call (`on_custom_event`, `astream_events`)."""
 
 DOCUMENT_KEYS = ("context", "documents", "input_documents")
-"""Where the documents are looked for in a dict: the names that LangChain's own chains use."""
+"""Keys of a dict that may have the documents: the names that LangChain's chains use."""
 
 QUERY_KEYS = ("question", "query", "input")
-"""Where the query is looked for in a dict."""
+"""Keys of a dict that may have the query."""
 
 _TARGETS = ("rate", "budget_tokens", "threshold")
 
@@ -70,21 +70,22 @@ class MOOSCompressor(
 ):
     """Prunes retrieved documents to the words that matter: compressor, transformer and Runnable in one.
 
-    One document in, at most one document out, in the same order unless `order` says otherwise. `id`, metadata and extra
-    fields are kept; the inputs are never changed. Everything that is added lives under the metadata key `moos`: the
-    token counts and the `spans` of the source whose concatenation is the new text; what an earlier pass left there is
-    overwritten. Documents of which nothing is kept are dropped, unless `keep_empty` is set; the event
-    `moos_compression` names them.
+    One document in, at most one document out, in the same order unless `order` changes it. `id`, metadata and extra
+    fields are kept; the inputs are never changed. Documents of which nothing is kept are dropped, unless `keep_empty`
+    is set; the event `moos_compression` has their positions.
 
-    The target (`rate`, `budget_tokens` or `threshold`) holds for all documents of a call together, and each item of a
-    batch has its own; a call or `bind` may override it: `MOOSCompressor().bind(budget_tokens=400)`.
+    What is added is under the metadata key `moos`: the token counts, and the `spans` of the source whose concatenation
+    is the new text. With warnings, it also has their kinds under `warnings`. An earlier entry is overwritten.
 
-    What a reranker left as `relevance_score` in the metadata counts as `gains.retriever_weight` says.
+    The target (`rate`, `budget_tokens` or `threshold`) applies to all documents of a call together, and to each item of
+    a batch alone. A call or `bind` may override it: `MOOSCompressor().bind(budget_tokens=400)`.
+
+    A reranker's `relevance_score` in the metadata adds to relevance with the weight `gains.retriever_weight`.
 
     The weights load on first use. `dumps` stores the settings that differ from the defaults. LangChain loads classes of
-    other packages only when told to: `loads(text, allowed_objects=[MOOSCompressor],
-    valid_namespaces=["moos_integrations"])`. A `tokenizer` given as an object cannot be stored: name it instead;
-    neither can `embeddings`.
+    other packages only if they are allowed: `loads(text, allowed_objects=[MOOSCompressor],
+    valid_namespaces=["moos_integrations"])`. Objects passed as `tokenizer` or `embeddings` cannot be stored; pass the
+    tokenizer by name instead.
 
     Raises:
         ConfigError: On building or assignment, if a setting is unknown or cannot be used.
@@ -153,18 +154,18 @@ class MOOSCompressor(
     def compress_documents(
         self, documents: Sequence[Document], query: str | None = None, callbacks: Callbacks | None = None
     ) -> list[Document]:
-        """Compress retrieved documents; a trace shows the call as a run of its own under the retriever's.
+        """Compress retrieved documents; a trace shows the call as a separate run under the retriever's.
 
         Args:
             documents: The retrieved documents; they are not changed.
             query: The question, if there is one.
-            callbacks: LangChain's callbacks, as a retriever hands them on.
+            callbacks: LangChain's callbacks, as a retriever passes them.
 
         Returns:
             The compressed documents.
 
         Raises:
-            InputError: If the documents are no `Document`s, or the query is no string.
+            InputError: If the documents are not `Document`s, or the query is not a string.
             ModelError: If the model cannot be loaded (with `on_error="raise"`).
             TokenizerError: If tokens cannot be counted (with `on_error="raise"`).
             CompressionError: If the model fails on the input (with `on_error="raise"`).
@@ -182,8 +183,8 @@ class MOOSCompressor(
     def transform_documents(self, documents: Sequence[Document], **kwargs: Any) -> list[Document]:
         """Compress documents without a query, as at ingestion.
 
-        The target holds for all documents of the call together: a `rate` shifts tokens from one document to another and
-        may drop some. Use `threshold`, or one call per document, where each should be treated alone.
+        The target applies to all documents of the call together: a `rate` may keep more of one document and drop
+        another. To treat each alone, use `threshold` or one call per document.
 
         Args:
             documents: The documents; they are not changed.
@@ -193,7 +194,7 @@ class MOOSCompressor(
             The compressed documents.
 
         Raises:
-            InputError: If the documents are no `Document`s.
+            InputError: If the documents are not `Document`s.
             ConfigError: On an unknown keyword, or an unusable target.
             ModelError: If the model cannot be loaded (with `on_error="raise"`).
             TokenizerError: If tokens cannot be counted (with `on_error="raise"`).
@@ -209,8 +210,8 @@ class MOOSCompressor(
         """Score documents at ingestion and keep the scores; see `ContextCompressor.precompute`.
 
         Raises:
-            InputError: If the documents are no `Document`s.
-            ConfigError: If neither `cache_bytes` nor `cache_dir` keeps anything.
+            InputError: If the documents are not `Document`s.
+            ConfigError: If `cache_bytes` is 0 and `cache_dir` is not set.
             ModelError: If the model cannot be loaded.
         """
         self.compressor.precompute(_texts(_checked_documents(documents, "the documents")))
@@ -223,7 +224,7 @@ class MOOSCompressor(
         return True
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        """What `dumps` stores: the settings that differ from the defaults; patterns by expression and flags."""
+        """The content of `dumps`: the settings that differ from the defaults; patterns by expression and flags."""
         dumped = super().to_json()
         if dumped["type"] == "constructor":
             changed = {name: value for name, value in self if try_neq_default(value, name, self)}
@@ -262,7 +263,7 @@ class MOOSCompressor(
         if key is None:
             raise InputError(
                 f"Expected a dict with the documents under {_either(self._document_keys())}, got one with "
-                f"{_keys_of(given)}. Say where they are with `documents_key`."
+                f"{_keys_of(given)}. Name their key with `documents_key`."
             )
         return _checked_documents(given[key], f"the documents under {key!r}"), self._query(given)
 
@@ -271,7 +272,7 @@ class MOOSCompressor(
         if key is None:
             if self.query_key is None:
                 return None
-            # Whoever names the key wants the query used: losing it to a misspelt name would go unnoticed.
+            # A named key means that the query must be used; without this error a misspelt name would go unnoticed.
             raise InputError(
                 f"Expected a dict with the query under {self.query_key!r} (`query_key`), got one with "
                 f"{_keys_of(given)}. Leave `query_key` unset if there may be no query."
@@ -280,7 +281,7 @@ class MOOSCompressor(
         if query is not None and not isinstance(query, str):
             raise InputError(
                 f"Expected the query under {key!r} as a string or None, got {type(query).__name__}. If the query is "
-                "elsewhere, say where with `query_key`."
+                "elsewhere, name its key with `query_key`."
             )
         return query
 
@@ -298,20 +299,20 @@ class MOOSCompressor(
 
 
 def cite(quote: str, documents: Sequence[Document], *, min_coverage: float = 0.5) -> list[Citation]:
-    """Find where a quoted piece of an answer comes from, in compressed documents or such that never were compressed.
+    """Find the source of a quoted piece of an answer in compressed or uncompressed documents.
 
     Args:
         quote: A piece of an answer; words are compared, without case and punctuation.
-        documents: What `MOOSCompressor` gave.
-        min_coverage: Leave places out that hold less than this share of the quote's words in a row.
+        documents: Output of `MOOSCompressor`.
+        min_coverage: Smallest share of the quote's words that a place must have in a row.
 
     Returns:
-        Places, those that hold most of the quote first. `start` and `end` are offsets into the text that was
-        compressed, or, if a text splitter has left its `start_index` in the metadata, into the text it was cut from.
+        Places, those with most of the quote first. `start` and `end` are offsets into the text before compression. If a
+        text splitter left its `start_index` in the metadata, they are offsets into the text before splitting.
         `document` is the position in the list, `id` the document's id.
 
     Raises:
-        InputError: If the quote is no string, or the documents are no `Document`s.
+        InputError: If the quote is not a string, or the documents are not `Document`s.
     """
     places = []
     for index, document in enumerate(_checked_documents(documents, "the documents")):
@@ -328,14 +329,14 @@ def _call_target(kwargs: dict[str, Any]) -> dict[str, Any]:
     unknown = [name for name in kwargs if name not in _TARGETS]
     if unknown:
         raise ConfigError(
-            f"Unknown argument {', '.join(map(repr, unknown))}; a call takes {_either(_TARGETS)}. Other settings are "
-            "given to `MOOSCompressor(...)`."
+            f"Unknown argument {', '.join(map(repr, unknown))}; a call takes {_either(_TARGETS)}. Pass other "
+            "settings to `MOOSCompressor(...)`."
         )
     return kwargs
 
 
 def _candidates(own: str | None, other: str | None, known: Sequence[str]) -> list[str]:
-    """The keys to look under; a key that was given to the other field is none of them."""
+    """The keys to look under, without the key of the other field."""
     return [own] if own is not None else [key for key in known if key != other]
 
 
@@ -346,8 +347,9 @@ def _first(keys: Sequence[str], given: Mapping[str, Any]) -> str | None:
 def _checked_documents(documents: Any, where: str) -> Sequence[Document]:
     if isinstance(documents, (str, bytes, bytearray)) or not isinstance(documents, Sequence):
         raise InputError(
-            f"Expected {where} to be a list of `Document`s, or a dict that holds one, got {type(documents).__name__}. "
-            "Wrap a text as `[Document(page_content=text)]`, or use `moos_integrations.ContextCompressor` for strings."
+            f"Expected {where} to be a list of `Document`s, or a dict with such a list, got "
+            f"{type(documents).__name__}. Wrap a text as `[Document(page_content=text)]`, or use "
+            "`moos_integrations.ContextCompressor` for strings."
         )
     for index, document in enumerate(documents):
         if not isinstance(document, Document):
@@ -363,9 +365,9 @@ def _texts(documents: Sequence[Document]) -> list[str]:
 
 
 def _scores(documents: Sequence[Document]) -> list[float | None]:
-    """What rerankers leave in the metadata; retrievers keep their scores to themselves."""
-    told = [document.metadata.get("relevance_score") for document in documents]
-    return [float(score) if isinstance(score, Real) and not isinstance(score, bool) else None for score in told]
+    """Scores that rerankers put into the metadata; retrievers do not pass theirs on."""
+    scores = [document.metadata.get("relevance_score") for document in documents]
+    return [float(score) if isinstance(score, Real) and not isinstance(score, bool) else None for score in scores]
 
 
 def _pruned(source: Document, compressed: CompressedDocument, warnings: Sequence[Notice]) -> Document:
@@ -376,7 +378,7 @@ def _pruned(source: Document, compressed: CompressedDocument, warnings: Sequence
 
 
 def _passed_through(source: Document, warnings: Sequence[Notice]) -> Document:
-    """A copy with the same text, whose entry says so; what an earlier pass wrote there stays."""
+    """A copy with the same text and a warning in its entry; the rest of an earlier entry stays."""
     document = source.model_copy(deep=True)
     earlier = document.metadata.get(METADATA_KEY)
     entry = dict(earlier) if isinstance(earlier, Mapping) else {}

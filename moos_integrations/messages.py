@@ -1,4 +1,4 @@
-"""How the package speaks to its user outside of results and errors: one logger, each message once per call site."""
+"""Messages outside of results and errors: one logger, each message once per call site."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 logger = logging.getLogger("moos_integrations")
-"""Silent until the application configures logging, as libraries should be; warnings then go to it at WARNING."""
+"""Silent until the application configures logging, as a library should be. Messages are logged at WARNING."""
 logger.addHandler(logging.NullHandler())
 
 _PACKAGE = str(Path(__file__).resolve().parent) + os.sep
@@ -19,7 +19,7 @@ _said: dict[tuple[str, str, int], None] = {}
 
 
 class Notice(str):
-    """A warning in words, which also knows its kind.
+    """The text of a warning, with its kind.
 
     Attributes:
         kind: A few words that stay the same from call to call, such as "budget not filled".
@@ -29,18 +29,18 @@ class Notice(str):
     kind: str
 
     def __new__(cls, kind: str, text: str) -> Notice:
-        """Make one of its kind and its full text."""
+        """Make a notice from its kind and its full text."""
         notice = super().__new__(cls, text)
         notice.kind = kind
         return notice
 
     def __reduce__(self) -> tuple[type[Notice], tuple[str, str]]:
-        """What pickle and copy build it from."""
+        """Arguments from which pickle and copy rebuild it."""
         return Notice, (self.kind, str(self))
 
 
 def warn_once(notice: Notice) -> None:
-    """Log a warning, once per kind and call site: a chain that runs a thousand times says it once.
+    """Log a warning once per kind and call site, so that a chain in a loop does not repeat it.
 
     The call site is the line of the nearest caller outside of this package.
     """
@@ -55,7 +55,7 @@ def warn_once(notice: Notice) -> None:
 
 
 def forget_call_sites() -> None:
-    """Log every kind of warning again at its next occurrence."""
+    """Reset `warn_once`: every warning is logged again at its next occurrence."""
     with _LOCK:
         _said.clear()
 

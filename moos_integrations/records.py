@@ -1,7 +1,7 @@
 """Records of JSON-lines files: questions with documents and answers, and pairs of a text and its compressed text.
 
-One record is one line. `.gz` files are unpacked. A record that does not fit stops the reading with its file, line and
-field; `skip_bad` leaves such records out and counts them.
+One record is one line. `.gz` files are unpacked. A malformed record raises an error with its file, line and field;
+`skip_bad` skips and counts such records instead.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _as_fields(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(well_formed)]
-"""A string without lone surrogates, which UTF-8 libraries refuse; JSON can hold them."""
+"""A string without lone surrogates. JSON may contain them, but UTF-8 libraries refuse them."""
 Spoken = Annotated[Text, AfterValidator(_spoken)]
 """The same, not blank."""
 
@@ -70,8 +70,8 @@ class Document:
 
     Attributes:
         text: What is compressed. In a file also `page_content`.
-        title: Its title; no part of `text`.
-        is_gold: Whether it holds what the question needs; None if unknown.
+        title: Its title, which is not in `text`.
+        is_gold: Whether it contains what the question needs; None if unknown.
         evidence: Character spans of its supporting sentences, if known. In a file also `gold_spans`.
     """
 
@@ -103,8 +103,8 @@ class Question:
         question: The query.
         answers: Accepted answers. In a file also one string under `answer`.
         documents: In retrieval order. In a file each is an object or a string.
-        id: Names the question; may be empty.
-        source: Where within its data set it comes from; may be empty.
+        id: Identifies the question; may be empty.
+        source: Its place in a data set; may be empty.
     """
 
     question: Text
@@ -120,12 +120,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True, config=SETTINGS)
 class Pair:
-    """A text and what a person or a model left of it.
+    """A text and its compressed text, by a person or a model.
 
     Attributes:
         text: The source. In a file also `original`.
         compressed: The source with words deleted.
-        verdict: The verdict of `moos annotate`; only "ok" is fit for training.
+        verdict: The verdict of `moos annotate`; only "ok" is used for training.
     """
 
     text: Annotated[Spoken, Field(validation_alias=AliasChoices("text", "original"))]
@@ -135,11 +135,11 @@ class Pair:
 
 @plain_dataclass(frozen=True, slots=True)
 class Records(Generic[Item]):
-    """What was read.
+    """The records of some files.
 
     Attributes:
         items: The records, in the order of the files.
-        problems: What was wrong with the records that were left out, one line each.
+        problems: One line per skipped record, with the reason.
         lines: The line of each record in its file, counted from 1.
     """
 
@@ -149,7 +149,7 @@ class Records(Generic[Item]):
 
     @property
     def skipped(self) -> int:
-        """How many malformed records were left out."""
+        """Number of malformed records that were skipped."""
         return len(self.problems)
 
     def __iter__(self) -> Iterator[Item]:
@@ -170,12 +170,12 @@ def read_questions(
     """Questions from JSON lines: `{"question": ..., "documents": [...], "answers": [...]}`.
 
     A document is a string, or an object with `text` (or `page_content`) and optionally `title`, `is_gold` and
-    `evidence`. Other fields are passed over.
+    `evidence`. Other fields are ignored.
 
     Args:
         paths: One file or several.
         limit: Read only this many records.
-        skip_bad: Leave malformed records out and count them.
+        skip_bad: Skip and count malformed records.
 
     Raises:
         InputError: If a file cannot be read, or a record is malformed.
@@ -202,13 +202,13 @@ def read_records(
     limit: int | None = None,
     skip_bad: bool = False,
 ) -> Records[Item]:
-    """Records from JSON lines. Blank lines are passed over.
+    """Records from JSON lines. Blank lines are ignored.
 
     Args:
         paths: One file or several.
         parse: A JSON object to a record; raises ValueError if it does not fit.
         limit: Read only this many records.
-        skip_bad: Leave malformed records out and count them.
+        skip_bad: Skip and count malformed records.
 
     Raises:
         InputError: If a file cannot be read, or a record is malformed.
@@ -225,13 +225,13 @@ def read_records(
         except ValueError as error:
             problem = f"{name}, line {number}: {_reason(error)}"
             if not skip_bad:
-                raise InputError(f"{problem}. Correct the record, or leave such records out: `--skip-bad`.") from error
+                raise InputError(f"{problem}. Correct the record, or skip such records: `--skip-bad`.") from error
             problems.append(problem)
     return Records(tuple(items), tuple(problems), tuple(numbers))
 
 
 def parser(kind: type[Item]) -> Callable[[dict[str, Any]], Item]:
-    """What turns a JSON object into a record of a kind.
+    """A function from a JSON object to a record of a kind.
 
     Args:
         kind: A pydantic model or dataclass.
@@ -275,7 +275,7 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def _reason(error: ValueError) -> str:
-    """The first thing that is wrong, in words."""
+    """The first error of a record, in words."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False)[0]

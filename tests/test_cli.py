@@ -62,7 +62,7 @@ def test_explain(tmp_path: Path) -> None:
         (["compress", "--rate", "0.5", "--threshold", "0.5"], EXIT_USAGE, "exactly one of"),
         (["compress", "--tokenizer", "no_such"], EXIT_USAGE, "must name a tiktoken encoding"),
         (["compress", "--outlier-statistic", "x"], EXIT_USAGE, "class_diag"),
-        (["compress", "-", "-"], EXIT_USAGE, "can be read once"),
+        (["compress", "-", "-"], EXIT_USAGE, "can be read only once"),
         (["compress", "no_such_file.txt"], EXIT_FAILED, "no_such_file.txt cannot be read"),
         (["compress", "--model", "./no_such_model"], EXIT_USAGE, "there is no such folder"),
     ],

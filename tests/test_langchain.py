@@ -458,7 +458,7 @@ async def test_targets_of_a_call() -> None:
         ConfigError, match=re.escape("Unknown argument 'alpha'; a call takes `rate`, `budget_tokens` or")
     ):
         compressor.invoke(some_documents(), alpha=1)
-    with pytest.raises(ConfigError, match="Give exactly one of"):
+    with pytest.raises(ConfigError, match="Set exactly one of"):
         await compressor.ainvoke(some_documents(), rate=0.5, budget_tokens=3)
 
 
@@ -566,18 +566,18 @@ def test_errors_are_traced() -> None:
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 WRONG_INPUTS = [
-    ({}, "text", "Expected the input to be a list of `Document`s, or a dict that holds one, got str. Wrap a text as"),
-    ({}, b"text", "Expected the input to be a list of `Document`s, or a dict that holds one, got bytes."),
-    ({}, None, "Expected the input to be a list of `Document`s, or a dict that holds one, got NoneType."),
-    ({}, Document("one"), "Expected the input to be a list of `Document`s, or a dict that holds one, got Document."),
-    ({}, iter([]), "or a dict that holds one, got list_iterator."),
+    ({}, "text", "Expected the input to be a list of `Document`s, or a dict with such a list, got str. Wrap a text as"),
+    ({}, b"text", "Expected the input to be a list of `Document`s, or a dict with such a list, got bytes."),
+    ({}, None, "Expected the input to be a list of `Document`s, or a dict with such a list, got NoneType."),
+    ({}, Document("one"), "Expected the input to be a list of `Document`s, or a dict with such a list, got Document."),
+    ({}, iter([]), "or a dict with such a list, got list_iterator."),
     ({}, ["text"], "Expected the input to be a list of `Document`s; item 0 is a str. Wrap a text as `Document("),
     (
         {},
         {},
         "Expected a dict with the documents under `context`, `documents` or `input_documents`, got one with no keys",
     ),
-    ({}, {"docs": [], 1: 2}, "got one with the keys 'docs', 1. Say where they are with `documents_key`."),
+    ({}, {"docs": [], 1: 2}, "got one with the keys 'docs', 1. Name their key with `documents_key`."),
     ({"documents_key": "docs"}, {"context": []}, "with the documents under `docs`, got one with the keys 'context'."),
     ({}, {"context": "joined text"}, "Expected the documents under 'context' to be a list of `Document`s, or a dict"),
     (
@@ -616,7 +616,7 @@ async def test_wrong_arguments_of_compress_documents() -> None:
         ({"rat": 0.5}, "Unknown setting 'rat'; did you mean 'rate'? Known are "),
         ({"rate": 2}, "`rate` must be a number in [0, 1], got 2."),
         ({"rate": True}, "`rate` must be a number in [0, 1], got True."),
-        ({"rate": 0.5, "budget_tokens": 3}, "Give exactly one of `rate`, `budget_tokens` and `threshold`"),
+        ({"rate": 0.5, "budget_tokens": 3}, "Set exactly one of `rate`, `budget_tokens` and `threshold`"),
         ({"documents_key": 3}, "`documents_key` must be a string, got 3"),
         ({"keep_empty": "perhaps"}, "`keep_empty` must be True or False, got 'perhaps'"),
         ({"protect": "numbers"}, "`protect` must be a list of detector names"),

@@ -155,8 +155,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("protect", "numbers", "`protect` must be a list of detector names"),
     ("protect", ["number"], "did you mean 'numbers'?"),
     ("protect", [""], "non-empty"),
-    ("protect", [{"pattern": "("}], "`protect` holds a stored pattern that cannot be read"),
-    ("protect", [{"flags": 3}], "`protect` holds a stored pattern that cannot be read"),
+    ("protect", [{"pattern": "("}], "`protect` has a stored pattern that cannot be read"),
+    ("protect", [{"flags": 3}], "`protect` has a stored pattern that cannot be read"),
     ("tokenizer", "claude-3", "`tokenizer` must name a tiktoken encoding (gpt2, "),
     ("tokenizer", 7, "got int"),
     ("separator", None, "`separator` must be a string, got None."),
@@ -326,7 +326,7 @@ def test_every_door_refuses_with_the_same_words(place: str, value: Any, message:
 
 @pytest.mark.parametrize("door", sorted(set(DOORS) - {"assignment", "assignment_llama_index"}))
 def test_two_targets_and_two_mistakes_are_one_error(door: str) -> None:
-    with pytest.raises(ConfigError, match=r"Give exactly one of .*; got rate=0\.5, budget_tokens=10\."):
+    with pytest.raises(ConfigError, match=r"Set exactly one of .*; got rate=0\.5, budget_tokens=10\."):
         DOORS[door](rate=0.5, budget_tokens=10)
     with pytest.raises(ConfigError) as caught:
         DOORS[door](rate=7, order="x")

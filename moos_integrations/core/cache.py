@@ -1,7 +1,7 @@
-"""Scores kept by content, so that the same text is not read twice: in memory, and in a directory across processes.
+"""Scores cached by content, in memory, and in a directory across processes: the same text is scored once.
 
 A key is a hash of everything that the scores depend on: the scorer's fingerprint (weights and settings), the question
-and the text. Nothing is ever looked up by a document's id, so that a changed document can never get old scores.
+and the text. Nothing is looked up by a document's id, so a changed document never gets old scores.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ DEFAULT_DIRECTORY_BYTES = 2**30
 _FILE = "scores.sqlite"
 _ARRAYS = tuple(field.name for field in fields(WordScores) if field.name != "passage_probability")
 _BUSY_SECONDS = 30.0
-_OBJECT_BYTES = 200  # of the objects around a text's arrays, about
+_OBJECT_BYTES = 200  # about the size of the objects around a text's arrays
 _T = TypeVar("_T")
-_KEYS_AT_ONCE = 500  # SQLite's bound on the variables of a statement is 999 in old builds
+_KEYS_AT_ONCE = 500  # old builds of SQLite allow 999 variables in a statement
 
 
 class ScoreStore(Protocol):
     """Keeps scores by key. Implementations are safe to share between threads."""
 
     def get(self, keys: Sequence[str]) -> dict[str, WordScores]:
-        """What is known of these keys."""
+        """The stored scores of these keys; unknown keys are left out."""
         ...
 
     def put(self, scores: dict[str, WordScores]) -> None:
-        """Keep scores; what does not fit is forgotten."""
+        """Store scores; what does not fit is dropped."""
         ...
 
 
 class CachedScorer:
-    """A `Scorer` that asks another one only for what is not in the store."""
+    """A `Scorer` that calls another one only for texts that are not in the stores."""
 
     def __init__(self, scorer: Scorer, fingerprint: str, *stores: ScoreStore) -> None:
         """Wrap a scorer.
 
         Args:
-            scorer: Its scores of a document must not depend on the other documents, as `Scorer` says.
+            scorer: Its scores of a document must not depend on the other documents, as `Scorer` requires.
             fingerprint: Changes whenever the scorer would score differently.
-            stores: Asked one after another; what a later one knows is put into the earlier ones.
+            stores: Searched one after another; scores found in a later one are copied into the earlier ones.
         """
         self._scorer, self.fingerprint, self._stores = scorer, fingerprint, stores
 
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
-        """Known scores from the stores, the others from the scorer, each text once."""
+        """Stored scores where there are any, the others from the scorer, each text once."""
         keys = [self._key(document.text, query) for document in documents]
         known: dict[str, WordScores] = {}
         for index, store in enumerate(self._stores):
@@ -85,12 +85,12 @@ class CachedScorer:
 
 
 def cached(scorer: Scorer, fingerprint: str, stores: Sequence[ScoreStore]) -> Scorer:
-    """The scorer behind the stores; itself if there are none."""
+    """The scorer behind the stores; the scorer alone if there are none."""
     return CachedScorer(scorer, fingerprint, *stores) if stores else scorer
 
 
 class MemoryStore:
-    """The least recently used scores give way when the memory is used up."""
+    """Scores in memory; the least recently used ones are dropped first."""
 
     def __init__(self, max_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         """Keep at most `max_bytes` of scores."""
@@ -98,12 +98,12 @@ class MemoryStore:
         self._lock = threading.Lock()
 
     def get(self, keys: Sequence[str]) -> dict[str, WordScores]:
-        """What is known of these keys."""
+        """The stored scores of these keys; unknown keys are left out."""
         with self._lock:
             return {key: self._entries[key] for key in keys if key in self._entries}
 
     def put(self, scores: dict[str, WordScores]) -> None:
-        """Keep scores; they are marked read-only, as callers share them."""
+        """Store scores; they are marked read-only, as callers share them."""
         with self._lock:
             for key, fresh in scores.items():
                 _freeze(fresh)
@@ -111,7 +111,7 @@ class MemoryStore:
                     self._entries[key] = fresh
 
     def __len__(self) -> int:
-        """Number of texts known."""
+        """Number of texts with scores."""
         return len(self._entries)
 
 
@@ -128,21 +128,21 @@ def _freeze(scores: WordScores) -> None:
 
 
 class DirectoryStore:
-    """An SQLite file in a directory: safe with several threads and processes, and read without running any code in it.
+    """An SQLite file in a directory: safe with several threads and processes, and without code that reading would run.
 
-    If the file cannot be used (damaged, disk full, locked for long), the scores are computed as without it and one
-    warning says so: a cache must never break a chain.
+    If the file cannot be used (damaged, disk full, locked for long), the scores are computed as without it. One warning
+    reports this: a cache must never break a chain.
     """
 
     def __init__(self, directory: str | Path, max_bytes: int = DEFAULT_DIRECTORY_BYTES) -> None:
-        """Use a directory, which is made if need be.
+        """Use a directory, which is created if it is missing.
 
         Args:
-            directory: Where the file stands.
-            max_bytes: About how much it may hold; the least recently used tenth gives way when it is full.
+            directory: The folder of the file.
+            max_bytes: About how large its content may get; when it is full, the least recently used tenth is deleted.
 
         Raises:
-            ConfigError: If the directory cannot be made.
+            ConfigError: If the directory cannot be created.
         """
         self._path, self._max_bytes = Path(directory) / _FILE, max_bytes
         try:
@@ -152,7 +152,7 @@ class DirectoryStore:
         self._warned = False
 
     def get(self, keys: Sequence[str]) -> dict[str, WordScores]:
-        """What is known of these keys."""
+        """The stored scores of these keys; unknown keys are left out."""
 
         def read(database: sqlite3.Connection) -> dict[str, WordScores]:
             found: dict[str, WordScores] = {}
@@ -167,7 +167,7 @@ class DirectoryStore:
         return self._use(read) or {}
 
     def put(self, scores: dict[str, WordScores]) -> None:
-        """Keep scores."""
+        """Store scores."""
         rows = [(key, _pack(own), time.time()) for key, own in scores.items()]
 
         def write(database: sqlite3.Connection) -> None:
@@ -181,7 +181,7 @@ class DirectoryStore:
     def _use(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
         """The result of `work`; None if the file cannot be used.
 
-        Each use has a connection of its own: nothing is shared between threads, or with forked processes.
+        Each use opens a connection: nothing is shared between threads, or with forked processes.
         """
         try:
             database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
@@ -201,7 +201,7 @@ class DirectoryStore:
         except sqlite3.Error as error:
             if not self._warned:
                 self._warned = True
-                message = f"The score cache {self._path} cannot be used and is passed over: {error}."
+                message = f"The score cache {self._path} cannot be used and is ignored: {error}."
                 warnings.warn(f"{message} Delete it if it is damaged.", RuntimeWarning, stacklevel=4)
             return None
 
@@ -217,13 +217,13 @@ def _forget(database: sqlite3.Connection, excess: int) -> None:
 def _pack(scores: WordScores) -> bytes:
     stream = io.BytesIO()
     for array in (np.array(scores.passage_probability), *(getattr(scores, name) for name in _ARRAYS)):
-        # An empty object array cannot be told from None otherwise: a lone NaN of no dimension stands for None.
+        # A single NaN without dimensions means None: `np.save` would need pickle for None itself.
         np.save(stream, np.array(np.nan) if array is None else array, allow_pickle=False)
     return stream.getvalue()
 
 
 def _unpack(value: bytes) -> WordScores | None:
-    """The scores, or None if the bytes are not ours."""
+    """The scores, or None if the bytes have another format."""
     stream = io.BytesIO(value)
     try:
         probability, *arrays = [np.load(stream, allow_pickle=False) for _ in range(1 + len(_ARRAYS))]

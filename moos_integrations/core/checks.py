@@ -1,6 +1,6 @@
-"""Checks of settings: pydantic models whose every error is one `ConfigError` of ours, and checks of the surroundings.
+"""Checks of settings: pydantic models that raise `ConfigError`, and checks of single values.
 
-A message says what was expected, what came and what to do. What was expected is read from the field's type.
+A message has what was expected, what came and what to do. What was expected comes from the field's type.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from moos_integrations.errors import ConfigError
 
 
 def _plain_number(value: Any) -> Any:
-    """NumPy's numbers as Python's; booleans and what only converts to a number are refused."""
+    """NumPy's numbers as Python's; booleans and values that only convert to a number are refused."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise PydanticCustomError("number", "no number")
     return int(value) if isinstance(value, numbers.Integral) else float(value)
@@ -46,17 +46,17 @@ Text: TypeAlias = Annotated[str, Strict()]
 
 
 def expected(field: FieldInfo) -> str:
-    """What values a field takes, in words: "a number in [0, 1]"."""
+    """The values that a field takes, in words: "a number in [0, 1]"."""
     return " or ".join(_expected(kind, metadata) for kind, metadata in _alternatives(field.annotation, field.metadata))
 
 
 def plain_types(field: FieldInfo) -> list[Any]:
-    """The types of a field without None and without what `Annotated` says."""
+    """The types of a field without None and without the metadata of `Annotated`."""
     return [kind for kind, _ in _alternatives(field.annotation, field.metadata)]
 
 
 def _alternatives(annotation: Any, metadata: list[Any]) -> Iterator[tuple[Any, list[Any]]]:
-    """The members of a union with what their `Annotated` says; None is left out."""
+    """The members of a union, without None, with the metadata of `Annotated`."""
     if get_origin(annotation) in (Union, UnionType):
         for member in get_args(annotation):
             yield from _alternatives(member, metadata)
@@ -133,7 +133,7 @@ class CheckedModel(BaseModel):
         """Assign a field.
 
         Raises:
-            ConfigError: If there is no such field, the value cannot be used, or nothing may be assigned.
+            ConfigError: If there is no such field, the value cannot be used, or the model is frozen.
         """
         try:
             super().__setattr__(name, value)
@@ -147,7 +147,7 @@ class CheckedModel(BaseModel):
             if problem == "no_such_attribute":
                 raise ConfigError(unknown_setting(name, value, type(self))) from None
             raise config_error(type(self), error) from None
-        except ValueError:  # pydantic's answer to a name that is no field
+        except ValueError:  # pydantic's error for an unknown field
             raise ConfigError(unknown_setting(name, value, type(self))) from None
 
 
@@ -168,7 +168,7 @@ class FrozenModel(CheckedModel):
 
 
 def config_error(kind: type[BaseModel], error: ValidationError) -> ConfigError:
-    """What pydantic found, as one error of ours."""
+    """The errors of pydantic as one `ConfigError`."""
     moved: dict[str, dict[str, Any]] = {}
     messages: dict[str, None] = {}  # a set that keeps the order: a union reports each of its members
     homes = homes_of(kind)
@@ -224,7 +224,7 @@ def homes_of(kind: type[BaseModel]) -> dict[str, str]:
 
 
 def unknown_setting(name: str, value: Any, kind: type[BaseModel]) -> str:
-    """What to write about a name that is no field: where the setting is, or which one may be meant."""
+    """The message for an unknown field: where the setting is, or which one may be meant."""
     homes = homes_of(kind)
     if name in homes:
         return _moved(homes[name], {name: value})
@@ -239,7 +239,7 @@ def unknown_setting(name: str, value: Any, kind: type[BaseModel]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name that is most like this one, if any is."""
+    """The known name that is most similar to this one; None if none is similar."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
 
 
@@ -256,7 +256,7 @@ def settings_in(text: str, what: str = "settings") -> dict[str, Any]:
     """The JSON object in a text.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If the text is not one.
     """
     try:
         values = json.loads(text)
@@ -326,7 +326,7 @@ def check_device(device: str) -> str:
 
 
 def check_model(model: str, bundled: Path) -> str:
-    """The model, if it is a bundled name, a folder with a model in it, or may be a name on the Hugging Face hub.
+    """The model, if it is a bundled name, a folder with a model, or looks like an id of the Hugging Face hub.
 
     Args:
         model: What the user passed.
@@ -362,10 +362,10 @@ def _exists(path: Path) -> bool:
 
 
 def check_cache_dir(directory: Any) -> str:
-    """The directory as a string, if scores can be kept in it. It is not made here.
+    """The directory as a string, if scores can be kept in it. It is not created here.
 
     Raises:
-        ConfigError: If it is no path, a file, or cannot be written or made.
+        ConfigError: If it is not a path, is a file, or cannot be written or created.
     """
     if not isinstance(directory, (str, os.PathLike)) or not isinstance(os.fspath(directory), str):
         raise ConfigError(f"`cache_dir` must be a path or None, got {shown(directory)}.")

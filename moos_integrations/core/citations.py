@@ -10,16 +10,16 @@ _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 
 
 def places_of(quote: str, text: str, min_coverage: float) -> list[tuple[int, int, float]]:
-    """Where a quote stands in a text, compared by words, without case and punctuation.
+    """Places of a quote in a text, compared by words, without case and punctuation.
 
     Args:
         quote: Possibly rewrapped, as LLMs quote.
-        text: Where to look.
-        min_coverage: Leave places out that hold less than this share of the quote's words.
+        text: The text to search.
+        min_coverage: Smallest share of the quote's words that a place must have in a row.
 
     Returns:
-        Start, end and the share of the quote's words that stand there in a row: every place that holds all of them, or
-        else the one that holds the longest run.
+        Start, end and the share of the quote's words that are there in a row: every place of all words, or else the
+        place of the longest run.
     """
     wanted = [word.casefold() for word in _WORD.findall(quote)]
     spans = [match.span() for match in _WORD.finditer(text)]
@@ -34,7 +34,7 @@ def places_of(quote: str, text: str, min_coverage: float) -> list[tuple[int, int
 
 
 def _starts(words: list[str], wanted: list[str]) -> list[int]:
-    """Where all of `wanted` stands in `words`, without overlaps."""
+    """Positions of all of `wanted` in `words`, without overlaps."""
     found: list[int] = []
     for start, word in enumerate(words):
         free = not found or start >= found[-1] + len(wanted)

@@ -53,10 +53,10 @@ class ContextCompressor:
     """
 
     def __init__(self, scorer: Scorer | Callable[[], Scorer], config: CompressorConfig | None = None) -> None:
-        """Build a compressor on a scorer of one's own; see `from_pretrained` for the usual way.
+        """Build a compressor on a custom scorer; see `from_pretrained` for the usual way.
 
         Args:
-            scorer: What scores the words, or a function that makes it when it is first needed.
+            scorer: A `Scorer`, or a function that makes one on first use.
             config: The settings; defaults if None.
         """
         self.config = config or CompressorConfig()
@@ -95,7 +95,7 @@ class ContextCompressor:
         return compressor
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ContextCompressor:
-        """Copies share the compressor: it is never changed after it is built, and holds the weights."""
+        """Copies share the compressor: it never changes after it is built, and its weights are large."""
         return self
 
     # --- public calls ------------------------------------------------------------------------------------------------
@@ -116,19 +116,19 @@ class ContextCompressor:
             documents: One text or several; they are not changed.
             query: The question, if there is one. A query-aware model (`"moos": {"query_aware": true}` in its
                 config.json) scores the words for it; any other model scores as without it.
-            document_scores: What a retriever or reranker scored each document, higher is better, None where it did
-                not; used as `gains.retriever_weight` says.
-            rate: Overrides the configured target for this call; likewise
-            budget_tokens: (a hard ceiling over the joined output) and
-            threshold: (adaptive). See `Target`.
+            document_scores: A retriever's or reranker's score of each document, higher is better; None for a document
+                without one. They add to relevance with the weight `gains.retriever_weight`.
+            rate: Share of the tokens to keep, in place of the configured target. See `Target` for all three.
+            budget_tokens: Hard ceiling over the joined output in tokens, in place of the configured target.
+            threshold: Adaptive, in place of the configured target.
 
         Returns:
             One compressed document per input document, in order, and the counts.
 
         Raises:
-            InputError: If the documents are no strings, the query is none, or the scores are not one number per
-                document.
-            ConfigError: If two targets are given, or one is out of range.
+            InputError: If the documents are not strings, the query is not a string, or the scores are not one number
+                or None per document.
+            ConfigError: If two targets are passed, or one is out of range.
             ModelError: If the model cannot be loaded (with `on_error="raise"`).
             TokenizerError: If tokens cannot be counted (with `on_error="raise"`).
             CompressionError: If the model fails on the input (with `on_error="raise"`).
@@ -152,10 +152,12 @@ class ContextCompressor:
         budget_tokens: int | None = None,
         threshold: float | None = None,
     ) -> list[CompressionResult]:
-        """Compress several independent sets of documents, each under its own target, scored in shared batches.
+        """Compress several independent sets of documents; the target applies to each set alone.
+
+        All sets are scored in shared batches.
 
         Args:
-            requests: The sets; each is what `compress` takes.
+            requests: The sets; each is the `documents` of one `compress` call.
             queries: One query or None per set; None for no queries at all.
             document_scores: Per set as in `compress`; None for none at all.
             rate: As in `compress`.
@@ -163,7 +165,7 @@ class ContextCompressor:
             threshold: As in `compress`.
 
         Returns:
-            What `compress` returns for each set alone; `seconds` is the time of the whole call.
+            The result of `compress` for each set; `seconds` is the time of the whole call.
         """
         start = time.perf_counter()
         target = Target.of(rate, budget_tokens, threshold)
@@ -211,15 +213,15 @@ class ContextCompressor:
         )
 
     def precompute(self, documents: str | Sequence[str]) -> None:
-        """Score texts without a question and keep the scores, as at ingestion.
+        """Score texts without a question and cache the scores, as at ingestion.
 
-        What needs no question is then there for every later call: all of it without a question or with `embeddings`,
-        nothing for a query-aware model that reads the question with the text.
+        Later calls without a question, or with `embeddings`, need no forward pass for these texts. A query-aware model
+        without `embeddings` reads each question with the text, so this saves nothing there.
 
         Raises:
-            InputError: If the documents are no strings.
+            InputError: If the documents are not strings.
             ModelError: If the model cannot be loaded.
-            ConfigError: If neither `cache_bytes` nor `cache_dir` keeps anything.
+            ConfigError: If `cache_bytes` is 0 and `cache_dir` is not set.
         """
         if not self.config.cache_bytes and not self.config.cache_dir:
             raise ConfigError("`precompute` has nowhere to keep scores: set `cache_bytes` or `cache_dir`.")
@@ -230,7 +232,7 @@ class ContextCompressor:
     # --- stages ------------------------------------------------------------------------------------------------------
 
     def load(self) -> tuple[Scorer, TokenCounter]:
-        """Load the weights and the tokenizer now, if they are not loaded yet, so that no request has to wait for it.
+        """Load the weights and the tokenizer now, unless they are loaded, so that no request waits for them.
 
         Returns:
             The scorer and the token counter.
@@ -248,12 +250,12 @@ class ContextCompressor:
 
     @property
     def scorer(self) -> Scorer:
-        """What scores the words; loaded if it is not yet."""
+        """The `Scorer` in use; loaded on first use."""
         return self.load()[0]
 
     @property
     def counter(self) -> TokenCounter:
-        """What counts the target LLM's tokens; loaded if it is not yet."""
+        """The counter of the target LLM's tokens; loaded on first use."""
         return self.load()[1]
 
     def _finish(
@@ -265,7 +267,7 @@ class ContextCompressor:
         counter: TokenCounter,
         start: float,
     ) -> CompressionResult:
-        """Order, select, render and count; without a target, that of the settings."""
+        """Order, select, render and count; `target` is None for that of the settings."""
         wanted = target or self.config.target(asked=table.reads_question)
         ordered = order(table, self.config, query, retrieved)
         output = Output(table, counter, self.config.separator, ordered.documents)
@@ -311,15 +313,15 @@ class ContextCompressor:
 
 
 def _one_config(model: str | None, config: CompressorConfig | None, settings: Mapping[str, Any]) -> CompressorConfig:
-    """The settings, which come as a config or as keywords."""
+    """The settings, from a config or from keywords."""
     if config is not None and settings:
-        raise ConfigError(f"Give the settings either as `config` or as keywords, not both; got {', '.join(settings)}.")
+        raise ConfigError(f"Pass the settings either as `config` or as keywords, not both; got {', '.join(settings)}.")
     named = {} if model is None else {"model": model}
     return CompressorConfig.from_settings({**settings, **named}) if config is None else config.model_copy(update=named)
 
 
 def _load_scorer(config: CompressorConfig) -> Scorer:
-    """The model of the settings, or the model and their embeddings, behind caches."""
+    """The model of the settings, with their embeddings if there are any, behind caches."""
     from moos_integrations.core.encoder import TokenClassifierScorer
     from moos_integrations.core.hub import load_classifier
 

@@ -1,4 +1,4 @@
-"""Every setting once: its name, default, check and text. All doors are made from `Settings`.
+"""Every setting once: its name, default, check and text. All interfaces are made from `Settings`.
 
     Settings
      |- CompressorConfig    frozen; goes to and from JSON; also behind `ContextCompressor.from_pretrained`
@@ -78,9 +78,9 @@ class Target:
     Attributes:
         rate: Share of the target LLM's tokens to keep over all documents together, in [0, 1]. A ceiling.
         budget_tokens: Ceiling in the target LLM's tokens for all documents together, joined by the separator.
-        threshold: In [0, 1], adaptive: no ceiling. With a question, a sentence is kept if its odds of being needed are
-            at least this fraction of the best sentence's odds, so that easy questions use few tokens. Without a
-            question, a word is kept if its metric is at least this.
+        threshold: In [0, 1], adaptive, without a ceiling. With a question, a sentence is kept if its odds of being
+            needed are at least this fraction of the best sentence's odds; easy questions then use few tokens. Without
+            a question, a word is kept if its metric is at least this.
     """
 
     rate: float | None = None
@@ -91,12 +91,12 @@ class Target:
         """Check the values.
 
         Raises:
-            ConfigError: Unless exactly one target is given and lies in its range.
+            ConfigError: Unless exactly one target is set and is in its range.
         """
         given = {name: value for name, value in asdict(self).items() if value is not None}
         if len(given) != 1:
             listed = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "none"
-            raise ConfigError(f"Give exactly one of `rate`, `budget_tokens` and `threshold`; got {listed}.")
+            raise ConfigError(f"Set exactly one of `rate`, `budget_tokens` and `threshold`; got {listed}.")
         for name in ("rate", "threshold"):
             if name in given:
                 check_share(name, given[name])
@@ -107,10 +107,10 @@ class Target:
     def of(
         cls, rate: float | None = None, budget_tokens: int | None = None, threshold: float | None = None
     ) -> Target | None:
-        """The target that was given, or None if none was.
+        """The target, or None if no value is set.
 
         Raises:
-            ConfigError: If two or more are given, or one is out of range.
+            ConfigError: If two or more are set, or one is out of range.
         """
         if rate is None and budget_tokens is None and threshold is None:
             return None
@@ -118,8 +118,8 @@ class Target:
 
 
 DEFAULT_ASKED = Target(threshold=1e-4)
-"""Target with a question, if none is set: about the smallest part that held 99 % of the answers of the development
-sets together (`cookbook/benchmarks/results/calibration.json`)."""
+"""Target with a question, if none is set. It kept 99 % of the answers on the development sets together
+(`cookbook/benchmarks/results/calibration.json`)."""
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def _checked_protect(items: Any) -> tuple[ProtectItem, ...]:
         try:
             items = [pattern_from_json(item) for item in items]
         except (re.error, regex.error, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"`protect` holds a stored pattern that cannot be read: {error!r}.") from error
+            raise ConfigError(f"`protect` has a stored pattern that cannot be read: {error!r}.") from error
     return check_protect(items)
 
 
@@ -228,7 +228,7 @@ class Settings(CheckedModel):
     """All settings of a compressor, as fields; see `CompressorConfig`."""
 
     more_rules: ClassVar[tuple[Rule, ...]] = ()
-    """What else has no effect, by the way a component uses the compressor."""
+    """Further rules on settings without effect, for a component that uses the compressor in one way only."""
 
     model: Annotated[Text, AfterValidator(lambda model: check_model(model, BUNDLED_MODELS))] = Field(
         default=BUNDLED_MODEL, description="Bundled name, folder in Hugging Face layout, or hub id."
@@ -346,7 +346,7 @@ _RULES: tuple[Rule, ...] = (
 
 
 def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Name of each setting that was changed and has no effect beside the others, and a sentence that says why."""
+    """Name of each changed setting that has no effect beside the others, and a sentence with the reason."""
     seen = set()
     for names, applies, reason in (*_RULES, *settings.more_rules):
         for name in names if applies(settings) else ():
@@ -445,10 +445,10 @@ class CompressorConfig(Settings, FrozenModel):
             self.warn_of_settings_without_effect()
 
     def target(self, *, asked: bool) -> Target:
-        """The target in force.
+        """The target, or the default one if none is set.
 
         Args:
-            asked: Whether a question was read; without one, and with no target set, less can be left out.
+            asked: Whether a question was read; the default depends on it.
         """
         default = DEFAULT_ASKED if asked else Target(rate=DEFAULT_RATE)
         return Target.of(self.rate, self.budget_tokens, self.threshold) or default
@@ -457,17 +457,17 @@ class CompressorConfig(Settings, FrozenModel):
         """The settings as a JSON object.
 
         Raises:
-            ConfigError: If `tokenizer` or `embeddings` is an object, which JSON cannot hold.
+            ConfigError: If `tokenizer` or `embeddings` is an object, which JSON cannot store.
         """
         if not isinstance(self.tokenizer, str):
             raise ConfigError(
-                "A config is saved only with a `tokenizer` given by name; got "
+                "A config can be saved only with the name of a `tokenizer`; got "
                 f"{type(self.tokenizer).__name__}. Save it without, and pass the object again when loading."
             )
         if self.embeddings is not None:
             raise ConfigError(
-                f"A config is saved only without `embeddings`; got {type(self.embeddings).__name__}. Save it without, "
-                "and pass the object again when loading."
+                f"A config can be saved only without `embeddings`; got {type(self.embeddings).__name__}. Save it "
+                "without, and pass the object again when loading."
             )
         return json.dumps(self.model_dump(), ensure_ascii=False, indent=1)
 
@@ -476,7 +476,7 @@ class CompressorConfig(Settings, FrozenModel):
         """The settings that `to_json` wrote.
 
         Raises:
-            ConfigError: If the text is no JSON object, or names an unknown setting.
+            ConfigError: If the text is not a JSON object, or names an unknown setting.
         """
         return cls.from_settings(settings_in(text))
 

@@ -1,4 +1,4 @@
-"""Relevance and redundancy from embeddings that the user has, so that a new question costs one embedding of it."""
+"""Relevance and redundancy from the user's embeddings: a new question costs only its embedding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moos_integrations.errors import CompressionError, ConfigError
 
 
 class Embeddings:
-    """One face for the embedding models of both frameworks."""
+    """One interface for the embedding models of both frameworks."""
 
     def __init__(self, model: Any) -> None:
         """Wrap a model.
@@ -41,7 +41,7 @@ class Embeddings:
         """A unit vector per text. Shape: `(texts, width)`.
 
         Raises:
-            CompressionError: If the model gives other than one vector of finite numbers per text, all of one length.
+            CompressionError: Unless the model returns one vector of finite numbers per text, all of one length.
         """
         if not texts:
             return np.zeros((0, 0), np.float32)
@@ -49,7 +49,7 @@ class Embeddings:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what the model makes of a sentence: other weights or another prefix give another one."""
+        """Hash of the embedding of a fixed sentence: it differs for other weights or another prefix."""
         probe = self.of_texts(["The quick brown fox jumps over 13 lazy dogs."])
         return hashlib.sha256(probe.tobytes()).hexdigest()[:16]
 
@@ -62,13 +62,13 @@ def _checked(vectors: Any, count: int) -> npt.NDArray[np.float32]:
     try:
         table = np.asarray(vectors, np.float32)
     except (TypeError, ValueError) as error:
-        raise CompressionError(f"`embeddings` must give vectors of one length: {error}.") from error
+        raise CompressionError(f"`embeddings` must return vectors of one length: {error}.") from error
     if table.ndim != 2 or len(table) != count or not table.shape[1]:
         raise CompressionError(
-            f"`embeddings` must give {count} vectors of one length, got an array of shape {table.shape}."
+            f"`embeddings` must return {count} vectors of one length, got an array of shape {table.shape}."
         )
     if not np.isfinite(table).all():
-        raise CompressionError("`embeddings` must give finite numbers; some are NaN or infinite.")
+        raise CompressionError("`embeddings` must return finite numbers; some are NaN or infinite.")
     lengths = np.linalg.norm(table, axis=1, keepdims=True)
     return np.asarray(np.divide(table, lengths, out=np.zeros_like(table), where=lengths > 0))
 
@@ -76,8 +76,8 @@ def _checked(vectors: Any, count: int) -> npt.NDArray[np.float32]:
 class EmbeddingScorer:
     """Words scored without the question, units by the cosine of their embedding with the question's.
 
-    The word scores and the units' embeddings do not depend on the question: behind a `CachedScorer` a new question
-    over known documents needs no pass through the classifier at all.
+    The word scores and the units' embeddings do not depend on the question. Behind a `CachedScorer`, a new question
+    over cached documents needs no forward pass of the classifier.
     """
 
     def __init__(self, words: Scorer, units: Scorer, embeddings: Embeddings, scale: float) -> None:
@@ -85,7 +85,7 @@ class EmbeddingScorer:
 
         Args:
             words: Scores words; called without the question.
-            units: Gives `unit_vectors`; usually a `UnitEmbedder`, or a cache around one.
+            units: Computes `unit_vectors`; usually a `UnitEmbedder`, or a cache around one.
             embeddings: Embeds the question.
             scale: Weight, in log-odds, of the cosine.
         """
@@ -95,21 +95,22 @@ class EmbeddingScorer:
         """Scores of the words, with `unit_vectors` and, if there is a question, `unit_similarity`."""
         scores, units = self._words.score(documents, None), self._units.score(documents, None)
         asked = self._embeddings.of_query(query) if query and query.strip() else None
-        return [replace(own, **self._told(unit, asked)) for own, unit in zip(scores, units, strict=True)]
+        return [replace(own, **self._for_question(unit, asked)) for own, unit in zip(scores, units, strict=True)]
 
-    def _told(self, scores: WordScores, asked: npt.NDArray[np.float32] | None) -> dict[str, Any]:
+    def _for_question(self, scores: WordScores, asked: npt.NDArray[np.float32] | None) -> dict[str, Any]:
         vectors = scores.unit_vectors
         if vectors is None or not len(vectors) or asked is None:
             return {"unit_vectors": vectors, "unit_similarity": None if asked is None else np.zeros(0)}
         if vectors.shape[1] != len(asked):
             raise CompressionError(
-                f"`embeddings` gives texts {vectors.shape[1]} numbers and questions {len(asked)}: nothing to compare."
+                f"`embeddings` returns {vectors.shape[1]} numbers for texts and {len(asked)} for questions; both must "
+                "be of one length to be compared."
             )
         return {"unit_vectors": vectors, "unit_similarity": self._scale * (vectors @ asked).astype(np.float64)}
 
 
 class UnitEmbedder:
-    """Embeds the units of documents: a `Scorer` that tells nothing else."""
+    """Embeds the units of documents: a `Scorer` for `unit_vectors` alone."""
 
     def __init__(self, embeddings: Embeddings) -> None:
         """Wrap an embedding model."""

@@ -15,24 +15,24 @@ from moos_integrations.core.pooling import OUTSIDE, QUESTION, question_similarit
 from moos_integrations.core.types import FloatArray, IntArray, SegmentedText, WordScores
 from moos_integrations.core.windows import Frame, Pieces, Window, question_pieces, reduce_to_words, tokenize, windows_of
 
-# Windows are padded to a multiple of this, whatever stands beside them in the batch: the padded length, and with it
-# every rounding, depends on the window alone, so that batched and single scores agree.
+# Windows are padded to a multiple of this, independent of the others in the batch. The padded length, and with it every
+# rounding, depends on the window alone, so that batched and single scores agree.
 _PAD_TO = 16
 # Goes up whenever the same model and settings give a text other scores than before (segmentation, windows): scores that
 # were kept on disk are then not used.
-_SCORES = 2
+_SCORES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Read:
-    """What one window says.
+    """The output of the model for one window.
 
     Attributes:
         preserve: Shape: `(pieces,)`.
         outlier: Normalised. Shape: `(pieces,)`.
         passage_probability: Preserve probability of the first special token; NaN without a question.
         units: The units of the window's pieces: the first and the one behind the last.
-        similarity: Scaled cosine of these units to the question; NaN where the model tells none. Shape: `(units,)`.
+        similarity: Scaled cosine of these units to the question; NaN where the model has none. Shape: `(units,)`.
         vectors: Mean last-layer state of each unit's pieces. Shape: `(units, width)`.
         sizes: Pieces of each unit. Shape: `(units,)`.
     """
@@ -47,7 +47,7 @@ class _Read:
 
 
 class _Collected:
-    """What the windows of one document have said so far."""
+    """The outputs for the windows of one document so far."""
 
     def __init__(self, document: SegmentedText, pieces: Pieces, width: int) -> None:
         self.document, self.pieces = document, pieces
@@ -59,7 +59,7 @@ class _Collected:
         self._sums, self._sizes = np.zeros((units, width), np.float32), np.zeros(units, np.int64)
 
     def add(self, window: Window, read: _Read) -> None:
-        """Take a window's own part."""
+        """Take over the part of a window that is scored in it; the rest is context."""
         own = slice(window.own_start - window.start, window.own_end - window.start)
         self.preserve[window.own_start : window.own_end] = read.preserve[own]
         self.outlier[window.own_start : window.own_end] = read.outlier[own]
@@ -102,27 +102,27 @@ class TokenClassifierScorer:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the same text could get other scores: weights, precision, settings, our own ways."""
+        """Changes whenever the same text could get other scores: weights, precision, settings, this code."""
         classifier = self.classifier
         settings = (_SCORES, classifier.fingerprint, classifier.dtype, classifier.device.type)
         return " ".join(map(str, (*settings, self._alpha, self._statistic, self._reduction)))
 
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
-        """Score every word of every document, for the query if the model is query-aware and there is one.
+        """Score every word of every document; for the query, if there is one and the model is query-aware.
 
-        Other models score as without a query: to read it has to be trained, putting it before the passage does not
-        help. Of a query that is longer than a quarter of the model's input, the first pieces are read.
+        Other models score as without a query, because reading one has to be trained. Of a query longer than a quarter
+        of the model's input, only the first pieces are read.
 
         Args:
-            documents: What to score.
+            documents: The documents.
             query: The question; None, white space, or text without pieces for none.
 
         Returns:
-            One `WordScores` per document. With a query that was read, its `passage_probability` is that of
-            the special token that opens the input (`[CLS]`), the largest over the document's windows; NaN for a
-            document without pieces, and for models whose input has no such token. Its `unit_similarity` is there if
-            the model has a `similarity_scale`, 0 for a unit without pieces. Its `unit_vectors` are the mean last-layer
-            states of the units.
+            One `WordScores` per document. `passage_probability` is the preserve probability of the special token that
+            opens the input (`[CLS]`), the largest over the document's windows. It is NaN without a query that was read,
+            for a document without pieces, and for models without such a token. `unit_similarity` is None unless the
+            model has a `similarity_scale`; a unit without pieces has 0. `unit_vectors` are the mean last-layer states
+            of the units.
         """
         frame = self._frame(query)
         room = self.classifier.max_pieces - len(frame)
@@ -180,7 +180,7 @@ class TokenClassifierScorer:
 
     @torch.inference_mode()
     def _forward(self, batch: Sequence[Window], found: Sequence[_Collected], frame: Frame) -> list[_Read]:
-        """What each window of the batch says."""
+        """The output of the model for each window of the batch."""
         classifier = self.classifier
         inputs, mask = self._inputs(batch, found, frame)
         outputs = classifier.model(**inputs, output_hidden_states=True)
@@ -233,7 +233,7 @@ class TokenClassifierScorer:
     def _inputs(
         self, batch: Sequence[Window], found: Sequence[_Collected], frame: Frame
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """What the model reads, and the mask of the passages' pieces. Shape of each: `(batch, padded length)`."""
+        """The model's inputs, and the mask of the passages' pieces. Shape of each: `(batch, padded length)`."""
         first, length = len(frame.front.ids), self._padded_length(batch[0], frame)
         ids = np.full((len(batch), length), self.classifier.pad_id, np.int64)
         attention, types, passage = np.zeros_like(ids), np.zeros_like(ids), np.zeros(ids.shape, bool)

@@ -40,11 +40,11 @@ class Classifier:
         special: The special tokens around a text, and around a question and a text.
         pad_id: Id used for padding (masked out).
         preserve_label: Index of the label "preserve".
-        query_aware: It was trained to read a question before the passage, and says so in its config.json:
+        query_aware: It was trained to read a question before the passage. Its config.json has
             `"moos": {"query_aware": true}`.
-        similarity_scale: Weight, in log-odds, of the cosine between the states of the question and of a unit; 0 for
-            models whose states do not tell. Its config.json has it as `"moos": {"similarity_scale": 10.0}`.
-        takes_types: It tells question and passage apart by token types.
+        similarity_scale: Weight, in log-odds, of the cosine between the states of the question and of a unit; 0 if the
+            states were not trained for it. Its config.json has it as `"moos": {"similarity_scale": 10.0}`.
+        takes_types: It distinguishes question and passage by token types.
         max_pieces: Longest input, special tokens included.
         width: Numbers in a state.
         device: Where the model runs.
@@ -71,7 +71,7 @@ class Classifier:
 def load_classifier(
     name: str, *, device: str = "auto", dtype: str = "auto", preserve_label: str | int | None = None
 ) -> Classifier:
-    """Load a token classifier; the same arguments give the same object, also to threads that ask at once.
+    """Load a token classifier; the same arguments return the same object, also in concurrent threads.
 
     Args:
         name: "moos-minilm-en" (bundled), a folder in Hugging Face layout, or a hub id.
@@ -82,12 +82,12 @@ def load_classifier(
             or `LABEL_1`.
 
     Raises:
-        ModelError: If nothing can be loaded, the model has other than two labels, no label is known to mean
-            "preserve", its tokenizer is not a fast one, or the model is query-aware and its tokenizer has no template
-            for pairs.
+        ModelError: If nothing can be loaded, the model does not have two labels, or none of them is known to mean
+            "preserve". Also if its tokenizer is not a fast one, or has no template for pairs and the model is
+            query-aware.
         ConfigError: On an unknown device or dtype.
     """
-    with _LOADING:  # the cache alone would let concurrent first calls load the weights several times
+    with _LOADING:  # with the cache alone, concurrent first calls would load the weights several times
         return _load_classifier(name, device, dtype, preserve_label)
 
 
@@ -101,7 +101,7 @@ def _load_classifier(name: str, device: str, dtype: str, preserve_label: str | i
 
 
 def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | int | None = None) -> Classifier:
-    """A classifier from a network and its tokenizer, where they are: for one that is not on disk yet.
+    """A classifier from a network and its tokenizer in memory: for one that is not on disk yet.
 
     The network is put in eval mode and shared, not copied; the tokenizer is copied.
 
@@ -110,7 +110,7 @@ def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | i
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
-            f"Model {name!r} has the slow tokenizer {type(tokenizer).__name__}, which gives no character offsets. "
+            f"Model {name!r} has the slow tokenizer {type(tokenizer).__name__}, which has no character offsets. "
             "Save it with a fast one (a `tokenizer.json`)."
         )
     backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
@@ -139,7 +139,7 @@ def resolve(name: str) -> str:
     """The folder of a bundled model; any other name as it is.
 
     Raises:
-        ConfigError: If it is no name at all.
+        ConfigError: If it is not a string, or empty.
     """
     if not isinstance(name, str) or not name:
         raise ConfigError(f"`model` must be a bundled name, a folder or a hub id, got {name!r}.")
@@ -167,7 +167,7 @@ def _from_pretrained(name: str, source: str) -> tuple[Any, Any]:
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... by what is missing
         bundled = ", ".join(sorted(folder.parent.name for folder in BUNDLED_MODELS.glob("*/config.json")))
         first_line = (str(error).splitlines() or [""])[0][:300]
-        what = "the folder holds no usable model" if local else "it is no folder, and the hub did not give it"
+        what = "the folder has no usable model" if local else "it is not a folder, and the hub did not return it"
         raise ModelError(
             f"Model {name!r} could not be loaded: {what} ({type(error).__name__}: {first_line}). Expected a bundled "
             f"name ({bundled}), a folder in Hugging Face layout with a fast tokenizer, or a hub id."
@@ -185,12 +185,12 @@ def _preserve_label(name: str, config: Any, wanted: str | int | None) -> int:
                 return index
     raise ModelError(
         f"Model {name!r} has the labels {', '.join(map(repr, labels))}; none is {' or '.join(map(repr, names))}. "
-        "Say which one means keep with `preserve_label`."
+        "Set `preserve_label` to the one that means keep."
     )
 
 
 def _query_aware(name: str, config: Any, special: SpecialTokens) -> bool:
-    """What the model says of itself; most models say nothing."""
+    """Whether the model's config.json declares that it reads questions; most have no such entry."""
     settings = getattr(config, "moos", {})
     value = settings.get("query_aware", False) if isinstance(settings, dict) else None
     if not isinstance(value, bool):
@@ -208,7 +208,7 @@ def _query_aware(name: str, config: Any, special: SpecialTokens) -> bool:
 
 
 def _similarity_scale(name: str, config: Any) -> float:
-    """What the model says of itself, after `_query_aware` has checked that it says so in an object."""
+    """The scale in the model's config.json; `_query_aware` has checked before that `moos` is an object."""
     value = getattr(config, "moos", {}).get("similarity_scale", 0.0)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
         raise ModelError(
@@ -219,13 +219,13 @@ def _similarity_scale(name: str, config: Any) -> float:
 
 
 def takes_types(model: torch.nn.Module) -> bool:
-    """Whether the network tells a question from a passage by token types."""
+    """Whether the network distinguishes a question from a passage by token types."""
     known: Any = getattr(model.config, "type_vocab_size", None)
     return (known or 0) > 1 and "token_type_ids" in inspect.signature(model.forward).parameters
 
 
 def _max_pieces(config: Any, tokenizer: Any) -> int:
-    """The smaller of what the positions and the tokenizer's settings allow."""
+    """The smaller one of the limits by positions and by the tokenizer's settings."""
     positions = getattr(config, "max_position_embeddings", None) or _NO_LIMIT
     # RoBERTa-like models count positions from padding_idx + 1, so that many of the embeddings are never used.
     if config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"):
@@ -247,7 +247,7 @@ def _device(device: str) -> torch.device:
 
 
 def placement(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """Where a model goes and what it computes in; the arguments are those of `load_classifier`.
+    """Device and number type of a model; the arguments are those of `load_classifier`.
 
     Raises:
         ConfigError: On an unknown device or dtype.
@@ -273,7 +273,7 @@ def _cpu_multiplies_bfloat16() -> bool:
 
 
 def weights_fingerprint(model: torch.nn.Module) -> str:
-    """A short hash of a model's weights, wherever they are."""
+    """A short hash of a model's weights, the same on every device."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -1,6 +1,6 @@
-"""How much of a question's terms a unit has: BM25 with the units of a request as the collection. Pure Python and numpy.
+"""Match of a unit's terms with a question's: BM25 with the units of a request as the collection. Python and numpy only.
 
-The model reads meaning; what it knows least are codes, error numbers, rare names, and there a literal match says most.
+The model reads meaning. It knows codes, error numbers and rare names least; there a literal match is most informative.
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ class Output:
         original_tokens: Exact number of tokens of the sources, joined in source order.
         whole_tokens: The same, in the order of the output.
         separator_tokens: Tokens of the separator by itself.
-        estimate_is_close: Whether the tokenizer says where its tokens start.
+        estimate_is_close: Whether the tokenizer has the offsets of its tokens.
     """
 
     def __init__(self, table: Table, counter: TokenCounter, separator: str, order: Sequence[int] | None = None) -> None:
-        """Count the whole.
+        """Count the sources.
 
         Args:
             table: The request.

@@ -24,7 +24,8 @@ DETECTORS: Mapping[str, regex.Pattern[str]] = {
     "dates": regex.compile(
         r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b(?:19|20)\d\d\b|\d{4}年|"
         rf"\b\d{{1,2}}(?:st|nd|rd|th|\.)?\s+(?:(?:of|de)\s+)?(?i:{MONTH})\b|"
-        r"\b(?:Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember|Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
+        r"\b(?:Januar|Februar|März|Mai|Juni|Juli|Oktober|Dezember|"
+        r"Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
         r"Nov(?:ember)?|Dec(?:ember)?)\b\.?(?:\s+\d{1,2}(?:st|nd|rd|th)?\b)?"
     ),
     "negations": regex.compile(
@@ -63,7 +64,7 @@ def check_protect(protect: Iterable[Any]) -> tuple[Any, ...]:
         The same items as a tuple.
 
     Raises:
-        ConfigError: If it is a bare string, holds another type or an empty string, or a string that looks like a
+        ConfigError: If it is a bare string, has an item of another type or an empty one, or a string that looks like a
             misspelt detector name.
     """
     if isinstance(protect, (str, re.Pattern, regex.Pattern)) or not isinstance(protect, Iterable):

@@ -18,7 +18,6 @@ _NONE, _SPACE, _LINE, _PARAGRAPH = range(4)
 # Marks that every line of a comment or quotation begins with.
 _MARK = regex.compile(r"[ \t]*+(?:#+|//+|;+|--+|%+|\*|(?:>[ \t]?)+)(?:[ \t]++|(?<=>))")
 _BLANK = regex.compile(r"[^\S\r\n]*+")
-_LONGEST_LINE = 20_000  # so far back the beginning of a line is looked for
 
 
 class Renderer:
@@ -34,6 +33,7 @@ class Renderer:
         self._text = document.text
         self._starts, self._ends = document.word_starts, document.word_ends
         self._joint_starts, self._joint_ends, self._strength = self._gaps()
+        self._line_starts = np.array([0, *(match.end() for match in _LINE_BREAK.finditer(self._text))], np.int64)
         # Strongest gap first, then the earliest: one number, so that a running maximum finds it.
         self._opens, self._closes = self._punctuation()
         gaps = len(self._strength)
@@ -98,10 +98,9 @@ class Renderer:
         return [] if self._text[line:start].strip() else [(line, start)]
 
     def _line_start(self, position: int) -> int:
-        breaks = None
-        for breaks in _LINE_BREAK.finditer(self._text, max(0, position - _LONGEST_LINE), position):
-            pass
-        return breaks.end() if breaks is not None else (0 if position <= _LONGEST_LINE else position)
+        """Where the line begins that holds a position."""
+        line = int(np.searchsorted(self._line_starts, position, side="right")) - 1
+        return int(self._line_starts[line])
 
     def _joints(self, gap: int, word: int) -> list[Span]:
         """What joins a kept word to the one before it, where the words between were dropped.
@@ -115,27 +114,21 @@ class Renderer:
         strongest = (int(self._joint_starts[gap]), int(self._joint_ends[gap]))
         if self._strength[gap] < _LINE:
             return [strongest]
-        nearest = self._break_before(word)
-        if nearest is None:
-            return [strongest]
-        start, end = nearest
+        nearest = start, end = self._break_before(word)
         blank = self._strength[gap] == _PARAGRAPH and len(_LINE_BREAK.findall(self._text, start, end)) < 2
         earlier = _LINE_BREAK.match(self._text, strongest[0]) if blank and strongest[0] < start else None
         return [earlier.span(), nearest] if earlier is not None and earlier.end() <= start else [nearest]
 
-    def _break_before(self, word: int) -> Span | None:
-        """The break before the word's line with the line's indentation and mark; None in a very long line."""
+    def _break_before(self, word: int) -> Span:
+        """The break before a word's line with the line's indentation and mark; there is a line before it."""
         start = int(self._starts[word])
         line = self._line_start(start)
-        if line == 0 or (line == start > 0 and not _LINE_BREAK.search(self._text, line - 1, line)):
-            return None
-        begin = int(self._ends[word - 1]) if word and int(self._ends[word - 1]) <= line else line - 1
-        if begin == line - 1:  # words of the line were dropped: the break before it is enough
-            begin = line - (2 if self._text[line - 2 : line] == "\r\n" else 1)
-        breaks = [match.start() for match in _LINE_BREAK.finditer(self._text, begin, line)][-2:]
-        mark = _MARK.match(self._text, line, start)
-        indentation = mark.end() if mark is not None else _BLANK.match(self._text, line, start).end()  # type: ignore[union-attr]
-        return (breaks[0] if breaks else begin), min(indentation, start)
+        # A word that begins its line has the blank lines before it too; before other words, the break is enough.
+        begins = int(self._ends[word - 1]) <= line
+        from_here = int(self._ends[word - 1]) if begins else max(0, line - 2)
+        breaks = [match.start() for match in _LINE_BREAK.finditer(self._text, from_here, line)][-2 if begins else -1 :]
+        mark = _MARK.match(self._text, line, start) or _BLANK.match(self._text, line, start)
+        return breaks[0] if breaks else line, mark.end() if mark is not None else line
 
     def _gap_between(self, left: IntArray, right: IntArray) -> IntArray:
         """Index of the gap that joins each pair of kept words, or -1 where punctuation is to stick to its neighbour."""

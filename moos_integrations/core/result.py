@@ -17,15 +17,15 @@ from moos_integrations.messages import Notice
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where a quote stands in a source document.
+    """The place of a quote in a source document.
 
     Attributes:
         document: Index of the document.
         start: Offset into the source document, in code points.
         end: Offset behind the last character.
-        text: What stands there in the compressed text; words of the source may have been dropped in between.
-        coverage: Share of the quote's words that stand there in a row, in (0, 1].
-        id: The document's id, where it has one (the adapters').
+        text: The compressed text of this place; words of the source may have been dropped in between.
+        coverage: Share of the quote's words that are there in a row, in (0, 1]; higher is better.
+        id: The document's id, set by the adapters; None without one.
     """
 
     document: int
@@ -70,7 +70,7 @@ class CompressedDocument:
         """Map a position of `text` to the source.
 
         Args:
-            position: Offset into `text`, from 0 to `len(text)`; the latter gives the end of the last kept span.
+            position: Offset into `text`, from 0 to `len(text)`; `len(text)` maps to the end of the last kept span.
 
         Returns:
             Offset into the source document, in code points.
@@ -87,7 +87,7 @@ class CompressedDocument:
         return self.spans[span][0] + position - lengths[span]
 
     def cite(self, quote: str, *, min_coverage: float = 0.5) -> list[Citation]:
-        """Find a quote in the kept text, and with it its place in the source; see `CompressionResult.cite`."""
+        """Find a quote in the kept text, and its place in the source; see `CompressionResult.cite`."""
         if not isinstance(quote, str):
             raise InputError(f"A quote must be a string, got {type(quote).__name__}.")
         return [
@@ -105,11 +105,11 @@ class CompressionResult:
         documents: One per input document, in input order, the dropped ones included (with empty text).
         text: The kept documents joined by the separator, as the prompt will join them.
         original_tokens: Tokens of the joined input.
-        kept_tokens: Tokens of `text`: the number that the ceiling holds for.
-        protected_tokens: Tokens spent on protected words that their metric alone would not have kept.
+        kept_tokens: Tokens of `text`: the number that the ceiling limits.
+        protected_tokens: Tokens of protected words that would have been dropped without `protect`.
         seconds: Wall time of the call.
-        warnings: What could not be done as requested: strings that also know their `kind`.
-        order: Indices of the documents in the order in which `text` holds them.
+        warnings: What could not be done as requested: strings with an attribute `kind`.
+        order: Indices of the documents in their order in `text`.
     """
 
     documents: tuple[CompressedDocument, ...]
@@ -123,7 +123,7 @@ class CompressionResult:
     _explanation: Explanation | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
-        """The counts, and how many warnings to look at."""
+        """The counts, and the number of warnings."""
         notes = f", {len(self.warnings)} warning(s)" if self.warnings else ""
         return (
             f"CompressionResult({len(self.documents)} documents, {self.original_tokens} -> {self.kept_tokens} tokens, "
@@ -132,11 +132,11 @@ class CompressionResult:
 
     @property
     def rate(self) -> float:
-        """Achieved share of the tokens that was kept; 1.0 for empty input."""
+        """Share of the tokens that was kept, in [0, 1]; 1.0 for empty input."""
         return self.kept_tokens / self.original_tokens if self.original_tokens else 1.0
 
     def summary(self) -> dict[str, Any]:
-        """The counts of the call, JSON-ready: what events and traces carry."""
+        """The counts of the call, JSON-ready, for events and traces."""
         return {
             "documents": len(self.documents),
             "dropped_documents": [document.index for document in self.documents if document.dropped],
@@ -154,21 +154,21 @@ class CompressionResult:
         return self._explanation is None
 
     def cite(self, quote: str, *, min_coverage: float = 0.5) -> list[Citation]:
-        """Find where a quoted piece of an answer comes from.
+        """Find the source of a quoted piece of an answer.
 
-        Words are compared without case and punctuation, so that a quote which an LLM has rewrapped is found, also
-        across words that were dropped.
+        Words are compared without case and punctuation. A quote that an LLM has rewrapped is found too, also across
+        dropped words.
 
         Args:
             quote: A piece of an answer.
-            min_coverage: Leave places out that hold less than this share of the quote's words in a row.
+            min_coverage: Smallest share of the quote's words that a place must have in a row.
 
         Returns:
-            Of each document the places that hold the whole quote, or else the one that holds the longest run of its
-            words. Those that hold most of it come first, then in document order; none for a quote without words.
+            Per document the places of the whole quote, or else the place of the longest run of its words. Places with
+            most of the quote come first, then in document order. Empty for a quote without words.
 
         Raises:
-            InputError: If the quote is no string.
+            InputError: If the quote is not a string.
         """
         found = [place for document in self.documents for place in document.cite(quote, min_coverage=min_coverage)]
         return sorted(found, key=lambda place: -place.coverage)

@@ -1,4 +1,4 @@
-"""Counting tokens as the target LLM will: by tiktoken name, Hugging Face tokenizer, or callable."""
+"""Counting tokens as the target LLM does: by tiktoken name, Hugging Face tokenizer, or callable."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SHIPPED = {
 
 
 class TokenCounter(Protocol):
-    """Counts tokens, and says where they start."""
+    """Counts tokens, and finds where they start."""
 
     name: str
     locates: bool  # whether `starts` comes from the tokenizer itself
@@ -60,10 +60,10 @@ class TokenCounter(Protocol):
 
 
 def token_counter(tokenizer: TokenizerLike) -> TokenCounter:
-    """The counter for what the user passed as `tokenizer`.
+    """The counter for the user's `tokenizer`.
 
     Raises:
-        ConfigError: If it is none of the kinds that are understood, or names no known encoding or model.
+        ConfigError: If it is of no known kind, or not the name of a known encoding or model.
         TokenizerError: If the encoding is known but cannot be loaded (no network).
     """
     if isinstance(tokenizer, str):
@@ -78,10 +78,10 @@ def token_counter(tokenizer: TokenizerLike) -> TokenCounter:
 
 
 def check_tokenizer(tokenizer: TokenizerLike) -> TokenizerLike:
-    """The same tokenizer, if it is of a kind that is understood. Nothing is loaded, so a download may still fail.
+    """The same tokenizer, if it is of a known kind. Nothing is loaded, so a download may still fail later.
 
     Raises:
-        ConfigError: If it is none of the kinds, or names no known encoding or model.
+        ConfigError: If it is of no known kind, or not the name of a known encoding or model.
     """
     if isinstance(tokenizer, str):
         _encoding_name(tokenizer)
@@ -149,7 +149,7 @@ class HuggingFaceCounter:
         return len(self._encode(text)["input_ids"])
 
     def starts(self, text: str) -> IntArray:
-        """Offsets at which tokens start; spread evenly for slow tokenizers, which know no offsets."""
+        """Offsets at which tokens start; spread evenly for slow tokenizers, which have no offsets."""
         if not self.locates:
             return _even_starts(text, self.count(text))
         offsets = self._encode(text, return_offsets_mapping=True)["offset_mapping"]
@@ -160,7 +160,7 @@ class HuggingFaceCounter:
 
 
 class CallableCounter:
-    """Counts with the user's own function."""
+    """Counts with a function of the user."""
 
     def __init__(self, function: Callable[[str], int]) -> None:
         """Wrap a callable that takes a text and returns its number of tokens."""
@@ -169,7 +169,7 @@ class CallableCounter:
         self._function = function
 
     def count(self, text: str) -> int:
-        """What the callable says, checked.
+        """The number that the callable returns, checked.
 
         Raises:
             TokenizerError: If it raises, or returns anything but a whole number from 0 on.
@@ -185,7 +185,7 @@ class CallableCounter:
         return int(value)
 
     def starts(self, text: str) -> IntArray:
-        """Offsets spread evenly over the text: the callable tells no more."""
+        """Offsets spread evenly over the text, because the callable returns only a number."""
         return _even_starts(text, self.count(text))
 
 

@@ -1,4 +1,4 @@
-"""The values that the stages hand to one another."""
+"""The values between the stages."""
 
 from __future__ import annotations
 
@@ -125,19 +125,19 @@ class SegmentedText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WordScores:
-    """Scores of one document's words, and of its units and itself for the query.
+    """Scores of one document: of its words, and for the query of its units and of the whole.
 
-    Shape of each array, unless it says otherwise: `(words,)`; of `unit_similarity`: `(units,)`.
+    Shape of arrays over words: `(words,)`; of `unit_similarity`: `(units,)`.
 
     Attributes:
-        preserve: Preserve probability `p_k` in [0, 1].
-        outlier: Normalised outlier score `s_k^norm` in [0, 1]; NaN where it was not computed (`alpha = 1`).
-        metric: The compression metric `m_k = alpha * p_k + (1 - alpha) * s_k^norm` (MOOSComp).
-        passage_probability: How likely the document answers the query, in [0, 1]; NaN if unknown, as without a query.
-        unit_similarity: How near each unit is to the query, as log-odds that add to those of `preserve` and
-            `passage_probability`; None if unknown.
-        unit_vectors: What each unit says, as a vector to be compared with those of other units; None if unknown.
-            Shape: `(units, width)`.
+        preserve: Preserve probability `p_k` in [0, 1]; higher is kept first.
+        outlier: Normalised outlier score `s_k^norm` in [0, 1]; NaN if not computed (`alpha = 1`).
+        metric: The compression metric `m_k = alpha * p_k + (1 - alpha) * s_k^norm` (MOOSComp); higher is kept first.
+        passage_probability: Probability that the document answers the query, in [0, 1]; NaN without a query or if
+            unknown.
+        unit_similarity: Similarity of each unit to the query, in log-odds that add to those of `preserve` and
+            `passage_probability`; higher is nearer. None if unknown.
+        unit_vectors: A vector per unit, to compare units with one another; None if unknown. Shape: `(units, width)`.
     """
 
     preserve: FloatArray
@@ -149,18 +149,18 @@ class WordScores:
 
     @property
     def reads_question(self) -> bool:
-        """Whether a question was read: something is known of the document or its units for it."""
+        """Whether a question was read: there is a score of the document or of its units for it."""
         return self.unit_similarity is not None or not math.isnan(self.passage_probability)
 
     @classmethod
     def from_preserve(cls, preserve: npt.ArrayLike) -> WordScores:
-        """Scores of a plain classifier (`alpha = 1`); also the three-line way to write a `Scorer` of one's own."""
+        """Scores of a plain classifier (`alpha = 1`); also the short way to write a custom `Scorer`."""
         values = np.asarray(preserve, np.float64)
         return cls(values, np.full(len(values), np.nan), values)
 
 
 class Scorer(Protocol):
-    """Anything that scores words. Everything behind it (selection, rendering, adapters) works without torch."""
+    """Anything that scores words. The stages after it (selection, rendering, adapters) work without torch."""
 
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
         """Score the words of each document, in order, one score per word.

@@ -1,4 +1,4 @@
-"""Words and a question to model windows, and pieces back to words, by the tokenizer's own offsets."""
+"""From words and a question to model windows, and from pieces back to words, by the tokenizer's offsets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Share of a window that the next one repeats where a single unit is longer than a window.
 _OVERLAP = 0.25
-# A question gets at most one of this many parts of a window; the passage, which has to be scored whole, gets the rest.
+# A question takes at most one of this many parts of a window; the passage, which has to be scored whole, has the rest.
 QUESTION_PART = 4
 
 
@@ -38,7 +38,7 @@ class Pieces:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A run of a document's pieces that the model reads at once.
+    """A run of a document's pieces that the model reads in one pass.
 
     Attributes:
         document: Index of the document.
@@ -68,14 +68,14 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What stands around a passage in the model's input, the question included: `front + pieces + back`.
+    """The model's input around a passage, the question included: `front + pieces + back`.
 
     Attributes:
-        front: What stands before the passage.
+        front: Pieces before the passage.
         passage_type: Token type of the passage's pieces.
-        back: What stands after the passage.
-        reads_passage: The first piece of `front` is a special token that read the question with the passage.
-        question: Where in the input the question's pieces stand; empty without one.
+        back: Pieces after the passage.
+        reads_passage: The first piece of `front` is a special token, and it was read with question and passage.
+        question: Places of the question's pieces in the input; empty without one.
     """
 
     front: Run
@@ -90,7 +90,7 @@ class Frame:
 
     @property
     def tells_similarity(self) -> bool:
-        """There is a question, whose states units can be compared with."""
+        """Whether there is a question, so that units can be compared with its states."""
         return bool(self.question.stop > self.question.start)
 
     def around(self, pieces: Sequence[int]) -> Run:
@@ -101,7 +101,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class PairTokens:
-    """What a tokenizer puts around a question and a passage: `before + question + between + passage + after`.
+    """Special tokens around a question and a passage: `before + question + between + passage + after`.
 
     Attributes:
         before: Special tokens, possibly none.
@@ -119,7 +119,7 @@ class PairTokens:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> PairTokens | None:
-        """Read them off the tokenizer by letting it encode two letters; None if it does not set the two apart."""
+        """Find them by encoding two letters; None if the tokenizer puts nothing between the two."""
         encoding = tokenizer.encode("a", "a")
         question, passage = (
             [position for position, owner in enumerate(encoding.sequence_ids) if owner == sequence]
@@ -142,12 +142,12 @@ class PairTokens:
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """What a tokenizer puts around texts.
+    """Special tokens that a tokenizer puts around texts.
 
     Attributes:
         prefix: Ids before a single text.
         suffix: Ids after a single text.
-        pair: What it puts around a question and a passage; None if it has no template for pairs.
+        pair: Those around a question and a passage; None if it has no template for pairs.
     """
 
     prefix: tuple[int, ...]
@@ -156,7 +156,7 @@ class SpecialTokens:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> SpecialTokens:
-        """Read them off the tokenizer by letting it encode letters.
+        """Find them by encoding letters.
 
         Raises:
             ModelError: If the tokenizer cannot encode a letter.
@@ -169,7 +169,7 @@ class SpecialTokens:
         return cls(prefix, suffix, PairTokens.of(tokenizer))
 
     def frame(self, question: Sequence[int] = ()) -> Frame:
-        """What stands around a passage that is read with this question, or alone if the question has no pieces.
+        """The input around a passage that is read with this question, or alone if the question has no pieces.
 
         Raises:
             ModelError: If there is a question, and the tokenizer has no template for pairs.
@@ -205,7 +205,7 @@ def question_pieces(tokenizer: Tokenizer, question: str | None, max_pieces: int)
 
     Args:
         tokenizer: As for `tokenize`.
-        question: None and white space give no pieces.
+        question: None and white space have no pieces.
         max_pieces: The model's length.
     """
     if question is None or not question.strip():
@@ -223,8 +223,8 @@ def _pieces(encoding: Encoding) -> Pieces:
 def windows_of(index: int, document: SegmentedText, pieces: Pieces, room: int) -> list[Window]:
     """Cut a document into windows of at most `room` pieces, at unit ends.
 
-    A unit longer than a window is cut into overlapping windows, and each piece is scored where it stands further from
-    the window's edge.
+    A unit longer than a window is cut into overlapping windows, and each piece is scored in the window in which it is
+    further from the edge.
 
     Args:
         index: The document's index, copied into the windows.

@@ -1,4 +1,4 @@
-"""Measure compression on questions of your own, with their documents and answers.
+"""Measure compression on your questions, with their documents and answers.
 
 `evaluate` compares targets with baselines at equal tokens (`moos evaluate`), `calibrate` finds the smallest target
 that keeps the answers, `rate_curves` has readers answer from the compressed text. Only the names below are public.

@@ -1,6 +1,6 @@
-"""Ways to shorten a context without a model: the best sentences by BM25, and the beginning.
+"""Baselines that shorten a context without a model: the best sentences by BM25, and the beginning.
 
-Each is a `Scorer`: a compressor built on it cuts, renders and counts exactly as any other.
+Each is a `Scorer`: a compressor built on it selects, renders and counts as any other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TOKEN = re.compile(r"\w+")
 
 
 def bm25(sentences: Sequence[str], question: str) -> FloatArray:
-    """BM25 of each sentence for a question (Lucene's variant, k1 1.5, b 0.75), the sentences being the collection.
+    """BM25 of each sentence for a question (Lucene's variant, k1 1.5, b 0.75), with the sentences as the collection.
 
     Tokens are lower-cased runs of letters and digits without bm25s' English stop words; nothing is stemmed.
 
@@ -54,7 +54,7 @@ class LeadScorer:
     """Words of all documents in the order of the text: the first ones are kept."""
 
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
-        """Falling scores, one per word."""
+        """Decreasing scores, one per word."""
         del query
         return _falling(documents, [np.zeros(len(document)) for document in documents])
 
@@ -72,7 +72,7 @@ class Bm25Scorer:
 
 
 BASELINES: Mapping[str, Callable[[], Scorer]] = {"bm25": Bm25Scorer, "lead": LeadScorer}
-"""By the name that reports show."""
+"""Scorers by their name in reports."""
 
 
 def baseline(name: str, like: CompressorConfig) -> ContextCompressor:

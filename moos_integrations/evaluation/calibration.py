@@ -1,4 +1,4 @@
-"""`calibrate`: the smallest target that keeps the answers of one's own questions."""
+"""`calibrate`: the smallest target that keeps the answers of a user's questions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _LOWEST_THRESHOLD = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What `calibrate` found.
+    """The result of `calibrate`.
 
     Attributes:
         config: The compressor's settings with the target that was found, ready to be saved.
-        recall: Share of the answers in the full documents that survive with it.
-        kept: Mean share of the tokens that it keeps.
-        questions: Questions whose answer stands in their documents; the others say nothing and are left out.
+        recall: Share of the questions whose answer survives compression, in [0, 1]; higher is better.
+        kept: Mean share of the tokens that is kept, in [0, 1]; lower is cheaper.
+        questions: Number of questions with an answer in their documents; the others cannot be measured.
         tried: Every target that was tried: its name, its value, recall and share kept.
         interval: 95 % Wilson interval of `recall` over the questions. The target was chosen on the same questions, so
-            that on others somewhat less may survive.
+            recall on others may be somewhat lower.
     """
 
     config: CompressorConfig
@@ -47,22 +47,21 @@ def calibrate(
 ) -> Calibration:
     """Find the target that keeps fewest tokens and still `min_recall` of the answers.
 
-    `rate` and `threshold` are both tried; the one that keeps fewer tokens is taken. Recall grows with the rate and with
-    a falling threshold, so that halving finds each. The compressor's cache saves scoring a question more than once.
+    `rate` and `threshold` are both tried, and the one that keeps fewer tokens is used. Recall grows with the rate and
+    with a falling threshold, so bisection finds each. The compressor's cache scores each question once.
 
     Args:
-        compressor: Whose target is to be found; its other settings stay.
+        compressor: The compressor; its settings other than the target stay.
         questions: The questions.
-        documents: Per question, the texts that its retriever gives.
+        documents: Per question, the retrieved texts.
         answers: Per question, its accepted answers.
         min_recall: Share of the answers to keep, in (0, 1].
 
     Returns:
-        The settings and how they were found. With a `rate` of 1 nothing less keeps enough.
+        The settings and how they were found. A `rate` of 1 means that no smaller one keeps enough.
 
     Raises:
-        InputError: If the three are not of one length, no answer stands in its documents, or `min_recall` is out of
-            range.
+        InputError: If the three are not of one length, no answer is in its documents, or `min_recall` is out of range.
     """
     if not len(questions) == len(documents) == len(answers):
         raise InputError(
@@ -77,7 +76,7 @@ def calibrate(
         if survives(accepted, normalise(compressor.config.separator.join(texts)))
     ]
     if not rows:
-        raise InputError("No answer stands in its documents as whole words: there is nothing to calibrate on.")
+        raise InputError("No answer is in its documents as whole words: there is nothing to calibrate on.")
     trial = _Trial(compressor, rows)
     found = [trial.smallest(name, min_recall) for name in ("rate", "threshold")]
     name, value, recall, kept = min(found, key=lambda own: own[3])
@@ -93,7 +92,7 @@ class _Trial:
         self.tried: list[tuple[str, float, float, float]] = []
 
     def smallest(self, name: str, min_recall: float) -> tuple[str, float, float, float]:
-        """Halve the range of the target: `amount` 0 keeps nearly nothing, 1 everything."""
+        """Bisect the range of the target: `amount` 0 keeps nearly nothing, 1 everything."""
         low, high = 0.0, 1.0
         best = self._measure(name, 1.0)
         for _ in range(_STEPS):

@@ -24,18 +24,18 @@ Watch = Callable[[Iterable[Any]], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a method left of the answers at one target.
+    """The answers that a method kept at one target.
 
     Attributes:
         method: "moos", a baseline, or "whole text" (nothing compressed; all answers are in it).
-        target: The compressor's target: "rate 0.25", "400 tokens" or "default". Baselines get as many tokens as it
-            kept. Empty for all of the text.
-        answers: Share of the questions with an answer in the compressed text; higher is better.
+        target: The compressor's target: "rate 0.25", "400 tokens" or "default". Baselines have as many tokens as it
+            kept. Empty for the whole text.
+        answers: Share of the questions with an answer in the compressed text, in [0, 1]; higher is better.
         low: Lower end of its 95 % Wilson interval.
         high: Upper end.
-        kept: Mean share of the tokens that was kept; lower is cheaper.
+        kept: Mean share of the tokens that was kept, in [0, 1]; lower is cheaper.
         tokens: Mean number of tokens kept per question.
-        seconds: Median seconds of a call, scoring included; None where nothing is computed.
+        seconds: Median seconds of a call, scoring included; lower is better. None where nothing is computed.
     """
 
     method: str
@@ -50,13 +50,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What `evaluate` found; `evaluation.report` prints and saves it.
+    """The result of `evaluate`; `evaluation.report` prints and saves it.
 
     Attributes:
         model: Name of the model, for the report; may be empty.
-        tokenizer: What counted the tokens.
-        questions: Questions that were measured.
-        left_out: Questions without an answer in their full documents; they say nothing of compression.
+        tokenizer: Name of the tokenizer that counted the tokens.
+        questions: Number of questions that were measured.
+        left_out: Number of questions without an answer in their full documents; they cannot be measured.
         rows: By target, the compressor first.
     """
 
@@ -81,10 +81,10 @@ def evaluate(
     """Measure a compressor on questions with documents and answers.
 
     An answer is kept if the output contains it as whole words, without regard to case, punctuation and articles. Each
-    baseline gets, question by question, the number of tokens that the compressor kept.
+    baseline has, for each question, the number of tokens that the compressor kept.
 
     Args:
-        compressor: What is measured.
+        compressor: The compressor to measure.
         questions: With documents and answers, as `read_questions` reads them.
         rates: Shares of the tokens to keep, each in (0, 1].
         budgets: Ceilings in tokens, each from 1 on.
@@ -95,13 +95,13 @@ def evaluate(
 
     Raises:
         ConfigError: On a target out of range, none at all, or an unknown baseline.
-        InputError: If an item is no `Question`, or no question has an answer in its documents.
+        InputError: If an item is not a `Question`, or no question has an answer in its documents.
         MissingExtraError: If bm25s is needed and missing.
     """
     targets = _targets(rates, budgets, default=default)
     for own in questions:
         if not isinstance(own, Question):
-            raise InputError(f"`questions` must hold `Question` values, as `read_questions` gives; got {own!r:.60}.")
+            raise InputError(f"`questions` must be `Question` values, as from `read_questions`; got {own!r:.60}.")
     unknown = [name for name in baselines if name not in BASELINES]
     if unknown:
         raise ConfigError(f"Expected baselines out of {', '.join(BASELINES)}; got {', '.join(unknown)}.")
@@ -150,7 +150,7 @@ def _measure(
     """One question at all targets, by all methods."""
     texts = _texts(question)
     trials.add(WHOLE, "", row, question, compressor.config.separator.join(texts), None)
-    # Later targets find the scores of the first in the cache: its time is that of them all.
+    # Later targets find the scores of the first in the cache, so its time is used for all.
     first: float | None = None
     for target, settings in targets.items():
         text, seconds = _timed(compressor, texts, question.question, settings)
@@ -173,7 +173,7 @@ class _Trials:
     """Collects one outcome per method, target and question."""
 
     def __init__(self, counter: TokenCounter, whole: Sequence[int]) -> None:
-        """`whole` holds the tokens of each question's documents."""
+        """`whole` has the tokens of each question's documents."""
         self.counter, self._whole = counter, whole
         self._found: dict[tuple[str, str], list[tuple[bool, int, float, float | None]]] = {}
 

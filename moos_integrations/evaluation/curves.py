@@ -1,4 +1,4 @@
-"""`rate_curves`: what every rate leaves of the answers to one's own questions, with how sure that is, and a plot."""
+"""`rate_curves`: the answers to a user's questions that every rate keeps, with intervals and a plot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RATES = (0.03125, 0.0625, 0.125, 0.25, 0.5, 0.75)
 SHARES_OF_QUESTIONS = ("recall", "exact_match")
 """Metrics that are 0 or 1 for each question."""
 LABELS = {
-    "recall": "answers that stand in what is kept",
+    "recall": "share of answers in the kept text",
     "exact_match": "exact match of the reader's answer",
     "f1": "F1 of the reader's answer",
     "log_likelihood": "log-likelihood of the answer, nats per token",
@@ -30,9 +30,9 @@ class Point:
     """A metric at one rate.
 
     Attributes:
-        rate: The rate that was asked for.
-        kept: Mean share of the tokens that was kept.
-        value: The metric; shares in [0, 1], log-likelihoods in nats per token.
+        rate: The requested rate.
+        kept: Mean share of the tokens that was kept, in [0, 1]; lower is cheaper.
+        value: The metric, higher is better; shares in [0, 1], log-likelihoods in nats per token.
         low: Lower end of its 95 % interval over questions: Wilson's for shares of questions ("recall",
             "exact_match"), else by bootstrap.
         high: Upper end.
@@ -47,10 +47,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class RateCurves:
-    """What `rate_curves` found.
+    """The result of `rate_curves`.
 
     Attributes:
-        questions: Questions whose answer stands in their documents; the others say nothing and are left out.
+        questions: Number of questions with an answer in their documents; the others cannot be measured.
         curves: Points from the lowest rate up, by metric and method.
         whole: Each metric on the uncompressed documents.
     """
@@ -60,18 +60,18 @@ class RateCurves:
     whole: dict[str, float]
 
     def smallest_rate(self, share: float = 0.95, *, metric: str = "recall", method: str = "moos") -> float | None:
-        """The lowest measured rate from which on the metric is at least `share` of its value on all of the text.
+        """The lowest measured rate from which on the metric is at least `share` of its value on the whole text.
 
         Args:
-            share: Of the value on the uncompressed documents, in (0, 1].
+            share: Fraction of the value on the uncompressed documents, in (0, 1].
             metric: "recall", "exact_match" or "f1".
-            method: Whose curve.
+            method: Name of the method.
 
         Returns:
             The rate, or None if none of the measured ones is enough.
 
         Raises:
-            ConfigError: On a metric that was not measured or is no share, or an unknown method.
+            ConfigError: On a metric that was not measured or is not a share, or an unknown method.
         """
         if metric == "log_likelihood" or method not in self.curves.get(metric, {}):
             known = ", ".join(name for name in self.curves if name != "log_likelihood")
@@ -84,7 +84,7 @@ class RateCurves:
         return enough
 
     def plot(self, metric: str = "recall", axes: Any = None) -> Any:
-        """Draw a metric against the tokens kept, with its intervals, and its value on all of the text as a line.
+        """Draw a metric against the tokens kept, with its intervals, and its value on the whole text as a line.
 
         Args:
             metric: One of `curves`.
@@ -120,20 +120,20 @@ def rate_curves(
     readers: Readers | None = None,
     others: Mapping[str, Method] | None = None,
 ) -> RateCurves:
-    """Measure the compressor on one's own questions at several rates; its cache saves reading a question twice.
+    """Measure the compressor on a user's questions at several rates; its cache scores each question once.
 
     Args:
-        compressor: What is measured; its target does not matter.
+        compressor: The compressor to measure; its target is not used.
         questions: The questions.
-        documents: Per question, the texts that its retriever gives.
+        documents: Per question, the retrieved texts.
         answers: Per question, its accepted answers.
         rates: Shares of the tokens, each in (0, 1].
-        readers: Who reads the contexts; None to measure answer recall alone.
-        others: More methods, by name, to be drawn beside it.
+        readers: Models that answer from the contexts; None to measure answer recall alone.
+        others: More methods, by name, to measure beside it.
 
     Raises:
         ConfigError: On a rate outside (0, 1], or none.
-        InputError: If the three are not of one length, or no answer stands in its documents.
+        InputError: If the three are not of one length, or no answer is in its documents.
     """
     if not len(questions) == len(documents) == len(answers):
         raise InputError(
@@ -149,7 +149,7 @@ def rate_curves(
     ]
     asked = [row for row in rows if containment(joined(row), row.answers)]
     if not asked:
-        raise InputError("No answer stands in its documents as whole words: there is nothing to measure.")
+        raise InputError("No answer is in its documents as whole words: there is nothing to measure.")
     methods = {"moos": ours(compressor)["moos"], **(others or {})}
     counter = compressor.counter
     everywhere = max(shares, default=1.0)

@@ -1,14 +1,14 @@
-"""What readers make of contexts that are compressed to the same number of tokens.
+"""How well readers answer from contexts that are compressed to the same number of tokens.
 
-A method gets a question with its documents and token ceilings, and gives a text for each: our compressor, or anything
+A method maps a question with its documents and token ceilings to a text for each ceiling: our compressor, or anything
 else (`Method`). Texts are counted with one tokenizer, documents joined by blank lines.
 Then, per method and ceiling:
 
-* `recall`: does an answer stand in the text? For summaries `rouge2`: the share of the reference's word pairs that do;
+* `recall`: is an answer in the text? For summaries `rouge2`: the share of the reference's word pairs in the text;
 * `exact_match`, `f1`: of the answer that a reader finds there;
 * `log_likelihood`: of the first accepted answer after text and question, in nats per token, by a language model.
 
-Questions whose answer is quoted and does not stand in the full documents say nothing of compression and are left out.
+Questions whose answer is quoted and is not in the full documents cannot be measured and are left out.
 Intervals are 95 % bootstrap over questions; differences are paired.
 """
 
@@ -34,17 +34,17 @@ from moos_integrations.evaluation.readers import EXAMPLES, PROMPT, RESULT, Judge
 from moos_integrations.records import Question
 
 Kind = Literal["quoted", "summary", "chosen", "solved", "result"]
-"""How answers come about: quoted from the documents, written about them, chosen after reading them, or worked out as in
-the worked examples that are compressed, with the solution or with its result alone. Of the last three only the
-log-likelihood tells."""
+"""The kind of answers: quoted from the documents, a summary of them, or chosen after reading them. "solved" and
+"result" are for worked examples as documents, with the solution or with its result alone. For the last three only the
+log-likelihood is measured."""
 TEMPLATES: Mapping[Kind, str] = {"solved": EXAMPLES, "result": RESULT}
 """Prompts for worked examples; `PROMPT` for all others."""
 SHARES = (0.5, 0.25, 0.125, 0.0625, 0.03125)
 """Of the tokens: 2, 4, 8, 16 and 32 times fewer."""
 JUDGED_SHARE = 0.25
-"""The largest share at which the language model is asked, as it is slow: half of the text costs as much as the rest."""
+"""The largest share at which the language model is run. It is slow: half of the text costs as much as the rest."""
 REACHED = 1.05
-"""A method that takes more than so many times its budget, in the mean, cannot reach it, and is not read there."""
+"""A method whose mean is above this many times the budget cannot reach it, and has no answers there."""
 METRICS = ("recall", "rouge2", "exact_match", "f1", "log_likelihood")
 
 
@@ -52,9 +52,9 @@ class Kept(Protocol):
     """A compressed context.
 
     Attributes:
-        text: What is left, documents joined by blank lines; "" if the method failed.
-        seconds: What one call took.
-        note: What is to be said of it: an error, or that it is above the ceiling; "" if all went well.
+        text: The compressed documents, joined by blank lines; "" if the method failed.
+        seconds: Time of one call.
+        note: A remark: an error, or that it is above the ceiling; "" without one.
     """
 
     @property
@@ -68,7 +68,7 @@ class Kept(Protocol):
 
 
 Method = Callable[[Question, Sequence[int]], Mapping[int, Kept]]
-"""A question and ceilings in tokens to a context for each ceiling."""
+"""From a question and ceilings in tokens to a context for each ceiling."""
 Contexts = dict[str, dict[float, list["Context"]]]
 """By method and share, one per question."""
 
@@ -86,7 +86,7 @@ class Context:
 
 
 def ours(compressor: ContextCompressor) -> dict[str, Method]:
-    """The compressor with a token budget, told the question and not told."""
+    """The compressor with a token budget, with the question and without it."""
 
     def compressed(question: Question, ceilings: Sequence[int], *, asked: bool) -> dict[int, Context]:
         texts, query = [document.text for document in question.documents], question.question if asked else None
@@ -95,7 +95,7 @@ def ours(compressor: ContextCompressor) -> dict[str, Method]:
             start = time.perf_counter()
             text = compressor.compress(texts, query, budget_tokens=ceiling).text
             found[ceiling] = Context(text, time.perf_counter() - start)
-        # Later calls find the scores of the first in the cache: its time is that of them all.
+        # Later calls find the scores of the first in the cache, so its time is used for all.
         first = found[ceilings[0]].seconds
         return {ceiling: Context(own.text, first) for ceiling, own in found.items()}
 
@@ -124,13 +124,13 @@ def measure(
     """The table of methods.
 
     Args:
-        questions: With their documents, as read.
-        methods: By name; the first is the one whose differences to the others are reported.
+        questions: With their documents.
+        methods: By name; the differences of the first to the others are reported.
         counter: Counts tokens.
-        readers: Who reads.
-        kind: How answers come about: decides what is measured.
-        shares: Of each question's tokens.
-        judged_share: The largest of them at which the language model is asked.
+        readers: Models that answer, or judge answers.
+        kind: The kind of answers, which decides what is measured.
+        shares: Fractions of each question's tokens.
+        judged_share: The largest of them at which the language model is run.
         watch: Wraps the loop over the questions that compresses.
     """
     whole = [max(counter.count(joined(question)), 1) for question in questions]
@@ -181,7 +181,7 @@ def contexts(
 
 
 class _Table:
-    """Measures columns of contexts; a text that comes again for the same question is not read again."""
+    """Measures columns of contexts; the same text for the same question is read once."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class _Table:
     def columns(self, own: Sequence[Context], share: float, *, likely: bool) -> dict[str, FloatArray]:
         """A number per question for every metric that applies, and the share of the tokens that is kept.
 
-        Only the latter where the budget, a `share` of the tokens, is not reached.
+        The latter alone if the budget, a `share` of the tokens, is not reached.
         """
         texts = [context.text for context in own]
         accepted = [question.answers for question in self._questions]
@@ -240,7 +240,7 @@ class _Table:
 
 
 def _cell(columns: Mapping[str, FloatArray], own: Sequence[Context]) -> dict[str, Any]:
-    """What a method reached at one ceiling, ready for JSON."""
+    """The measurements of a method at one ceiling, ready for JSON."""
     notes = Counter(context.note for context in own if context.note)
     seconds = [context.seconds for context in own if not math.isnan(context.seconds)]
     return {
@@ -257,7 +257,7 @@ def _differences(left: Mapping[str, FloatArray], right: Mapping[str, FloatArray]
 
 
 def _known(*columns: FloatArray) -> Any:
-    """The rows that no column lacks; of one column, the column itself."""
+    """The rows in which no column is NaN; for one column, an array alone."""
     some = np.logical_and.reduce([~np.isnan(own) for own in columns])
     found = [own[some] for own in columns]
     return found if len(found) > 1 else found[0]

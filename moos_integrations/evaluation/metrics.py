@@ -1,7 +1,7 @@
-"""Metrics of answers and of kept text, and how sure they are.
+"""Metrics of answers and of kept text, each in [0, 1] and higher is better, with intervals.
 
-Does an answer survive; exact match, containment, F1 and ROUGE of a reader's answer; ratios with bootstrap intervals,
-paired differences.
+Whether an answer survives; exact match, containment, F1 and ROUGE of a reader's answer; ratios with bootstrap
+intervals, paired differences.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def normalise(text: str) -> str:
     return f" {' '.join(_ARTICLES.sub(' ', text).split())} "
 
 
-# Answers are looked for again and again: once per method, rate and budget.
+# The same answers are searched many times: once per method, rate and budget.
 _normalised_answer = lru_cache(maxsize=65_536)(normalise)
 
 
 def survives(answers: Sequence[str], text: str) -> bool:
-    """Whether one of the answers stands in a text as whole words.
+    """Whether one of the answers is in a text as whole words.
 
     Args:
-        answers: As written; one of which nothing is left by `normalise` never survives.
+        answers: As written; one that is empty after `normalise` never survives.
         text: Already normalised.
     """
     return any((answer := _normalised_answer(each)).strip() and answer in text for each in answers)
@@ -54,7 +54,7 @@ def exact_match(given: str, accepted: Sequence[str]) -> float:
 
 
 def containment(given: str, accepted: Sequence[str]) -> float:
-    """1 if one of the accepted answers stands in the given one as whole words, else 0."""
+    """1 if one of the accepted answers is in the reader's one as whole words, else 0."""
     return float(survives(accepted, normalise(given)))
 
 
@@ -74,7 +74,7 @@ def rouge(given: str, accepted: Sequence[str], kind: str = "rouge2") -> tuple[fl
     """Best ROUGE recall and F1 over the references, by the package rouge-score with stemming; each in [0, 1].
 
     Args:
-        given: A summary, or the text that is left to be summarised: then recall is what matters.
+        given: A summary, or the compressed text to be summarised; for the latter use the recall.
         accepted: The references.
         kind: "rouge1", "rouge2" or "rougeL".
 
@@ -118,13 +118,13 @@ def ratio(hits: npt.ArrayLike, totals: npt.ArrayLike | None = None) -> float | N
 def bootstrap_interval(
     hits: npt.ArrayLike, totals: npt.ArrayLike | None = None, *, draws: int = DRAWS, seed: int = 0
 ) -> list[float] | None:
-    """95 % percentile interval of `ratio`, the passages (or questions) resampled; None where the ratio is None.
+    """95 % percentile interval of `ratio`, by resampling passages or questions; None where the ratio is None.
 
     Args:
         hits: One number per passage or question.
         totals: As for `ratio`.
-        draws: How many samples.
-        seed: Of the samples. Equal lengths get equal samples.
+        draws: Number of samples.
+        seed: Of the samples. Inputs of one length have the same samples.
     """
     hit = np.asarray(hits, np.float64)
     total = np.ones(len(hit)) if totals is None else np.asarray(totals, np.float64)
@@ -144,7 +144,7 @@ def _resampled(count: int, draws: int, seed: int) -> FloatArray:
 
 
 def wilson_interval(hits: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson's score); unlike a bootstrap's it has a width where all or none are hits.
+    """95 % interval of a share (Wilson's score); unlike a bootstrap's, it has a width if all or none are hits.
 
     Args:
         hits: How many of `total`.

@@ -1,4 +1,4 @@
-"""How curves are drawn: one colour per method, intervals as bars, the legend beside the curves."""
+"""Plots of curves: one colour per method, intervals as bars, the legend beside the curves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from moos_integrations.errors import MissingExtraError
 
 COLOURS = {"moos": "#0072b2", "bm25": "#d55e00", "lead": "#999999"}
-"""Of the methods that are drawn most often; from a palette that colour-blind people can read."""
+"""Of the most frequent methods; from a palette for colour-blind readers."""
 _MORE = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 Places = Sequence[tuple[float, float, float, float]]
@@ -29,7 +29,7 @@ def new_axes() -> Any:
 
 
 def draw(axes: Any, lines: Mapping[str, Places], whole: float) -> None:
-    """Draw a line per method, and the value on all of the text as a dashed one.
+    """Draw a line per method, and the value on the whole text as a dashed one.
 
     Args:
         axes: Matplotlib axes.

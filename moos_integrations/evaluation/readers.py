@@ -1,9 +1,9 @@
-"""Readers: what a context is worth is what a model makes of it.
+"""Readers: models that answer questions from a context, to measure what it is worth.
 
-`SpanReader` finds the answer in the context; `LlamaCppReader` and `ChatReader` write one; `CausalReader` and
-`LlamaCppReader` say how likely the right answer is after the context (`log_likelihoods`: no generation).
+`SpanReader` finds the answer in the context; `LlamaCppReader` and `ChatReader` write one. `CausalReader` and
+`LlamaCppReader` compute how likely the right answer is after the context (`log_likelihoods`: no generation).
 
-A reader is handed finished contexts and never sees how they were made. The prompt of the language models is `PROMPT`.
+A reader receives finished contexts, and not how they were made. The prompt of the language models is `PROMPT`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ PROMPT = (
     "Answer the question from the text, in as few words as possible.\n\n"
     "Text:\n{context}\n\nQuestion: {question}\nAnswer:"
 )
-"""What a language model reads before the answer, which begins with a space."""
+"""The language model's prompt before the answer, which begins with a space."""
 EXAMPLES = "{context}\n\nQuestion: {question}\nLet's think step by step\n"
-"""The same where the context is worked examples and a solution is to follow."""
+"""The same for worked examples as context and a whole solution as answer."""
 RESULT = "{context}\n\nQuestion: {question}\nSo the answer is"
-"""The same where only the solution's result is known: straight after the question, examples that reason before they
-answer make it less likely the better they are read."""
+"""The same if only the solution's result is known. Directly after the question, the result would be less likely: the
+examples reason before they answer."""
 
 
 class Reader(Protocol):
@@ -45,36 +45,36 @@ class Reader(Protocol):
 
 
 class Judge(Protocol):
-    """Says how likely a text is after a prompt."""
+    """Computes how likely a text is after a prompt."""
 
     def continuations(self, prompts: Sequence[str], texts: Sequence[str]) -> FloatArray:
-        """Mean log-likelihood of the tokens of each text after its prompt, in nats. Shape: `(prompts,)`.
+        """Mean log-likelihood of each text's tokens after its prompt, in nats; higher is better. Shape: `(prompts,)`.
 
-        NaN where prompt and text are longer than the model reads.
+        NaN where prompt and text together are longer than the model's input.
 
         Raises:
-            InputError: If there are not as many of each, or a text is blank.
+            InputError: If the numbers of prompts and texts differ, or a text is blank.
         """
         ...
 
 
 class KnownJudge(Judge, Protocol):
-    """A judge that tells its weights."""
+    """A judge with a fingerprint of its weights."""
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of them."""
+        """A short hash of the weights."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """Who reads the contexts.
+    """The models that read the contexts.
 
     Attributes:
         reader: Finds or writes answers; None to leave `exact_match` and `f1` out.
-        judge: Says how likely the right answer is; None to leave `log_likelihood` out.
-        names: What they are, for the record: names with a hash of the weights.
+        judge: Computes how likely the right answer is; None to leave `log_likelihood` out.
+        names: Their names with a hash of the weights, for the record.
     """
 
     reader: Reader | None = None
@@ -85,13 +85,13 @@ class Readers:
 def load_readers(
     reader: str | None, language_model: str | None, *, device: str = "auto", memory: Path | None = None
 ) -> Readers:
-    """Load what is named.
+    """Load readers by name.
 
     Args:
         reader: Folder or hub id for `SpanReader`.
         language_model: A GGUF file for `LlamaCppReader`, or a folder or hub id for `CausalReader`.
-        device: "auto" or a torch device; llama.cpp chooses its own.
-        memory: Folder that keeps the language model's likelihoods, see `RememberingJudge`; None to keep none.
+        device: "auto" or a torch device; llama.cpp chooses by itself.
+        memory: Folder for the language model's likelihoods, see `RememberingJudge`; None to keep none.
 
     Raises:
         ModelError: If one of them cannot be loaded.
@@ -113,19 +113,20 @@ def _name(given: str | None, loaded: SpanReader | KnownJudge | None) -> str | No
 def log_likelihoods(
     judge: Judge, questions: Sequence[str], contexts: Sequence[str], answers: Sequence[str], *, template: str = PROMPT
 ) -> FloatArray:
-    """Mean log-likelihood of each answer's tokens after question and context, in nats. Shape: `(questions,)`.
-
-    NaN where prompt and answer are longer than the model reads.
+    """Mean log-likelihood of each answer's tokens after question and context, in nats; higher is better.
 
     Args:
         judge: The language model.
         questions: One per context.
-        contexts: As they are.
+        contexts: The texts, compressed or not.
         answers: One per question.
         template: Of the prompt, with the fields `context` and `question`.
 
+    Returns:
+        NaN where prompt and answer together are longer than the model's input. Shape: `(questions,)`.
+
     Raises:
-        InputError: If there are not as many of each, or an answer is blank.
+        InputError: If the numbers of questions, contexts and answers differ, or an answer is blank.
     """
     _same_length(questions=questions, contexts=contexts, answers=answers)
     prompts = [prompt(*pair, template) for pair in zip(questions, contexts, strict=True)]
@@ -141,7 +142,7 @@ def _same_length(**values: Sequence[str]) -> None:
     lengths = {name: len(own) for name, own in values.items()}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{count} {name}" for name, count in lengths.items())
-        raise InputError(f"Expected as many of each, got {said}.")
+        raise InputError(f"Expected the same number of each, got {said}.")
 
 
 def _check_continuations(prompts: Sequence[str], texts: Sequence[str]) -> None:
@@ -151,18 +152,18 @@ def _check_continuations(prompts: Sequence[str], texts: Sequence[str]) -> None:
 
 
 class RememberingJudge:
-    """A judge whose likelihoods are kept in a file of JSON lines: what stands there is not computed again.
+    """A judge that stores its likelihoods in a file of JSON lines and does not compute them again.
 
     The answer log-likelihood is the slow part of an evaluation, and most contexts stay the same from one run to the
-    next. The file is of one model: name it by `fingerprint`.
+    next. Use one file per model: put `fingerprint` into its name.
     """
 
     def __init__(self, judge: KnownJudge, path: Path) -> None:
-        """Read what is known.
+        """Read the stored likelihoods.
 
         Args:
-            judge: Asked for what is new.
-            path: The file; made if need be. A line that was cut off by a crash is left out.
+            judge: Computes the new ones.
+            path: The file; created if it is missing. A line that was cut off by a crash is ignored.
         """
         self._judge, self._path, self.fingerprint = judge, path, judge.fingerprint
         self._known: dict[str, float] = {}
@@ -184,7 +185,7 @@ class RememberingJudge:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             for key, value in fresh.items():
-                # The line's end comes first, after whatever a crash has left; JSON has no NaN.
+                # The line break comes first, in case a crash has left half a line; JSON has no NaN.
                 file.write("\n" + json.dumps([key, None if value != value else value]))
         return np.array([self._known[key] for key in keys])
 
@@ -224,7 +225,7 @@ class SpanReader:
             folder: Folder in Hugging Face layout, or hub id.
             device: "auto" or a torch device.
             dtype: As for `ContextCompressor.from_pretrained`.
-            window: Word pieces of question and context together that are read at once.
+            window: Word pieces of question and context together that are read in one pass.
             overlap: Word pieces that neighbouring windows share.
             longest_answer: In word pieces.
             batch_pieces: Word pieces per forward pass, padding included.
@@ -243,7 +244,7 @@ class SpanReader:
         except (OSError, ValueError) as error:
             raise ModelError(f"Expected a question-answering model in {str(folder)!r}: {error}") from error
         if not self._tokenizer.is_fast:
-            raise ModelError(f"The reader {str(folder)!r} needs a fast tokenizer, which tells where pieces stand.")
+            raise ModelError(f"The reader {str(folder)!r} needs a fast tokenizer, which has the offsets of pieces.")
         self._model: Any = model.eval().to(device=self._device, dtype=kind)
         self.fingerprint = weights_fingerprint(model)
         self._window, self._overlap = window, overlap
@@ -377,7 +378,7 @@ class CausalReader:
 
 
 class LlamaCppReader:
-    """A GGUF model in llama.cpp: writes answers, greedily, and says how likely answers are; one prompt at a time."""
+    """A GGUF model in llama.cpp: writes answers, greedily, and scores answers; one prompt at a time."""
 
     def __init__(
         self, path: str | Path | None = None, *, threads: int | None = None, context: int = 8192, max_tokens: int = 24
@@ -433,7 +434,7 @@ class LlamaCppReader:
         return str(made["choices"][0]["text"]).strip()
 
     def continuations(self, prompts: Sequence[str], texts: Sequence[str]) -> FloatArray:
-        """As `Judge.continuations`; what a prompt has in common with the one before is not read again."""
+        """As `Judge.continuations`; the part that a prompt shares with the one before is read once."""
         _check_continuations(prompts, texts)
         return np.array([self._likelihood(before, after) for before, after in zip(prompts, texts, strict=True)])
 
@@ -476,7 +477,7 @@ def smollm2() -> Path:
 
 
 class ChatReader:
-    """Any LangChain chat model; its own retries, limits and callbacks apply."""
+    """Any LangChain chat model, with its retries, limits and callbacks."""
 
     def __init__(self, model: BaseChatModel) -> None:
         """Wrap a chat model.
@@ -487,10 +488,10 @@ class ChatReader:
         self._model = model
 
     def answers(self, questions: Sequence[str], contexts: Sequence[str]) -> list[str]:
-        """The text of the model's messages, asked in one `batch`.
+        """The text of the model's messages, from one `batch`.
 
         Raises:
-            InputError: If there are not as many questions as contexts.
+            InputError: If the numbers of questions and contexts differ.
         """
         _same_length(questions=questions, contexts=contexts)
         prompts: list[Any] = [prompt(*pair) for pair in zip(questions, contexts, strict=True)]

@@ -18,8 +18,8 @@ _NARROW = ("target", "method", "answers", "95 %", "kept", "tokens", "seconds")  
 _EXPLANATION = """\
 *Answers kept*: share of the questions with an accepted answer in the compressed text, as whole words; higher is better.
 *Interval*: 95 % Wilson interval over the questions. *Tokens kept*: mean share of the tokens of a question's documents;
-lower is cheaper. *Seconds*: median of a call, scoring included. For each question, a baseline gets as many tokens as
-`moos` kept."""
+lower is cheaper. *Seconds*: median of a call, scoring included; lower is better. For each question, a baseline has as
+many tokens as `moos` kept."""
 
 
 def table(comparison: Comparison) -> Table:
@@ -42,7 +42,7 @@ def markdown(comparison: Comparison, plot: str = "") -> str:
     """The report as Markdown.
 
     Args:
-        comparison: What `evaluate` found.
+        comparison: Result of `evaluate`.
         plot: File name of the plot; empty for a report without it.
     """
     lines = [f"# {_title(comparison)}", ""]
@@ -60,8 +60,8 @@ def save(comparison: Comparison, folder: Path, **more: Any) -> list[Path]:
     """Write `report.md`, `report.json` and `report.svg`.
 
     Args:
-        comparison: What `evaluate` found.
-        folder: Made if need be.
+        comparison: Result of `evaluate`.
+        folder: Created if it is missing.
         more: Further entries of the JSON file.
 
     Raises:
@@ -80,7 +80,7 @@ def plot(comparison: Comparison, axes: Any = None) -> Any:
     """Answers kept against tokens kept, a line per method with its intervals.
 
     Args:
-        comparison: What `evaluate` found.
+        comparison: Result of `evaluate`.
         axes: Matplotlib axes to draw on; None for new ones.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the postprocessor and the transform share: settings that are saved whole, and the two ends of one call."""
+"""What both components use: saving of the settings, and the beginning and end of one call."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class NodeCompressor(CompressorFields, BaseComponent):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
-        """The component that `to_dict` described.
+        """A component from the output of `to_dict`.
 
         Args:
-            data: What `to_dict` gave; it is not changed.
+            data: Output of `to_dict`; it is not changed.
             **kwargs: Settings to replace. `tokenizer` must be among them if it was an object, and `embeddings` if there
                 were any: only their names were saved.
 
@@ -66,7 +66,7 @@ class NodeCompressor(CompressorFields, BaseComponent):
             ConfigError: If a setting is unknown or cannot be used, or an object that was not saved is missing.
         """
         settings = {**data, **kwargs}
-        for name, expected in (("tokenizer", "a tokenizer given by name"), ("embeddings", "none")):
+        for name, expected in (("tokenizer", "the name of a tokenizer"), ("embeddings", "none")):
             if isinstance(settings.get(name), Mapping):
                 raise ConfigError(
                     f"The `{name}` was the object {settings[name].get('object')!r}, which is not saved: expected "
@@ -75,9 +75,9 @@ class NodeCompressor(CompressorFields, BaseComponent):
         return super().from_dict(settings)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """State for pickling: the settings. The weights load anew; a callback manager belongs to its process."""
-        # Not BaseComponent's: that one pickles the weights to see whether it can, and what cannot be pickled (a lambda
-        # as tokenizer) it deletes, from the living object too. Here pickle itself says what it cannot do.
+        """State for pickling: the settings, without weights and callback manager, which belong to this process."""
+        # BaseComponent's method would pickle the weights as a trial. What cannot be pickled (a lambda as tokenizer) it
+        # deletes, from this object too. Without it, pickle raises an error.
         state = BaseModel.__getstate__(self)
         settings = {name: value for name, value in state["__dict__"].items() if name != "callback_manager"}
         return {**state, "__dict__": settings, "__pydantic_private__": {"_compressor": None}}
@@ -86,7 +86,7 @@ class NodeCompressor(CompressorFields, BaseComponent):
         """Score nodes at ingestion and keep the scores; see `ContextCompressor.precompute`.
 
         Raises:
-            ConfigError: If neither `cache_bytes` nor `cache_dir` keeps anything.
+            ConfigError: If `cache_bytes` is 0 and `cache_dir` is not set.
             ModelError: If the model cannot be loaded.
         """
         self.compressor.precompute([text_of(node) for node in nodes])
@@ -129,7 +129,7 @@ def _name(tokenizer: Any) -> str:
 
 
 def _counts(tokenizer: Any) -> list[int] | None:
-    """Tokens of some short texts: tells apart two lambdas of one name, and is the same in every process."""
+    """Tokens of some short texts: they differ for two lambdas of one name, and are the same in every process."""
     try:
         counter = token_counter(tokenizer)
         return [counter.count(text) for text in _PROBES]

@@ -1,4 +1,4 @@
-"""Instrumentation events: what a trace sees of a compression, beside its span."""
+"""Instrumentation events of a compression, for traces."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class MOOSCompressionEndEvent(BaseEvent):
 
     documents: int = Field(description="Number of nodes.")
     dropped_documents: list[int] = Field(description="Positions of the nodes of which no text was kept.")
-    original_tokens: int = Field(description="Tokens of the texts that came in, joined.")
-    kept_tokens: int = Field(description="Tokens of the texts that were kept, joined.")
+    original_tokens: int = Field(description="Tokens of the texts before compression, joined.")
+    kept_tokens: int = Field(description="Tokens of the texts after compression, joined.")
     protected_tokens: int = Field(description="Tokens spent on protected words that would have been dropped.")
     rate: float = Field(description="Achieved share of the tokens that was kept.")
     seconds: float = Field(description="Wall time of the compression.")
-    warnings: list[str] = Field(description="What could not be done as asked, in words.")
+    warnings: list[str] = Field(description="What could not be done as requested, in words.")
 
     @classmethod
     def class_name(cls) -> str:

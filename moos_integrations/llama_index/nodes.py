@@ -19,19 +19,19 @@ _MEDIA = ("image_resource", "audio_resource", "video_resource")
 
 
 def text_of(node: BaseNode) -> str:
-    """The text alone; any other mode would bake the metadata into the text."""
+    """The text alone; any other mode would put the metadata into the text."""
     return node.get_content(metadata_mode=MetadataMode.NONE)
 
 
 def is_more_than_text(node: BaseNode) -> bool:
-    """True for images, audio, video, and classes of which nothing is known: without text they still say something."""
+    """True for images, audio, video, and unknown classes: without text they still have content."""
     if isinstance(node, Node):
         return any(getattr(node, name) is not None for name in _MEDIA)
     return isinstance(node, ImageNode) or not isinstance(node, TextNode)
 
 
 def copy_of(node: BaseNode) -> BaseNode:
-    """A deep copy. What an index node points to (`obj`: an index, a query engine) is shared: much of it has no copy."""
+    """A deep copy that shares `obj` of an index node (an index, a query engine), which often cannot be copied."""
     obj = getattr(node, "obj", None)
     return copy.deepcopy(node, {id(obj): obj})
 
@@ -45,7 +45,7 @@ def compressed_copy(
         node: The source.
         document: What was kept of its text.
         warnings: Of the whole call.
-        flat: Write our metadata as one JSON string: many vector stores take nothing nested.
+        flat: Write our metadata as one JSON string, because many vector stores refuse nested values.
     """
     pruned = copy_of(node)
     _write_entry(pruned, _entry(node, document, warnings), flat=flat)
@@ -55,7 +55,7 @@ def compressed_copy(
 
 
 def passed_through_copy(node: BaseNode, warnings: Sequence[Notice], *, flat: bool) -> BaseNode:
-    """A copy of the node with the same text, whose entry says so; what an earlier pass wrote there stays."""
+    """A copy of the node with the same text and a warning in its entry; the rest of an earlier entry stays."""
     same = copy_of(node)
     _write_entry(same, (_earlier_entry(node) or {}) | warnings_metadata(warnings), flat=flat)
     return same
@@ -70,20 +70,20 @@ def _write_entry(node: BaseNode, entry: dict[str, Any], *, flat: bool) -> None:
 
 
 def cite(quote: str, nodes: Sequence[BaseNode | NodeWithScore], *, min_coverage: float = 0.5) -> list[Citation]:
-    """Find where a quoted piece of an answer comes from, in compressed nodes or such that never were compressed.
+    """Find the source of a quoted piece of an answer in compressed or uncompressed nodes.
 
     Args:
         quote: A piece of an answer; words are compared, without case and punctuation.
-        nodes: Such as `response.source_nodes`.
-        min_coverage: Leave places out that hold less than this share of the quote's words in a row.
+        nodes: For example `response.source_nodes`.
+        min_coverage: Smallest share of the quote's words that a place must have in a row.
 
     Returns:
-        Places, those that hold most of the quote first. `start` and `end` are offsets into the text that was
-        compressed, or, for nodes with a `start_char_idx`, into the document they were cut from. `document` is the
+        Places, those with most of the quote first. `start` and `end` are offsets into the text before compression. For
+        nodes with a `start_char_idx`, they are offsets into the document that the node was cut from. `document` is the
         position in the list, `id` the node's id.
 
     Raises:
-        InputError: If the quote is no string, or the nodes are no nodes.
+        InputError: If the quote is not a string, or an item is not a node.
     """
     places: list[Citation] = []
     for index, item in enumerate(nodes):
@@ -97,7 +97,7 @@ def cite(quote: str, nodes: Sequence[BaseNode | NodeWithScore], *, min_coverage:
 
 
 def _replace_text(node: BaseNode, text: str) -> None:
-    """Set the text, and clear what was true of the old one only."""
+    """Set the text, and clear what described the old one."""
     if isinstance(node, Node) and node.text_resource is not None:
         # `set_content` would lose the resource's path, URL and MIME type.
         node.text_resource = node.text_resource.model_copy(update={"text": text, "embeddings": None})
@@ -109,7 +109,7 @@ def _replace_text(node: BaseNode, text: str) -> None:
 
 
 def _entry(node: BaseNode, document: CompressedDocument, warnings: Sequence[Notice]) -> dict[str, Any]:
-    """What is written under our key: counts, spans, and the offsets that the node had in its own source."""
+    """Our metadata: counts, spans, and the offsets that the node had in its document."""
     entry = document_metadata(document, warnings)
     for name in _OFFSETS:
         if getattr(node, name, None) is not None:
@@ -123,7 +123,7 @@ def _entry(node: BaseNode, document: CompressedDocument, warnings: Sequence[Noti
 
 
 def _earlier_entry(node: BaseNode) -> dict[str, Any] | None:
-    """What a first pass (at ingestion, say) left; None if it does not describe the text that the node has now."""
+    """The entry of an earlier pass, as at ingestion; None if it does not describe the text that the node has now."""
     stored: Any = node.metadata.get(METADATA_KEY)
     try:
         entry = json.loads(stored) if isinstance(stored, str) else stored

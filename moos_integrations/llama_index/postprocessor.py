@@ -25,21 +25,20 @@ class MOOSNodePostprocessorKeywords(NodeCompressorKeywords, total=False):
 class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
     """Prunes retrieved nodes to the words that matter.
 
-    One node in, at most one node out, in the same order unless `order` says otherwise. The returned nodes are copies:
-    ids, scores, relationships and metadata are kept, the inputs are never changed (they may be shared with a docstore).
-    Only the text is compressed, never the metadata, and only the text counts towards the target, which holds for all
-    nodes together. Where the text changed, `embedding`, `start_char_idx` and `end_char_idx` are cleared: they were
-    those of the old text.
+    One node in, at most one node out, in the same order unless `order` changes it. The returned nodes are copies: ids,
+    scores, relationships and metadata are kept. The inputs are never changed (they may be shared with a docstore). Only
+    the text is compressed and counted, never the metadata. The target applies to all nodes together. Where the text
+    changed, `embedding`, `start_char_idx` and `end_char_idx` are cleared, because they described the old text.
 
-    Everything that is added lives under the metadata key `moos`, hidden from LLM and embedding model: the token counts,
-    the `spans` of the source whose concatenation is the new text, and the node's old `start_char_idx` and
-    `end_char_idx`, so that `start_char_idx + span` lies in the original document. Nodes that `MOOSNodeTransform`
-    compressed before keep their spans into the text that came before that.
+    What is added is under the metadata key `moos`, hidden from LLM and embedding model: the token counts, the `spans`
+    of the source whose concatenation is the new text, and the kinds of the call's `warnings`, if any. The entry
+    also has the node's old `start_char_idx` and `end_char_idx`; `start_char_idx` plus a span is a place in the original
+    document. For nodes that `MOOSNodeTransform` compressed earlier, spans point into the text before both passes.
 
-    Nodes without text (an image, say) are kept as they are. Nodes of which no text was kept are dropped, unless they
-    hold more than text or `keep_empty` is set.
+    Nodes without text, such as images, are kept as they are. Nodes of which no text was kept are dropped, unless they
+    have other content or `keep_empty` is set.
 
-    The scores of the nodes count as `gains.retriever_weight` says.
+    The scores of the nodes add to relevance with the weight `gains.retriever_weight`.
 
     The weights load on first use. Spans and the events `MOOSCompressionStartEvent` and `MOOSCompressionEndEvent` go to
     LlamaIndex's instrumentation.
@@ -75,7 +74,7 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
         """Compress the nodes: what `postprocess_nodes` does once it has the query.
 
         Raises:
-            InputError: If the nodes are no `NodeWithScore`, or the query is no `QueryBundle`.
+            InputError: If the nodes are not `NodeWithScore`, or the query is not a `QueryBundle`.
             ModelError: If the model cannot be loaded (with `on_error="raise"`).
             TokenizerError: If tokens cannot be counted (with `on_error="raise"`).
             CompressionError: If the model fails on the input (with `on_error="raise"`).
@@ -84,7 +83,7 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
         texts, scores = self._start([item.node for item in nodes], query), _scores(nodes)
         return self._output(nodes, self.compressor.compress(texts, query, document_scores=scores) if texts else None)
 
-    @dispatcher.span  # LlamaIndex gives a span to what it declares abstract only
+    @dispatcher.span  # LlamaIndex adds spans to its abstract methods only
     async def _apostprocess_nodes(
         self, nodes: Sequence[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:

@@ -26,15 +26,15 @@ _WEIGHTS_AND_SETTINGS = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
 class MOOSNodeTransform(NodeCompressor, TransformComponent):
     """Prunes nodes or documents in an `IngestionPipeline`, before they are embedded and stored.
 
-    What `MOOSNodePostprocessor` says about ids, metadata, copies and dropped nodes holds here too, but for two things.
-    The target holds for each node alone, so that what is stored of a node does not depend on what is ingested beside
-    it. And what is written under `moos` is one JSON string, since many vector stores refuse nested metadata.
+    Ids, metadata, copies and dropped nodes are as in `MOOSNodePostprocessor`, with two differences. The target applies
+    to each node alone, so what is stored of a node does not depend on other nodes. The entry under `moos` is one JSON
+    string, because many vector stores refuse nested metadata.
 
-    Put it behind the node parser: what a parser cuts from a compressed document has no spans of its own.
+    Put it after the node parser: nodes cut from a compressed document have no spans.
 
-    The pipeline's cache finds a run again by `to_dict`, which holds a fingerprint: this package's version and, for the
+    The pipeline's cache identifies a run by `to_dict`. It includes a fingerprint: this package's version and, for the
     bundled model and local folders, a hash of the model's files. With `on_error="passthrough"` the cache also stores
-    what was passed through.
+    nodes that were passed through.
 
     Raises:
         ConfigError: On building or assignment, if a setting is unknown or cannot be used.
@@ -69,13 +69,13 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
 
         Args:
             nodes: Nodes or documents; they are not changed.
-            **kwargs: What the pipeline hands to all of its transformations; not used.
+            **kwargs: What the pipeline passes to all of its transformations; not used.
 
         Returns:
-            Copies, in order, those of which nothing was kept left out.
+            Copies, in order, without the nodes of which nothing was kept.
 
         Raises:
-            InputError: If the nodes are no nodes.
+            InputError: If an item is not a node.
             ModelError: If the model cannot be loaded (with `on_error="raise"`).
             TokenizerError: If tokens cannot be counted (with `on_error="raise"`).
             CompressionError: If the model fails on the input (with `on_error="raise"`).
@@ -83,7 +83,7 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
         texts = self._start(_checked(nodes), None)
         return self._output(nodes, self._compress(texts) if texts else None)
 
-    @dispatcher.span  # LlamaIndex gives a span to what it declares abstract only
+    @dispatcher.span  # LlamaIndex adds spans to its abstract methods only
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:
         """`__call__` with the model in a worker thread, so that the event loop goes on."""
         texts = self._start(_checked(nodes), None)
@@ -99,15 +99,15 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
     # --- saving ------------------------------------------------------------------------------------------------------
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """The settings, JSON-ready, and a fingerprint of what else the output depends on."""
+        """The settings, JSON-ready, and a fingerprint of package and model."""
         return {**super().to_dict(**kwargs), "fingerprint": _fingerprint(self.model)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
-        """The transform that `to_dict` described; the fingerprint is not a setting.
+        """A transform from the output of `to_dict`; the fingerprint is not a setting.
 
         Args:
-            data: What `to_dict` gave; it is not changed.
+            data: Output of `to_dict`; it is not changed.
             **kwargs: Settings to replace. `tokenizer` must be among them if it was an object: only its name was saved.
 
         Raises:
@@ -129,7 +129,7 @@ def _checked(nodes: Any) -> Sequence[BaseNode]:
 
 
 def _together(results: Sequence[CompressionResult], separator: str) -> CompressionResult:
-    """The results of single texts as that of one call."""
+    """The results of single texts as one result."""
     return CompressionResult(
         documents=tuple(replace(result.documents[0], index=index) for index, result in enumerate(results)),
         text=separator.join([result.text for result in results if result.text]),
@@ -144,7 +144,7 @@ def _together(results: Sequence[CompressionResult], separator: str) -> Compressi
 
 
 def _fingerprint(model: str) -> str:
-    """Version of the package, and a hash of the model's files; a hub id is known by its name only."""
+    """Version of the package, and a hash of the model's files; for a hub id, the version alone."""
     folder = next((folder for folder in (BUNDLED_MODELS / model, Path(model)) if folder.is_dir()), None)
     if folder is None:
         return moos_integrations.__version__
@@ -155,7 +155,7 @@ def _fingerprint(model: str) -> str:
 
 @lru_cache(maxsize=8)
 def _hash_of(states: tuple[tuple[Path, int, int], ...]) -> str:
-    """Hash of names and contents; sizes and times are there so that a changed file is read again."""
+    """Hash of names and contents; sizes and times are arguments so that a changed file is read again."""
     digest = hashlib.sha256()
     for path, size, _ in states:
         digest.update(f"{path.name}\0{size}\0".encode())

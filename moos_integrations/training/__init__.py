@@ -1,7 +1,7 @@
-"""Train a token classifier on texts and questions of your own, and have an LLM label texts for it.
+"""Train a token classifier on your texts and questions, and label texts for it with an LLM.
 
 `train` reads JSON lines and saves a model folder (`moos train`), `annotate` makes such lines (`moos annotate`). Only
-the names below are public; each loads what it needs when it is used.
+the names below are public; each is imported on first use.
 """
 
 from __future__ import annotations

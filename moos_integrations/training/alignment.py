@@ -1,15 +1,15 @@
-"""Preserve labels from pairs: a text, and what an LLM made of it when told to only delete words.
+"""Preserve labels from pairs: a text, and the answer of an LLM that was instructed to only delete words.
 
-The LLM's answer holds no positions, so every word of it has to be traced back to one word of the source: which of nine
+The LLM's answer has no positions, so every word of it has to be traced back to one word of the source. Which of nine
 "the" was kept? LLMLingua-2 (arXiv 2403.12968, Algorithm 1) walks through the answer and takes the first equal word near
-the last match. Here the whole answer is placed at once:
+the last match. Here the whole answer is aligned at once:
 
-1. *Chain*: the best of all alignments that keep the order. Matches earn points, gaps between them cost points, so that
-   words stay with their neighbours and a full stop with its sentence. If deleting alone explains the answer, every word
-   of it is matched, whole word by whole word. If not, the pieces of words are compared ("12%" is "12 percent",
-   "state-of-the-art" is four words, "don't" is "do not"), and other forms of a word match for fewer points.
-2. *Moved words*: what is left takes the free occurrence with the most context, then the one nearest to its gap.
-3. *Respelt words*: what is still left takes the most similar free word of its gap.
+1. *Chain*: the best of all alignments that keep the order. Matches earn points, gaps between them cost points, so words
+   stay with their neighbours and a full stop with its sentence. If the answer is the source with words deleted, whole
+   words are matched. If not, the pieces of words are compared ("12%" is "12 percent", "state-of-the-art" is four words,
+   "don't" is "do not"). Other forms of a word match for fewer points.
+2. *Moved words*: the rest takes the free occurrence with the most context, then the one nearest to its gap.
+3. *Respelt words*: what still remains takes the most similar free word of its gap.
 
 The measures of quality and the filter are those of the same paper.
 """
@@ -37,11 +37,11 @@ _OTHER_FORM = -32
 _SAME_WORD = 16  # the words that the pieces belong to are equal too
 _SAME_CASE = 1
 _BOTH_FINAL = 24  # punctuation that ends a sentence on both sides
-# A gap costs what the cheapest of three tariffs asks, each with a price per source token and per sentence end in the
-# gap: one for a few words, one for the rest of a sentence, and a flat one for long jumps.
+# A gap costs the cheapest of three tariffs, each with a price per source token and per sentence end in the gap: one for
+# a few words, one for the rest of a sentence, and a flat one for long jumps.
 _PER_WORD = (3, 1, 0)
 _PER_SENTENCE = (60, 60, 0)
-# And a fee per tariff, by what stands at the gap. A sentence that loses its end keeps its full stop, so a gap before
+# And a fee per tariff, by the token at the gap. A sentence that loses its end keeps its full stop, so a gap before
 # that is cheap inside the sentence; after punctuation any gap is.
 _AFTER_WORD = (32, 40, 80)
 _BEFORE_CLOSER = (16, 24, 80)
@@ -87,16 +87,16 @@ _ENDINGS = (("ies", "y"), ("ied", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alignment:
-    """Which words of a source a compressed text kept, and how far to trust that (LLMLingua-2's quality measures).
+    """The words of a source that a compressed text kept, with LLMLingua-2's quality measures.
 
     Words are those of `word_spans`, punctuation included, each occurrence counted. A compressed word *is in the source*
-    if the source has it at any place; case, separators in numbers, hyphens and endings do not count, as in the paper's
+    if the source has it at any place. Case, separators in numbers, hyphens and endings are ignored, as in the paper's
     comparison of lemmas.
 
     Attributes:
         preserve: True for kept words. Shape: `(words,)`, aligned with `word_spans` of the source.
-        variation_rate: VR, the share of compressed words that are not in the source: words that the LLM made up.
-        matching_rate: MR, the share of source words that are labelled preserve.
+        variation_rate: VR, the share of compressed words that are not in the source, in [0, 1]; lower is better.
+        matching_rate: MR, the share of source words that are labelled preserve, in [0, 1].
         hitting_rate: HR, the number of compressed words that are in the source, per source word.
     """
 
@@ -107,9 +107,10 @@ class Alignment:
 
     @property
     def alignment_gap(self) -> float:
-        """AG = HR - MR: 0 if each compressed word that is in the source got a source word of its own.
+        """AG = HR - MR; nearer to 0 is better.
 
-        Below 0 where words that the LLM respelt, which count as not in the source, were placed all the same.
+        It is 0 if each compressed word that is in the source was aligned to a separate source word. Below 0, words that
+        the LLM respelt were aligned too; they count as not in the source.
         """
         return self.hitting_rate - self.matching_rate
 
@@ -117,12 +118,12 @@ class Alignment:
 def align(text: str, compressed: str) -> Alignment:
     """Trace a compressed text back to the words of its source.
 
-    Work grows with the product of the two lengths: milliseconds for chunks of 512 tokens, as the paper cuts them, about
-    a tenth of a second for 2,000 words.
+    Time grows with the product of the two lengths: milliseconds for chunks of 512 tokens, as in the paper, and about a
+    tenth of a second for 2,000 words.
 
     Args:
         text: The source.
-        compressed: What an LLM returned for it, told to only delete words.
+        compressed: An LLM's answer to it, with words deleted.
 
     Returns:
         The labels of the source's words, and the measures of quality.
@@ -152,11 +153,10 @@ def align(text: str, compressed: str) -> Alignment:
 
 
 def filter_by_percentile(alignments: Sequence[Alignment], *, variation: float = 95.0, gap: float = 90.0) -> BoolArray:
-    """Which records to keep: first those with a high variation rate go, then those with a high alignment gap.
+    """The records to keep: those with a high variation rate are dropped, then those with a high alignment gap.
 
-    The defaults are the paper's (its top 5 % and top 10 %). Only records *above* a percentile are dropped, so those
-    that tie with it stay: if all are equal, none is dropped. The percentile of the gap is taken over what the first
-    step left.
+    The defaults are the paper's (its top 5 % and top 10 %). Only records *above* a percentile are dropped; if all are
+    equal, none is. The percentile of the gap is taken over the records that the first step kept.
 
     Args:
         alignments: The alignments of all records; may be empty.
@@ -184,7 +184,7 @@ def filter_by_percentile(alignments: Sequence[Alignment], *, variation: float = 
 def labels_from_pairs(
     records: Iterable[tuple[str, str]], *, variation: float = 95.0, gap: float = 90.0
 ) -> list[LabelledText]:
-    """Labelled texts from pairs of a source and its compressed text, without the pairs of poor quality.
+    """Labelled texts from pairs of a source and its compressed text, without pairs of poor quality.
 
     Args:
         records: Pairs `(text, compressed)`.
@@ -227,7 +227,7 @@ def _fold(word: str) -> str:
 
 @lru_cache(1 << 16)
 def _pieces(word: str) -> tuple[_Piece, ...]:
-    """The numbers and the runs of letters of a word; a word that has none is its own piece."""
+    """The numbers and the runs of letters of a word; a word without any is one piece."""
     folded = plain = _fold(word)
     for pattern, instead in _WRITTEN_OUT:
         plain = pattern.sub(instead, plain)

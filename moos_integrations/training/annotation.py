@@ -1,7 +1,7 @@
-"""Training data from an LLM: chunks of text go to a chat model that may only delete words, and are kept if it obeyed.
+"""Training data from an LLM: a chat model deletes words from chunks of text; answers that only delete are used.
 
-Every answer is appended to a JSON lines file as soon as it arrives, under a key made of the instruction, the model, its
-settings and the chunk: a run that was cut short goes on where it stopped and pays for nothing twice.
+Every answer is appended to a JSON lines file as soon as it arrives. Its key is made of the instruction, the model, its
+settings and the chunk. An interrupted run continues where it stopped and pays for nothing twice.
 """
 
 from __future__ import annotations
@@ -45,25 +45,25 @@ Reply with the shortened text alone."""
 _LEAD = "Text to shorten:\n\n"
 
 DEFAULT_TOLERANCE = 0.05
-"""Share of an answer's words that may break a rule: one in twenty, such as a changed ending."""
+"""Share of an answer's words that may break a rule: one in twenty, for example a changed ending."""
 
 _FIELDS = {"run", "key", "text", "compressed", "verdict"}
-"""Without these, a line of the output is no annotation."""
+"""Fields that every annotation in the output has."""
 
 OK = "ok"
 FAILED = "failed"
-"""The verdict that is counted, but not written: the provider gave no answer, so that a rerun asks again."""
+"""The verdict for chunks without an answer; it is counted, but not written, so a rerun sends them again."""
 
 
 class Record(NamedTuple):
-    """A text to annotate, and the name that its chunks carry."""
+    """A text to annotate, and the id of its chunks."""
 
     id: str
     text: str
 
 
 class Chunk(NamedTuple):
-    """What one call of the model is about."""
+    """The part of a text that one call sends."""
 
     id: str
     start: int
@@ -73,20 +73,20 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotationSettings:
-    """How to cut, ask and judge; checked when built.
+    """Settings for cutting texts, calling the model and judging answers; checked when built.
 
-    The instruction is part of the key of a chunk, beside the model and its own settings. The tolerances are not: an
-    answer keeps the verdict that it got, with the two shares it came from, and `judge` judges it anew for free.
+    The instruction is part of the key of a chunk, beside the model and its settings. The tolerances are not. A stored
+    answer keeps its verdict and the two shares behind it; `judge` can judge it again without a call.
 
     Attributes:
-        instruction: What the model is told before it gets a chunk.
+        instruction: The system message, before the chunk.
         max_chunk_tokens: Longest chunk, in tokens of `tokenizer`. Only a single word may be longer.
         tokenizer: Counts chunks and estimates; a tiktoken name, a Hugging Face tokenizer or a callable.
         max_added: Largest share of the answer's words that the chunk does not have, or not that often.
-        max_moved: Largest share of the answer's other words that do not stand in the order of the chunk.
-        concurrency: Calls that are under way at a time.
-        attempts: Calls per chunk before it counts as failed, with waits of 1, 2, 4, ... seconds and a bit between them.
-        max_failures: Failed chunks in a row that end the run: the key is wrong or the provider is down.
+        max_moved: Largest share of the answer's other words that are not in the order of the chunk.
+        concurrency: Most calls at the same time.
+        attempts: Calls per chunk before it counts as failed, with waits of about 1, 2, 4, ... seconds between them.
+        max_failures: Failed chunks in a row that end the run, because the key is wrong or the provider is down.
     """
 
     instruction: str = INSTRUCTION
@@ -118,14 +118,14 @@ DEFAULTS = AnnotationSettings()
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will take, before it starts.
+    """The expected calls, tokens and cost of a run.
 
     Attributes:
-        chunks: Calls to make.
-        done: Chunks that the output already has, or that an earlier text repeats.
-        input_tokens: Of instructions and chunks; without the few that a provider adds to each message.
-        output_tokens: Of answers as long as their chunks, which is the most that deletion leaves. What a model spends
-            on thinking comes on top.
+        chunks: Number of calls.
+        done: Chunks that the output already has, or that were in an earlier text.
+        input_tokens: Of instructions and chunks, without the few that a provider adds to each message.
+        output_tokens: Of answers as long as their chunks, the upper limit for deletion. Tokens for thinking are not
+            included.
         cost: In the currency of the prices; None without prices.
     """
 
@@ -146,15 +146,15 @@ class Estimate:
 
 @dataclass(slots=True)
 class AnnotationReport:
-    """What a run did.
+    """The counts of a run.
 
     Attributes:
-        verdicts: Number of chunks per verdict: those of `judge`; `truncated` where the provider cut the answer short;
-            `failed` where there was no answer.
-        done: Chunks that were not sent: the output had them, or an earlier text repeats them.
+        verdicts: Number of chunks per verdict: those of `judge`; `truncated` if the provider cut the answer short;
+            `failed` if there was no answer.
+        done: Chunks that were not sent: the output had them, or they were in an earlier text.
         input_tokens: As the provider counted them; 0 if it does not.
         output_tokens: As the provider counted them; 0 if it does not.
-        last_error: Of the provider, in words.
+        last_error: The provider's last error, as text.
     """
 
     done: int = 0
@@ -165,7 +165,7 @@ class AnnotationReport:
 
     @property
     def failed(self) -> int:
-        """Chunks without an answer: a rerun asks for them again."""
+        """Number of chunks without an answer; a rerun sends them again."""
         return self.verdicts[FAILED]
 
     def __str__(self) -> str:
@@ -185,12 +185,12 @@ def read_records(
     """Texts from JSON lines (`.gz` is unpacked). The `id` of a record is its field `id`, else its line number.
 
     Args:
-        path: One JSON object per line; empty lines are passed over.
-        text_field: The field that holds the text.
-        skip_bad: Leave malformed records out instead of raising.
+        path: One JSON object per line; empty lines are ignored.
+        text_field: The field with the text.
+        skip_bad: Skip malformed records instead of raising an error.
 
     Returns:
-        The records, and what was wrong with those that were left out.
+        The records, and for each skipped one a line with the reason.
 
     Raises:
         InputError: If the file cannot be read, or, without `skip_bad`, a record has no text.
@@ -212,13 +212,13 @@ def read_annotations(path: str | Path) -> list[tuple[str, str]]:
     """Pairs `(text, compressed)` of the answers that passed, for training.
 
     Raises:
-        InputError: If the file cannot be read or holds something else.
+        InputError: If the file cannot be read or is not an output of `annotate`.
     """
     return [(record["text"], record["compressed"]) for _, record in _annotations(Path(path)) if record["verdict"] == OK]
 
 
 def _annotations(path: Path) -> Iterator[tuple[int, Json]]:
-    """Number and content of each line; a last line that a crash left half-written is passed over."""
+    """Number and content of each line; a last line that a crash left half-written is ignored."""
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
@@ -245,7 +245,7 @@ def _done_keys(output: Path, run: str, model: str) -> set[str]:
     """Keys of the answers that the output has.
 
     Raises:
-        ConfigError: If it has answers of another run: whoever trained on the file would mix the two unawares.
+        ConfigError: If it has answers of another run, so that training on the file would mix the two.
     """
     if not output.exists():
         return set()
@@ -253,8 +253,8 @@ def _done_keys(output: Path, run: str, model: str) -> set[str]:
     for number, record in _annotations(output):
         if record["run"] != run:
             raise ConfigError(
-                f"{output} holds answers of another run (line {number}, model {record.get('model')!r}): the "
-                f"instruction, the model or its settings differ from those of now (model {model!r}). Name another "
+                f"{output} has answers of another run (line {number}, model {record.get('model')!r}): the "
+                f"instruction, the model or its settings differ from the current ones (model {model!r}). Name another "
                 "output file; to train on both, join the files afterwards."
             )
         keys.add(record["key"])
@@ -345,8 +345,8 @@ def load_chat_model(name: str) -> BaseChatModel:
     """A LangChain chat model by name.
 
     Args:
-        name: `module:factory`, a function without arguments that returns the model; or `provider:model`, as
-            `init_chat_model` of the package `langchain` takes it.
+        name: `module:factory`, a function without arguments that returns the model; or `provider:model`, the argument
+            of `init_chat_model` of the package `langchain`.
 
     Raises:
         ConfigError: If it is neither, or the package `langchain` is needed and not installed.
@@ -359,12 +359,12 @@ def load_chat_model(name: str) -> BaseChatModel:
         return _checked(build())
     except MoosError:
         raise
-    except Exception as error:  # a missing API key, an unknown provider: each package has its own errors
+    except Exception as error:  # a missing API key, an unknown provider: each package raises different errors
         raise ModelError(f"The chat model {name!r} could not be built: {error}") from error
 
 
 def _factory(name: str) -> Callable[[], Any] | None:
-    """What `module:factory` names, or None if there is no such module or function."""
+    """The function `module:factory`, or None if there is no such module or function."""
     module, _, function = name.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), function)):
         return None
@@ -401,8 +401,8 @@ def _checked(llm: Any) -> BaseChatModel:
     kind = _chat_model_class()
     if not isinstance(llm, kind):
         raise ConfigError(
-            f"Expected a LangChain chat model (a BaseChatModel), got {type(llm).__name__}. Give the model itself, with "
-            "its settings in its constructor, and no chain and no result of `bind`."
+            f"Expected a LangChain chat model (a BaseChatModel), got {type(llm).__name__}. Pass the model itself, with "
+            "its settings in its constructor, instead of a chain or the result of `bind`."
         )
     return llm
 
@@ -413,10 +413,10 @@ def _model_name(llm: BaseChatModel) -> str:
 
 
 def _run_key(llm: Any, settings: AnnotationSettings) -> str:
-    """What tells this run from others; hashed, since settings may hold secrets."""
+    """A key that differs between runs; hashed, because settings may contain secrets."""
     llm = _checked(llm)
     own: Mapping[str, Any] = llm._identifying_params
-    if not own:  # a class that does not say what identifies it: all plain fields that it adds
+    if not own:  # a class without identifying parameters: use all plain fields that it adds
         fields = type(llm).model_fields.keys() - _chat_model_class().model_fields.keys()
         values = {name: getattr(llm, name) for name in fields}
         own = {name: value for name, value in values.items() if isinstance(value, (str, int, float))}
@@ -424,7 +424,7 @@ def _run_key(llm: Any, settings: AnnotationSettings) -> str:
 
 
 def _digest(value: Any) -> str:
-    # The name of a type stands for objects: their `repr` may hold an address, which is another one in the next process.
+    # Objects are replaced by the name of their type: their `repr` may contain an address, which differs by process.
     text = json.dumps(value, sort_keys=True, default=lambda item: type(item).__name__)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -451,7 +451,7 @@ _CUT_SHORT = ("length", "max_tokens", "MAX_TOKENS")
 
 
 class Judgement(NamedTuple):
-    """The verdict on an answer, and the shares that it rests on (see `AnnotationSettings`)."""
+    """The verdict on an answer, and the two shares behind it (see `AnnotationSettings`)."""
 
     verdict: str
     added: float
@@ -463,10 +463,10 @@ def judge(
 ) -> Judgement:
     """Whether `compressed` is `text` with words deleted.
 
-    Words are compared without case, punctuation and width; hyphens part words.
+    Words are compared without case, punctuation and width; hyphens separate words.
 
     Returns:
-        `ok`, or the first that holds of: `empty`; `refusal`: it opens as refusals and chat do, and most of its words
+        `ok`, or the first that applies of: `empty`; `refusal`: it begins like a refusal or chat, and most of its words
         are not in the text; `unchanged`: nothing was deleted; `added`; `reordered`.
     """
     source, answer = _words(text), _words(compressed)
@@ -508,12 +508,12 @@ def _longest_in_order(answer: Sequence[str], source: Sequence[str]) -> int:
 
 
 def unwrapped(answer: str, text: str) -> str:
-    """`answer` without what models put around a good one: thoughts, a code fence, a label, quotes.
+    """`answer` without what models put around it: thoughts, a code fence, a label, quotes.
 
-    What `text` itself starts with is no wrapper.
+    Nothing is removed that `text` starts with too.
     """
     answer = _THOUGHTS.sub("", answer).strip()
-    for pattern in (_LABEL, _FENCED, _LABEL):  # a label stands before the fence or inside
+    for pattern in (_LABEL, _FENCED, _LABEL):  # a label is before the fence or inside
         found = pattern.match(answer)
         if found and not text.startswith(answer[:8]):
             answer = (found[1] if pattern is _FENCED else answer[found.end() :]).strip()
@@ -529,7 +529,7 @@ def _annotation(chunk: Chunk, message: BaseMessage, model: str, run: str, settin
     judgement = judge(chunk.text, compressed, max_added=settings.max_added, max_moved=settings.max_moved)
     reasons = (message.response_metadata.get(name) for name in ("finish_reason", "stop_reason", "done_reason"))
     if judgement.verdict != "empty" and any(reason in _CUT_SHORT for reason in reasons):
-        # Its end would be labelled as deleted, though the model never came to it.
+        # Its end would be labelled as deleted, although the model did not reach it.
         judgement = judgement._replace(verdict="truncated")
     usage = getattr(message, "usage_metadata", None)
     return {
@@ -557,11 +557,11 @@ def estimate(
     input_price: float | None = None,
     output_price: float | None = None,
 ) -> Estimate:
-    """What `annotate` with the same arguments would take; sends and writes nothing.
+    """Expected calls, tokens and cost of `annotate` with the same arguments; sends and writes nothing.
 
     Args:
         records: Texts.
-        llm: The chat model; it is only asked for its name and settings, to know which chunks are done.
+        llm: The chat model; only its name and settings are read, to know which chunks are done.
         output: The file that `annotate` would write to.
         settings: As for `annotate`.
         input_price: Per million tokens.
@@ -571,11 +571,11 @@ def estimate(
         Calls, tokens and, if there are prices, cost.
 
     Raises:
-        ConfigError: If one price is given without the other, or the output is of another run.
+        ConfigError: If one price is set without the other, or the output is of another run.
     """
     if (input_price is None) != (output_price is None):
         raise ConfigError(
-            f"Give both prices or none, got `input_price` {input_price!r} and `output_price` {output_price!r}."
+            f"Set both prices or none, got `input_price` {input_price!r} and `output_price` {output_price!r}."
         )
     chunks, done = _plan(records, llm, Path(output), settings)
     count = token_counter(settings.tokenizer).count
@@ -595,25 +595,25 @@ def annotate(
     settings: AnnotationSettings = DEFAULTS,
     on_chunk: Callable[[str], None] | None = None,
 ) -> AnnotationReport:
-    """Have a chat model delete words, and append each answer to `output`; see `read_annotations`.
+    """Delete words with a chat model, and append each answer to `output`; see `read_annotations`.
 
-    In a notebook, where an event loop is running, `await aannotate(...)` instead.
+    In a notebook, where an event loop is running, use `await aannotate(...)`.
 
     Args:
-        records: Texts; a chunk that was met before is not sent again.
+        records: Texts; a repeated chunk is sent once.
         llm: Any LangChain chat model.
         output: JSON lines file. If it exists, the chunks that it has are not sent again, and a last line that a crash
-            left half-written is cut off.
-        settings: How to cut, ask and judge.
+            left half-written is removed.
+        settings: For cutting texts, calling the model and judging answers.
         on_chunk: Called with the verdict after each chunk, for progress.
 
     Returns:
         Counts per verdict, and tokens.
 
     Raises:
-        ConfigError: If `llm` is no chat model, or the output holds answers to another instruction or of another model.
-        InputError: If the output cannot be written or holds something else.
-        ModelError: If `max_failures` chunks in a row failed; what was answered is in the output.
+        ConfigError: If `llm` is not a chat model, or the output has answers to another instruction or of another model.
+        InputError: If the output cannot be written or is not an output of `annotate`.
+        ModelError: If `max_failures` chunks in a row failed; the answers so far are in the output.
     """
     return asyncio.run(aannotate(records, llm, output, settings=settings, on_chunk=on_chunk))
 
@@ -626,7 +626,7 @@ async def aannotate(
     settings: AnnotationSettings = DEFAULTS,
     on_chunk: Callable[[str], None] | None = None,
 ) -> AnnotationReport:
-    """`annotate`, awaited. When it is cancelled, at most `concurrency` answers that were under way are lost."""
+    """`annotate` as a coroutine. If it is cancelled, the answers of at most `concurrency` calls are lost."""
     output = Path(output)
     chunks, done = _plan(records, llm, output, settings)
     report = AnnotationReport(done)
@@ -647,7 +647,7 @@ async def aannotate(
                 if failed_in_a_row == settings.max_failures:
                     raise ModelError(
                         f"The chat model failed on {failed_in_a_row} chunks in a row, last with {report.last_error}. "
-                        f"Mend the cause and run again; the answers so far are in {output}."
+                        f"Fix the cause and run again; the answers so far are in {output}."
                     ) from error
             else:
                 failed_in_a_row = 0

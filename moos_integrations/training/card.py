@@ -1,4 +1,4 @@
-"""The model card that every trained folder carries, written from the record of its run."""
+"""The model card of a trained folder, written from the record of its run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def model_card(
     """Markdown from the record of a training run.
 
     Args:
-        report: What `train` returns.
+        report: Result of `train`.
         settings: More rows of the table of settings.
         data: Markdown table of the data; None for the names and hashes of the files.
-        ranking: What is to be added about the loss for questions.
-        limits: What is to be added about limits, as list items.
+        ranking: More about the loss for questions.
+        limits: More limits, as list items.
     """
     recipe, aware = report["recipe"], bool(report["query_aware_examples"])
     curve = report["over_smoothing"][-1][1] if report["over_smoothing"] else []
@@ -31,7 +31,7 @@ def model_card(
         "examples (query-aware)": f"{report['examples']:,} ({report['query_aware_examples']:,})",
         "steps, batch": f"{report['steps']:,}, {recipe['batch_size']}",
         "beta (inter-class cosine)": recipe["beta"],
-        "weight of passage relevance": recipe["passage_weight"],
+        "weight of the passage probability": recipe["passage_weight"],
         **({"weight of the ranking loss": recipe["ranking_weight"]} if aware else {}),
         **({"weight of the cosine in a sentence's relevance": recipe["similarity_scale"]} if aware else {}),
         "learning rate": recipe["learning_rate"],
@@ -60,9 +60,10 @@ def _files(hashes: Mapping[str, str]) -> str:
 
 _RELEVANCE = """
 
-With a question, the first piece's own preserve probability is the relevance of the passage. The relevance of a sentence
-is the mean log-odds of its pieces, plus {scale:g} times the cosine between the mean last-layer states of the question
-and of the sentence; it orders sentences, and is no probability. In training the first piece's log-odds were added."""
+With a question, the preserve probability of the first piece is the passage probability: how likely the passage answers.
+The relevance of a sentence is the mean log-odds of its pieces, plus {scale:g} times the cosine between the mean
+last-layer states of the question and of the sentence. It orders sentences and is not a probability. In training the
+first piece's log-odds were added."""
 
 _RANKING = """ For questions, the first piece learns whether the passage is relevant, and a listwise loss
 sets each sentence that a question needs above all other sentences of its passages."""
@@ -74,7 +75,7 @@ tags: [context-compression, prompt-compression, rag]
 
 # A MOOSComp token classifier
 
-Gives every word of a passage the probability that a reader will need it: label 1 `preserve`, label 0 `discard`.
+Predicts for every word of a passage the probability that a reader needs it: label 1 `preserve`, label 0 `discard`.
 It reads {reads}: it is {kind}.{relevance}
 
 ## Training
@@ -89,11 +90,11 @@ outside the loss.
 
 {data}
 
-`training.json` holds the whole record: settings, loss and over-smoothing curves.
+`training.json` has the whole record: settings, loss and over-smoothing curves.
 
 ## Limits
 
-* It prefers what its training data asks for.{limits}
+* It prefers the kinds of words that its training data needed.{limits}
 * Dropped negations change meaning: use `protect=["negations", "numbers"]` where that matters.
 
 ## Citation

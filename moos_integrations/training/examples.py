@@ -1,4 +1,4 @@
-"""Examples to learn from, made of a user's records: questions with documents and answers, and compressed texts.
+"""Training examples from a user's records: questions with documents and answers, and compressed texts.
 
 A record becomes a group: the passages of a question are ranked against one another, a compressed text is alone.
 """
@@ -28,7 +28,7 @@ from moos_integrations.training.labels import (
 )
 
 OK = "ok"
-"""The verdict of `moos annotate` that is fit for training."""
+"""The verdict of `moos annotate` that is used for training."""
 _CROP_WORDS = 90  # query-aware passages are cut to about this, as retrievers cut their chunks
 _LONG_WORDS = 200  # no passage of more words stays whole: the end would not fit into the model
 _CANDIDATES = 20  # documents of other questions among which a negative is looked for
@@ -37,15 +37,15 @@ _MOST_GOLD = 3  # documents with the answer in a group
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What the model reads at once.
+    """One input of the model.
 
     Attributes:
         passage: The text with its targets.
         question: The question, or None for query-free reading.
-        relevance: Whether the passage holds what the question asks for, as the target of the first piece; None
-            without a question.
-        similarities: What a sentence encoder says of the question and each unit of the passage; None if it was not
-            asked. Shape: `(units,)`.
+        relevance: 1 if the passage has the answer, else 0: the target of the first piece, which learns the passage
+            probability. None without a question.
+        similarities: Cosine of the question and each unit of the passage by a sentence encoder; None without one.
+            Shape: `(units,)`.
     """
 
     passage: LabelledText
@@ -60,12 +60,12 @@ Group = tuple[Example, ...]
 
 @dataclass(frozen=True, slots=True)
 class TrainingRecords:
-    """What the training files hold.
+    """The records of the training files.
 
     Attributes:
         questions: Questions with an answer in one of their documents, or with a document that is marked as gold.
-        pairs: Texts with what was left of them.
-        notes: Why other records were left out, one line each.
+        pairs: Texts with their compressed texts.
+        notes: Reasons for which other records were left out, one line each.
     """
 
     questions: tuple[Question, ...]
@@ -77,10 +77,10 @@ class TrainingRecords:
         return len(self.questions) + len(self.pairs)
 
     def split(self, share: float) -> tuple[TrainingRecords, TrainingRecords]:
-        """Records to learn from and records held out, the same ones in every run.
+        """Training records and held-out records, the same ones in every run.
 
         Args:
-            share: Of each kind, to hold out, rounded down.
+            share: Fraction of the records of each kind to hold out, rounded down.
         """
         questions, held_questions = _split(self.questions, share, lambda own: own.question)
         pairs, held_pairs = _split(self.pairs, share, lambda own: own.text)
@@ -101,12 +101,12 @@ def read_training(paths: Sequence[str | Path], *, skip_bad: bool = False) -> Tra
     """Records of one or more JSON-lines files, in any mixture of three forms.
 
     * `{"question", "documents", "answers"}`: see `records.read_questions`;
-    * `{"original" or "text", "compressed"}`: a text and the words that are left of it;
+    * `{"original" or "text", "compressed"}`: a text and its compressed text;
     * lines of `moos annotate`, which have the same fields; answers whose verdict is not "ok" are left out.
 
     Args:
         paths: The files; `.gz` is unpacked.
-        skip_bad: Leave malformed records out and count them.
+        skip_bad: Skip and count malformed records.
 
     Raises:
         InputError: If a file cannot be read, a record is malformed, or nothing is left to learn from.
@@ -141,14 +141,14 @@ def _training_record(values: dict[str, Any]) -> Question | Pair:
 
 
 def is_gold(question: Question, document: Document) -> bool:
-    """Whether a document has what the question needs: as the record says, else whether it contains an answer."""
+    """Whether a document has what the question needs: by the record's `is_gold`, else if it contains an answer."""
     if document.is_gold is not None:
         return document.is_gold
     return bool(answer_spans(document.text, question.answers))
 
 
 def answer_spans(text: str, answers: Iterable[str]) -> list[Span]:
-    """Where answers stand in a text as whole words, without regard to case."""
+    """Spans of answers in a text as whole words, without regard to case."""
     borders = {0, len(text), *(border for edges in word_spans(text) for border in edges.tolist())}
 
     def parts(place: int) -> bool:  # words, or what is no word: the words of "$1.50" are one
@@ -168,10 +168,10 @@ def answer_spans(text: str, answers: Iterable[str]) -> list[Span]:
 def groups_from_pairs(pairs: Sequence[Pair], words: int = _LONG_WORDS) -> list[Group]:
     """Query-free examples: the words that the compressed text kept, traced back to the source.
 
-    Pairs that say little of the source's words are left out; see `labels_from_pairs`.
+    Pairs of poor quality are left out; see `labels_from_pairs`.
 
     Args:
-        pairs: Texts and what is left of them.
+        pairs: Texts and their compressed texts.
         words: Longest passage; longer texts are cut into several between sentences.
     """
     labelled = labels_from_pairs([(own.text, own.compressed) for own in pairs])
@@ -184,11 +184,11 @@ def groups_from_questions(
     """Query-aware groups, and some of the passages without the question.
 
     A group has the documents with the answer (three at most), cut to about 90 words around it, and documents without
-    it. Where a record has none of those, one that shares words with the question is borrowed from another record.
+    it. If a record has none without it, one that shares words with the question is taken from another record.
 
     Args:
         questions: Each with a document that has the answer.
-        rng: Chooses documents, places of the cuts and how a question is written.
+        rng: Chooses documents, cuts and the form of questions.
         negatives: Most documents without the answer in a group.
         query_free_share: Share of the questions whose first such document is also read without a question.
     """
@@ -263,13 +263,13 @@ def cut(passage: LabelledText, words: int) -> list[LabelledText]:
 
 
 def crop(passage: LabelledText, rng: random.Random, words: int = _CROP_WORDS, *, whole: float = 0.25) -> LabelledText:
-    """A run of whole sentences of about `words` words that holds all words to preserve, if there are any.
+    """A run of whole sentences of about `words` words with all words to preserve, if there are any.
 
     Args:
         passage: The text with its targets.
-        rng: Chooses.
-        words: Length to aim at.
-        whole: Share of the passages that stay whole, so that all lengths are seen.
+        rng: Chooses the sentences.
+        words: Desired length.
+        whole: Share of the passages that stay whole, so that the model sees all lengths.
     """
     unit_starts, unit_ends = unit_spans(passage.text)
     word_starts, _ = word_spans(passage.text)
@@ -291,9 +291,9 @@ def crop(passage: LabelledText, rng: random.Random, words: int = _CROP_WORDS, *,
 
 
 def restyled(question: str, rng: random.Random) -> str:
-    """The question as users write it: half stay, a third lose question mark and capitals, some are keywords.
+    """The question as users write it: half stay, a third lose question mark and capitals, some become keywords.
 
-    Of some only a part of the keywords is left: what answers a question of several steps matches a part of it alone.
+    Some lose a part of the keywords too, because a passage often answers only a part of a question of several steps.
     """
     draw = rng.random()
     if draw < 0.5:

@@ -1,4 +1,4 @@
-"""Preserve/discard labels for words, from data that says which words mattered."""
+"""Preserve/discard labels for words, from questions, answers and evidence."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def labels_from_token_mask(text: str, tokens: Sequence[str], mask: Sequence[bool
 def labels_from_questions(context: str, questions: Sequence[str], answers: Iterable[Span]) -> LabelledText:
     """Query-free labels: the words that any question or answer about a passage needs.
 
-    Preserved are the words of every answer, and, inside the sentences that hold an answer, the content words that a
-    question repeats (compared by stem) and negations.
+    Preserved are the words of every answer. In sentences with an answer, also negations and content words that a
+    question repeats (compared by stem).
 
     Args:
         context: The passage.
-        questions: All questions asked about it.
+        questions: All questions about it.
         answers: Character spans `(start, end)` of all their answers in `context`.
 
     Returns:
@@ -85,14 +85,14 @@ def labels_for_question(
 ) -> LabelledText:
     """Query-aware labels: the words that one question needs.
 
-    The sentences that hold an answer or belong to the evidence are needed, all else is discarded. Inside them the
-    answer's words, words that the question repeats, numbers and negations get 1, other content words 0.8, function
-    words 0.5: readers prefer whole sentences, and where the budget is too tight for that, the answer goes last.
+    Sentences with an answer and sentences of the evidence are needed, all others are discarded. In needed sentences the
+    answer's words, words that the question repeats, numbers and negations have the target 1, other content words 0.8,
+    function words 0.5. Readers prefer whole sentences; under a tighter budget, the answer is dropped last.
 
     Args:
         context: The passage.
         question: The question.
-        answers: Character spans of its answers in `context`; none makes the passage a negative.
+        answers: Character spans of its answers in `context`; without any, the passage is a negative.
         evidence: Character spans of supporting sentences.
 
     Returns:
@@ -158,7 +158,7 @@ def _content_stems(question: str) -> set[str]:
 
 
 def _stem(word: str) -> str:
-    """A crude stem: enough to meet `measured` with `measure`, on both sides alike."""
+    """A crude stem, the same for `measured` and `measure`."""
     word = word.lower()
     shorter = _SUFFIX.sub("", word)
     return (shorter if len(shorter) >= 3 else word).rstrip("e")

@@ -40,10 +40,10 @@ def inter_class_cosine(hidden: Tensor, labels: Tensor) -> Tensor:
 
 
 def unit_relevance(logits: Tensor, hidden: Tensor, units: Tensor, similarity_scale: float) -> tuple[Tensor, Tensor]:
-    """How relevant each unit is to the question, as `core.encoder` computes it, with gradients.
+    """Relevance of each unit to the question in log-odds, with gradients.
 
-    The mean log-odds of the unit's pieces plus the log-odds of the first piece (the passage) plus `similarity_scale`
-    times the cosine between question and unit.
+    It is the mean log-odds of the unit's pieces, plus the log-odds of the first piece (the passage), plus
+    `similarity_scale` times the cosine between question and unit. `core.marginal_gain` computes it from scores.
 
     Args:
         logits: Discard and preserve. Shape: `(batch, pieces, 2)`.
@@ -61,7 +61,7 @@ def unit_relevance(logits: Tensor, hidden: Tensor, units: Tensor, similarity_sca
 
 
 def ranking_loss(relevance: Tensor, needed: Tensor, question: Tensor) -> Tensor:
-    """Each needed unit against all units of its question that are not needed: `-log softmax`, in the listwise sense.
+    """Listwise loss: `-log softmax` of each needed unit against the units of its question that are not needed.
 
     Args:
         relevance: Of units of all passages. Shape: `(units,)`.
@@ -69,8 +69,8 @@ def ranking_loss(relevance: Tensor, needed: Tensor, question: Tensor) -> Tensor:
         question: Index of the unit's question. Shape: `(units,)`.
 
     Returns:
-        Mean over the needed units of a question, then over the questions that have units of both kinds; 0 with zero
-        gradient if none has. A scalar in fp32.
+        Mean over the needed units of a question, then over the questions that have units of both kinds. Without such
+        a question, 0 with zero gradient. A scalar in fp32; lower is better.
     """
     if not len(relevance):
         return relevance.sum()
@@ -89,8 +89,8 @@ def ranking_loss(relevance: Tensor, needed: Tensor, question: Tensor) -> Tensor:
 class MOOSLoss(nn.Module):
     """`L = L_CE + beta * L_CS` (MOOSComp, training objective), with two terms for relevance to a question.
 
-    `L_CE` is the cross-entropy of the pieces, `L_CS` the inter-class cosine of the last layer. Passage relevance is
-    learnt by the first piece (`[CLS]`), with the same two labels: `passage_weight` times its own cross-entropy. The
+    `L_CE` is the cross-entropy of the pieces, `L_CS` the inter-class cosine of the last layer. The first piece
+    (`[CLS]`) learns the passage probability with the same two labels, by `passage_weight` times its cross-entropy. The
     order of the units of all passages of a question is learnt by `ranking_weight` times `ranking_loss`.
     """
 
@@ -104,10 +104,10 @@ class MOOSLoss(nn.Module):
         similarity_scale: float = 0.0,
         distillation_weight: float = 0.0,
     ) -> None:
-        """Fix the weights.
+        """Set the weights.
 
         Args:
-            beta: Weight of the inter-class cosine; 0 gives the plain token classifier (LLMLingua-2's objective).
+            beta: Weight of the inter-class cosine; 0 is the plain token classifier (LLMLingua-2's objective).
             passage_weight: Weight of the first piece's cross-entropy.
             preserve_weight: Weight of the label "preserve" in the pieces' cross-entropy, against 1 for "discard".
             ranking_weight: Weight of the ranking loss.
@@ -136,14 +136,14 @@ class MOOSLoss(nn.Module):
         Args:
             logits: Discard and preserve. Shape: `(batch, pieces, 2)`.
             hidden: Last-layer states. Shape: `(batch, pieces, width)`.
-            labels: Target preserve probability in [0, 1], `IGNORED` elsewhere; in the first column the relevance of
-                the passage, or `IGNORED`. Shape: `(batch, pieces)`.
+            labels: Target preserve probability in [0, 1], `IGNORED` elsewhere; in the first column the target passage
+                probability, or `IGNORED`. Shape: `(batch, pieces)`.
             units: Unit of each piece; see `core.pooling`. None leaves the ranking out. Shape: `(batch, pieces)`.
             groups: Index of each row's question; rows without one are not ranked. Shape: `(batch,)`.
-            similarities: What a sentence encoder says of question and unit, NaN elsewhere. Shape: `(batch, units)`.
+            similarities: A sentence encoder's cosine of question and unit, NaN elsewhere. Shape: `(batch, units)`.
 
         Returns:
-            A scalar, computed in fp32 whatever the autocast dtype.
+            A scalar, computed in fp32 also under autocast.
         """
         pieces = labels.clone()
         pieces[:, 0] = IGNORED
@@ -160,7 +160,7 @@ class MOOSLoss(nn.Module):
 
     @staticmethod
     def _distance(hidden: Tensor, units: Tensor, similarities: Tensor) -> Tensor:
-        """Mean squared difference over the units that have pieces and a similarity to be held against."""
+        """Mean squared difference over the units that have pieces and a wanted similarity."""
         count = max(int(units.max()) + 1, similarities.shape[1], 1)
         wanted = functional.pad(similarities.float(), (0, count - similarities.shape[1]), value=torch.nan)
         _, sizes = unit_means(units.float(), units, count)

@@ -1,4 +1,4 @@
-"""`moos train --tiny`: learn eight examples by heart in seconds, to see that the whole machinery works on a machine."""
+"""`moos train --tiny`: learn eight examples by heart in seconds, to check that training works on a machine."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def train_tiny(output: Path, *, seed: int = 0) -> dict[str, Any]:
         seed: Of the weights and the order.
 
     Returns:
-        The record of the run with `accuracy`, the share of pieces (and of passage relevances) on the right side of 0.5.
+        The record of the run with `accuracy`: the share of pieces (and of passage probabilities) on the right side of
+        0.5, in [0, 1]; higher is better.
     """
     recipe = Recipe(
         backbone="two layers of 64, untrained",

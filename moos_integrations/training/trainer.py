@@ -63,34 +63,34 @@ _PROBED = 64  # validation passages on which the inter-class cosine of every lay
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What one training run does; `moos train` reads it from a JSON file.
+    """The settings of one training run; `moos train` reads them from a JSON file.
 
     Attributes:
         backbone: Model to start from: a bundled name, a folder or a hub id. A classifier is trained further; any other
             encoder gets a new head.
-        held_out: Share of the records that are not learnt but measured, in [0, 1].
+        held_out: Share of the records to measure on instead of learning them, in [0, 1].
         negatives: Most documents without the answer beside those with it, per question.
         query_free_share: Share of the questions whose document is also read without the question.
         beta: Weight of the inter-class cosine term. In `cookbook/benchmarks/results/beta_sweep.json` the default keeps
             most answers over all sets and both rates, with either seed; 1 keeps fewest.
-        passage_weight: Weight of the first piece's cross-entropy (passage relevance).
+        passage_weight: Weight of the first piece's cross-entropy (passage probability).
         ranking_weight: Weight of the ranking loss over the sentences of a question's passages.
-        similarity_scale: Weight of the cosine between question and sentence in a sentence's relevance; part of the
-            model, which says so in its config.json.
+        similarity_scale: Weight of the cosine between question and sentence in a sentence's relevance. The model's
+            config.json stores it.
         preserve_weight: Weight of the label "preserve" against "discard".
-        learning_rate: Peak; reached after `warmup_steps`, held, and brought to 0 in the last `decay_steps`.
+        learning_rate: Peak; reached after `warmup_steps`, then constant, and reduced to 0 in the last `decay_steps`.
         warmup_steps: Steps of linear warm-up; in short runs at most a quarter of all steps.
         decay_steps: Steps of linear decay at the end; in short runs at most half of all steps.
         epochs: Passes over the examples.
-        max_steps: Stop after so many steps; 0 means `epochs` decide.
+        max_steps: Stop after this many steps; 0 means that `epochs` decides.
         batch_size: Questions per step, each with all its passages, and examples without a question.
         max_pieces: Longest input in word pieces, special tokens included.
-        save_steps: Steps between checkpoints: what a killed run loses at most.
-        patience: Measure the held-out records at every checkpoint, stop when the score has not risen for so many of
-            them, and save the best; 0 means train to the end without measuring.
-        dropout: Of hidden states and attention. Little text is seen twice, so there is little to overfit, and on CPUs
-            drawing the masks takes a quarter of the time and keeps attention off its fast path.
-        seed: Of every choice.
+        save_steps: Steps between checkpoints; a killed run loses at most this many.
+        patience: Measure the held-out records at every checkpoint, stop when the score has not risen for this many
+            checkpoints, and save the best; 0 means train to the end without measuring.
+        dropout: Of hidden states and attention. Little text is seen twice, so there is little to overfit. On CPUs,
+            drawing the masks takes a quarter of the time.
+        seed: Of all random choices.
     """
 
     backbone: str = BUNDLED_MODEL
@@ -137,10 +137,10 @@ class Recipe:
     def from_json(cls: type[AnyRecipe], text: str) -> AnyRecipe:
         """The recipe in a JSON object; settings left out keep their defaults.
 
-        The record of a run (`training.json`) stands for the recipe in it, so that a model can be trained again from it.
+        The record of a run (`training.json`) is accepted too; the recipe in it is used.
 
         Raises:
-            ConfigError: If the text is no JSON object, names an unknown setting, or gives one an unusable value.
+            ConfigError: If the text is not a JSON object, a setting is unknown, or a value cannot be used.
         """
         values = settings_in(text, "training settings")
         if isinstance(values.get("recipe"), dict):
@@ -159,11 +159,11 @@ class Recipe:
 
     @property
     def backbone_folder(self) -> str:
-        """The folder or hub id that `backbone` stands for."""
+        """The folder or hub id of `backbone`."""
         return resolve(self.backbone)
 
     def loss(self) -> MOOSLoss:
-        """What is minimised."""
+        """The loss with the recipe's weights."""
         return MOOSLoss(
             self.beta,
             passage_weight=self.passage_weight,
@@ -179,15 +179,15 @@ class Recipe:
 def encode(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_pieces: int, *, types: bool = True
 ) -> list[Json]:
-    """Model inputs with a label and a unit per piece: its word's target, and the sentence or line it stands in.
+    """Model inputs with a label and a unit per piece: its word's target, and its sentence or line.
 
-    The first piece's label is the relevance of the passage. Units are numbered within the passage; see
+    The first piece's label is the target passage probability. Units are numbered within the passage; see
     `core.pooling` for the pieces outside.
 
     Passages are cut at `max_pieces`, questions at a quarter of it.
 
     Args:
-        examples: What the model shall learn.
+        examples: The examples to learn.
         tokenizer: A fast tokenizer.
         max_pieces: Longest input, special tokens included.
         types: Whether the model takes token types (see `core.hub.takes_types`).
@@ -236,7 +236,7 @@ def _shortened(question: str, tokenizer: PreTrainedTokenizerBase, max_pieces: in
 
 
 class Collator:
-    """Pads the rows of `encode`, given in groups, to the longest of a batch."""
+    """Pads groups of rows from `encode` to the longest row of a batch."""
 
     def __init__(self, pad_id: int) -> None:
         """Remember the id used for padding."""
@@ -266,11 +266,11 @@ class Collator:
 
 
 TARGETS = ("labels", "units", "groups", "similarities")
-"""What of a batch the loss reads, in its order."""
+"""The entries of a batch for the loss, in its order."""
 
 
 def model_inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What of a batch the network reads."""
+    """The entries of a batch for the network."""
     return {name: batch[name] for name in ("input_ids", "token_type_ids", "attention_mask") if name in batch}
 
 
@@ -278,7 +278,7 @@ def model_inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 class EpochSampler(LengthGroupedSampler):
-    """Groups of like length together, in an order that follows from the seed and the epoch alone."""
+    """Groups of similar length together, in an order that depends on the seed and the epoch alone."""
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
         """`lengths` in pieces: the longest row of each group."""
@@ -301,18 +301,18 @@ class MOOSTrainer(Trainer):
     def __init__(
         self, *args: Any, loss: MOOSLoss, downstream: Callable[[Any], dict[str, float]], **kwargs: Any
     ) -> None:
-        """As `Trainer`, with the loss and what `evaluate` measures of the model."""
+        """As `Trainer`, with the loss and the measurement of `evaluate`."""
         super().__init__(*args, **kwargs)
         self._moos_loss = loss
         self._downstream = downstream
         self._partial: Path | None = None
 
     def _get_output_dir(self, trial: Any) -> str:
-        """Where checkpoints are written: while one is, a folder that no run resumes from."""
+        """The folder for checkpoints; while one is written, a folder that no run resumes from."""
         return str(self._partial or super()._get_output_dir(trial))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write a checkpoint aside and move it to its place when it is whole: a killed run finds whole ones only."""
+        """Write a checkpoint elsewhere and move it to its place when it is complete, in case the run is killed."""
         folder, name = Path(str(self.args.output_dir)), f"checkpoint-{self.state.global_step}"
         self._partial = folder / PARTIAL
         shutil.rmtree(self._partial, ignore_errors=True)
@@ -336,13 +336,13 @@ class MOOSTrainer(Trainer):
                 shutil.rmtree(path)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        """The same order after an interruption; the Trainer's own sampler draws from the global generator."""
+        """The same order after an interruption; the Trainer's default sampler draws from the global generator."""
         groups: Any = self.train_dataset if train_dataset is None else train_dataset
         longest = [max(len(row["input_ids"]) for row in group) for group in groups]
         return EpochSampler(longest, self._train_batch_size, self.args.seed)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Measure what is kept, not labels: see `HeldOut`."""
+        """Measure kept answers and words instead of the loss: see `HeldOut`."""
         found = {f"eval_{name}": value for name, value in self._downstream(self.model).items()}
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
@@ -360,13 +360,13 @@ class MOOSTrainer(Trainer):
 def read_in_parts(
     model: torch.nn.Module, inputs: dict[str, torch.Tensor], parts: int = 3
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and last-layer states of a batch, its short and its long rows read apart, with less padding.
+    """Logits and last-layer states of a batch; short and long rows are read in separate passes, with less padding.
 
-    The passages of a question stay in one batch and differ in length, so that sorting batches does not help.
+    The passages of a question stay in one batch and differ in length, so sorting batches does not help.
 
     Args:
         model: A token classifier.
-        inputs: What it reads. Shape of each: `(rows, longest)`.
+        inputs: Its inputs. Shape of each: `(rows, longest)`.
         parts: Passes through the network.
 
     Returns:
@@ -412,7 +412,7 @@ def cosine_per_layer(model: torch.nn.Module, rows: Sequence[Json], collate: Coll
 
 
 class OverSmoothing(TrainerCallback):
-    """Follows the inter-class cosine of every layer while the model learns, at every checkpoint."""
+    """Records the inter-class cosine of every layer at every checkpoint."""
 
     def __init__(self, rows: Sequence[Json], collate: Collator) -> None:
         """`rows` are encoded validation examples."""
@@ -425,7 +425,7 @@ class OverSmoothing(TrainerCallback):
 
 
 def training_arguments(recipe: Recipe, checkpoints: Path, groups: int) -> TrainingArguments:
-    """The recipe as `transformers` wants it, with bf16 autocast, for so many groups of examples."""
+    """The recipe as arguments of `transformers.Trainer`, with bf16 autocast, for this number of groups."""
     steps = recipe.max_steps or math.ceil(recipe.epochs * math.ceil(groups / recipe.batch_size))
     return TrainingArguments(
         output_dir=str(checkpoints),
@@ -466,18 +466,19 @@ def train(
 
     Args:
         data: Files of JSON lines, in any mixture of the forms that `read_training` knows.
-        output: Folder for checkpoints (`checkpoints/`, from which an interrupted run goes on) and the model (`model/`).
+        output: Folder for checkpoints (`checkpoints/`, from which an interrupted run continues) and the model
+            (`model/`).
         recipe: The settings; None for the defaults.
-        skip_bad: Leave malformed records out, with a count, instead of stopping at the first.
-        log: Gets a line when a stage begins.
+        skip_bad: Skip and count malformed records instead of stopping at the first.
+        log: Called with a line when a stage begins.
 
     Returns:
-        The content of `training.json`: settings, hashes of the data, number of pieces, loss and over-smoothing curves,
-        and, under `downstream`, what `HeldOut` measures of the records that were held out.
+        The content of `training.json`: settings, hashes of the data, number of pieces, loss and over-smoothing curves.
+        `downstream` has the measurements of `HeldOut` on the held-out records.
 
     Raises:
-        ConfigError: If `output` holds checkpoints of another recipe or of other data, or `patience` is set and nothing
-            is held out.
+        ConfigError: If `output` has checkpoints of another recipe or of other data, or `patience` is set without
+            held-out records.
         InputError: If a file cannot be read, a record is malformed, or nothing is left to learn from.
         ModelError: If the backbone cannot be loaded.
     """
@@ -557,16 +558,16 @@ def fit(
     output: Path,
     downstream: Callable[[Any], dict[str, float]],
 ) -> Json:
-    """Run the training loop; an interrupted run goes on from its last checkpoint.
+    """Run the training loop; an interrupted run continues from its last checkpoint.
 
     Args:
-        model: Trained in place; its configuration then says whether it reads a question.
+        model: Trained in place; its configuration then records whether it reads a question.
         tokenizer: Its tokenizer.
-        groups: What is learnt.
-        probe: What the over-smoothing curve is measured on.
+        groups: The examples to learn.
+        probe: Examples on which the over-smoothing curve is measured.
         recipe: The settings.
         output: Folder for the checkpoints.
-        downstream: What early stopping watches: a model to measurements, among them `score`.
+        downstream: From a model to measurements; early stopping watches `score` among them.
 
     Returns:
         Settings, number of pieces, loss and over-smoothing curves.
@@ -583,7 +584,7 @@ def fit(
         model=model,
         args=training_arguments(recipe, checkpoints, len(groups)),
         train_dataset=rows,
-        eval_dataset=rows[:1],  # the Trainer asks for one; `evaluate` measures something else
+        eval_dataset=rows[:1],  # the Trainer requires one; `evaluate` measures something else
         data_collator=collate,
         loss=recipe.loss(),
         downstream=downstream,
@@ -605,9 +606,9 @@ def fit(
 
 
 def _describe(model: Any, recipe: Recipe, *, query_aware: bool) -> None:
-    """Say in the model's configuration whether it reads questions; before the training, as it is measured with it.
+    """Record in the model's configuration whether it reads questions; before training, as measurements depend on it.
 
-    A backbone that reads questions goes on doing so where none is learnt.
+    A backbone that reads questions still does so after training without any.
     """
     known = getattr(model.config, "moos", None) or {}
     if query_aware:
@@ -617,7 +618,7 @@ def _describe(model: Any, recipe: Recipe, *, query_aware: bool) -> None:
 
 
 def save(model: Any, tokenizer: Any, folder: Path, report: Json, card: str | None = None) -> None:
-    """Write an fp16 model folder, its record and its card; the folder is there whole or not at all.
+    """Write an fp16 model folder, its record and its card; the folder is complete or absent.
 
     Args:
         model: The classifier; halved in place.
@@ -638,9 +639,9 @@ def save(model: Any, tokenizer: Any, folder: Path, report: Json, card: str | Non
 
 
 def refuse_another_recipe(output: Path, recipe: Recipe, data: Mapping[str, str] | None = None) -> None:
-    """Write recipe and hashes of the data into `output/recipe.json`, unless checkpoints of others stand there.
+    """Write recipe and hashes of the data into `output/recipe.json`, unless it has checkpoints of another run.
 
-    How often checkpoints are written may change.
+    Only `save_steps` may differ.
 
     Args:
         output: Folder of the run.
@@ -660,8 +661,8 @@ def refuse_another_recipe(output: Path, recipe: Recipe, data: Mapping[str, str] 
             other.append("data")
         if other:
             raise ConfigError(
-                f"{output} holds checkpoints of a run with another {', '.join(other)}. "
-                "Use another output folder, or delete `checkpoints` in it to begin anew."
+                f"{output} has checkpoints of a run with another {', '.join(other)}. "
+                "Use another output folder, or delete `checkpoints` in it to start again."
             )
     output.mkdir(parents=True, exist_ok=True)
     record = {"recipe": json.loads(recipe.to_json()), **({} if data is None else {"data_sha256": dict(data)})}

@@ -1,4 +1,4 @@
-"""What a training run is judged by: what the model keeps of records that it does not learn, not the labels it fits."""
+"""Measurements of a training run: the answers and words that the model keeps in held-out records."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from moos_integrations.training.alignment import align
 from moos_integrations.training.examples import TrainingRecords
 
 RATE = 0.25
-"""Share of the words to which the documents of a question are cut."""
-_MOST = 200  # records of each kind: what a checkpoint is measured on
+"""Share of the words that is kept of a question's documents."""
+_MOST = 200  # records of each kind on which a checkpoint is measured
 
 
 class HeldOut:
-    """What a model in training keeps of held-out records.
+    """Measures a model in training on held-out records.
 
-    * `answers_kept`: share of the questions whose answer survives when their documents are cut to a quarter of their
-      words; higher is better.
-    * `words_f1`: F1 of the words that the model would keep (from a probability of 0.5 on) against those that the
-      compressed texts keep; higher is better.
+    * `answers_kept`: share of the questions whose answer survives when a quarter of the words of their documents is
+      kept, in [0, 1]; higher is better.
+    * `words_f1`: F1 of the words with a preserve probability from 0.5 on against those in the compressed texts, in
+      [0, 1]; higher is better.
     """
 
     def __init__(self, records: TrainingRecords) -> None:
@@ -35,10 +35,10 @@ class HeldOut:
         self._pairs = [(segment(own.text), align(own.text, own.compressed).preserve) for own in records.pairs[:_MOST]]
 
     def __call__(self, model: Any, tokenizer: Any) -> dict[str, float]:
-        """Measure a model where it is; its mode is restored.
+        """Measure a model on its device; its mode (training or not) is restored.
 
         Returns:
-            Of the two numbers those for which there are records, and their mean `score`; empty without records.
+            The numbers for which there are records, and their mean `score`; empty without records.
         """
         if not self._questions and not self._pairs:
             return {}

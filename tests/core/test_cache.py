@@ -130,7 +130,7 @@ def test_a_damaged_file_is_passed_over_with_one_warning(tmp_path: Path) -> None:
     (tmp_path / "scores.sqlite").write_bytes(b"this is no database, but long enough to be looked at" * 30)
     inner = Counting()
     scorer = CachedScorer(inner, "m", DirectoryStore(tmp_path))
-    with pytest.warns(RuntimeWarning, match="cannot be used and is passed over") as caught:
+    with pytest.warns(RuntimeWarning, match="cannot be used and is ignored") as caught:
         scorer.score([segment(TEXTS[0])], None)
     scorer.score([segment(TEXTS[0])], None)
     assert len(caught) == 1

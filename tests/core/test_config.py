@@ -56,5 +56,5 @@ def test_settings_must_be_a_dict(value: Any) -> None:
 
 
 def test_objects_do_not_go_to_json() -> None:
-    with pytest.raises(ConfigError, match="`tokenizer` given by name"):
+    with pytest.raises(ConfigError, match="the name of a `tokenizer`"):
         CompressorConfig(tokenizer=len).to_json()

@@ -368,7 +368,7 @@ def test_slow_tokenizers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     folder = save_tiny_model(tmp_path / "m")
     monkeypatch.setattr(hub, "AutoTokenizer", SimpleNamespace(from_pretrained=lambda *_, **__: SlowTokenizer()))
-    with pytest.raises(ModelError, match="slow tokenizer SlowTokenizer, which gives no character offsets"):
+    with pytest.raises(ModelError, match="slow tokenizer SlowTokenizer, which has no character offsets"):
         load_classifier(str(folder))
 
 
@@ -376,7 +376,7 @@ def test_a_missing_model_names_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"could not be loaded.*Expected a bundled name \(moos-minilm-en\)"):
         ContextCompressor.from_pretrained("nobody/nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match="the folder holds no usable model"):
+    with pytest.raises(ModelError, match="the folder has no usable model"):
         load_classifier(str(tmp_path / "empty"))
 
 

@@ -348,11 +348,11 @@ def test_embeddings_of_both_frameworks_and_of_neither() -> None:
 @pytest.mark.parametrize(
     ("texts", "query", "message"),
     [
-        ([[1.0, float("nan")]], [1.0, 0.0], "must give finite numbers"),
+        ([[1.0, float("nan")]], [1.0, 0.0], "must return finite numbers"),
         ([[1.0], [1.0, 2.0]], [1.0, 0.0], "vectors of one length"),
-        ([], [1.0, 0.0], "must give 3 vectors of one length, got an array of shape"),
-        ([[1.0, 0.0, 0.0]], [1.0, 0.0], "gives texts 3 numbers and questions 2"),
-        ([[1.0, 0.0]], [float("inf"), 0.0], "must give finite numbers"),
+        ([], [1.0, 0.0], "must return 3 vectors of one length, got an array of shape"),
+        ([[1.0, 0.0, 0.0]], [1.0, 0.0], "returns 3 numbers for texts and 2 for questions"),
+        ([[1.0, 0.0]], [float("inf"), 0.0], "must return finite numbers"),
     ],
 )
 def test_wrong_embeddings_are_clear_errors(texts: list[list[float]], query: list[float], message: str) -> None:

@@ -46,8 +46,8 @@ def test_half_of_the_answers_take_less() -> None:
     ("arguments", "message"),
     [
         ((QUESTIONS, TEXTS[:2], ANSWERS), "must be of one length, got 3, 2 and 3"),
-        ((QUESTIONS[2:], TEXTS[2:], ANSWERS[2:]), "No answer stands in its documents"),
-        (([], [], []), "No answer stands in its documents"),
+        ((QUESTIONS[2:], TEXTS[2:], ANSWERS[2:]), "No answer is in its documents"),
+        (([], [], []), "No answer is in its documents"),
     ],
 )
 def test_nothing_to_calibrate_on(arguments: tuple[list[str], ...], message: str) -> None:

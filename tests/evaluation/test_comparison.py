@@ -137,7 +137,7 @@ def test_impossible_settings(settings: dict[str, object], message: str) -> None:
 
 
 def test_what_is_no_question_is_refused() -> None:
-    with pytest.raises(InputError, match=r"`questions` must hold `Question` values.*got \{'question': 'Who\?'\}"):
+    with pytest.raises(InputError, match=r"`questions` must be `Question` values.*got \{'question': 'Who\?'\}"):
         evaluate(compressor(), [*QUESTIONS, {"question": "Who?"}])  # type: ignore[list-item]
 
 

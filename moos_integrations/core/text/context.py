@@ -151,9 +151,9 @@ def _as_code(text: str, near: Line, line: Line) -> bool:
         return False
     if line.form == Form.LABELLED and not line.indent and not near.indent:
         return False
-    return not reads_as_prose(text, line) and not (
-        line.form == Form.PROSE and line.last - line.first > _FULL and ends_sentence(text, line.first, line.last)
-    )
+    begins = text[line.first].isupper() or line.last - line.first > _FULL
+    sentence = line.form == Form.PROSE and begins and text[line.last - 1] in ".!?"
+    return not sentence and not reads_as_prose(text, line)
 
 
 def _separated(text: str, lines: list[Line]) -> None:
