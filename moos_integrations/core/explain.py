@@ -265,8 +265,9 @@ class Explanation:
     @cached_property
     def _lowest_kept(self) -> float:
         """Value of the worst word that was kept for its value, what fills the rest included."""
-        kept, needed = self._selection.kept, self._selection.needed
-        values = self._values[kept if needed is None else kept & ~needed]
+        selection = self._selection
+        by_value = self._values >= selection.cutoff
+        values = self._values[selection.kept & (by_value if selection.filled is None else by_value | selection.filled)]
         return float(values.min()) if len(values) else math.inf
 
     def _heading(self, index: int) -> str:

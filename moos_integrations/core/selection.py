@@ -117,6 +117,7 @@ class _Search:
         groups, budget = self._groups, self._budget
         kept, used, drivers, cutoff = np.zeros(len(groups.unit), bool), 0, np.zeros(len(groups.unit), bool), np.inf
         left_out: int | None = None
+        candidates = np.isin(np.arange(len(groups.unit)), wanted)
         for turn in range(rounds):
             steps, count, used = self._longest(wanted, kept, used)
             kept, taken = kept | (steps.of_group < count), steps.driver[:count]
@@ -137,7 +138,7 @@ class _Search:
             cutoff,
             needed=(kept & ~drivers)[groups.of_word],
             filled=filled[groups.of_word],
-            warnings=self._warnings(kept, used, left_out),
+            warnings=self._warnings(kept, used, left_out, candidates),
         )
 
     def _longest(self, wanted: IntArray, kept: BoolArray, used: int) -> tuple[Steps, int, int]:
@@ -169,14 +170,15 @@ class _Search:
         room = (self._budget - used) * (1 + _BAND) + _BAND_TOKENS if self._measure.estimate_is_close else np.inf
         return rest[self._groups.cost[rest] <= room]
 
-    def _warnings(self, kept: BoolArray, used: int, left_out: int | None) -> tuple[Notice, ...]:
+    def _warnings(self, kept: BoolArray, used: int, left_out: int | None, candidates: BoolArray) -> tuple[Notice, ...]:
         groups, budget = self._groups, self._budget
-        protected = groups.table.protected
+        protected = groups.table.protected & candidates[groups.of_word]
         lost = protected & ~kept[groups.of_word]
         if lost.any():
+            needs = int(groups.cost[self._shielded & candidates].sum())
             text = (
-                f"Protected text needs about {int(groups.cost[self._shielded].sum())} tokens and the ceiling is "
-                f"{budget}: {int(lost.sum())} of {int(protected.sum())} protected words were dropped."
+                f"Protected text needs about {needs} tokens and the ceiling is {budget}: "
+                f"{int(lost.sum())} of {int(protected.sum())} protected words were dropped."
             )
             return (Notice("protected text dropped", text),)
         unused = budget - used

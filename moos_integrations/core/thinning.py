@@ -48,7 +48,8 @@ _VERBS = frozenset(
         "sang", "sank", "shed", "shone", "shook", "shot", "shrank", "shut", "slept", "slid", "slit", "smelt", "spat",
         "spelt", "spilt", "split", "spread", "sprang", "stole", "stuck", "stung", "struck", "strove", "swam", "swept",
         "swore", "swung", "thrust", "tore", "undertook", "underwent", "upset", "wept", "withdrew", "woke", "wore",
-        "wound", "wove",
+        "wound", "wove", "begun", "blown", "born", "drawn", "drunk", "flown", "gone", "grown", "known", "rung", "shown",
+        "sown", "sung", "sunk", "swum", "sworn", "thrown", "torn", "withdrawn", "worn",
     )
 )  # fmt: skip
 _BEFORE_VERBS = frozenset(

@@ -16,7 +16,7 @@ from tiny import table_of
 from moos_integrations.core import explain
 from moos_integrations.core.explain import Explanation
 from moos_integrations.core.marginal_gain import UnitGains
-from moos_integrations.core.ordering import Order, WordValues
+from moos_integrations.core.ordering import Order
 from moos_integrations.core.text import segment
 from moos_integrations.core.types import Selection
 
@@ -26,18 +26,18 @@ def explained(
     alone: Sequence[float],
     kept: Sequence[int],
     cutoff: float,
-    lifted: Sequence[float] | None = None,
+    needed: Sequence[int] = (),
+    filled: Sequence[int] = (),
     gains: UnitGains | None = None,
-    cost: Sequence[int] | None = None,
     temperature: float = 1.0,
 ) -> Explanation:
     table = table_of([segment(text) for text in texts])
-    if cost is not None:
-        table = replace(table, cost=np.array(cost, np.int64))
-    values = WordValues("priority", np.array(alone), np.array(alone if lifted is None else lifted))
-    order = replace(Order.by(table, values), gains=gains)
-    selection = Selection(np.isin(np.arange(table.words), kept), False, cutoff)
-    return Explanation(table, order, selection, values, temperature)
+    order = replace(Order.by(table, np.array(alone)), gains=gains)
+    places = np.arange(table.words)
+    selection = Selection(
+        np.isin(places, kept), False, cutoff, needed=np.isin(places, needed), filled=np.isin(places, filled)
+    )
+    return Explanation(table, order, selection, threshold=False, temperature=temperature)
 
 
 def reasons(explanation: Explanation) -> list[str]:
@@ -45,8 +45,12 @@ def reasons(explanation: Explanation) -> list[str]:
 
 
 def test_a_kept_word_names_what_kept_it() -> None:
-    found = explained("a b c d", alone=[0.5, 0.4, 0.2, 0.1], lifted=[0.5, 0.6, 0.2, 0.1], kept=[0, 1, 2], cutoff=0.5)
-    assert reasons(found) == ["share of the budget", "a kept line needs it", "protected", "below the cut"]
+    found = explained(
+        "a b c d e", alone=[0.5, 0.4, 0.2, 0.3, 0.1], kept=[0, 1, 2, 3], needed=[1], filled=[3], cutoff=0.5
+    )
+    assert reasons(found) == ["metric", "kept text needs it", "protected", "fills the rest", "below the cut"]
+    by_gain = explained("One two. Three.", alone=[0.5] * 5, kept=[0, 1, 2], cutoff=0.5, gains=two_units())
+    assert reasons(by_gain)[:3] == ["share of the budget"] * 3
 
 
 def test_where_nothing_is_kept_by_its_value_protection_kept_it() -> None:
@@ -55,8 +59,14 @@ def test_where_nothing_is_kept_by_its_value_protection_kept_it() -> None:
 
 
 def test_a_dropped_word_that_reaches_the_cut_did_not_fit() -> None:
-    found = explained("a b c", alone=[0.5, 0.4, 0.5], lifted=[0.5, 0.5, 0.5], kept=[0], cutoff=0.5, cost=[1, 64, 65])
-    assert reasons(found) == ["share of the budget", "does not fit", "too long"]
+    found = explained("a b c d", alone=[0.5, 0.6, 0.4, 0.3], kept=[0, 3], needed=[3], cutoff=0.5)
+    assert reasons(found) == ["metric", "does not fit", "below the cut", "kept text needs it"]
+
+
+def test_a_dropped_word_of_a_repetition_says_so() -> None:
+    gains = replace(two_units(), repeated=np.array([False, True]))
+    found = explained("One two. Three.", alone=[0.5] * 3 + [0.1] * 2, kept=[0, 1, 2], cutoff=0.5, gains=gains)
+    assert reasons(found) == ["share of the budget"] * 3 + ["repetition"] * 2
 
 
 def test_words_of_each_document_have_their_own_values() -> None:
@@ -67,7 +77,7 @@ def test_words_of_each_document_have_their_own_values() -> None:
         ("c", 2, 0.3, True),
         ("d", 2, 0.4, False),
     ]
-    assert (len(found), found.cutoff, found.quantity) == (4, 0.2, "priority")
+    assert (len(found), found.cutoff, found.quantity) == (4, 0.2, "metric")
 
 
 def two_units() -> UnitGains:

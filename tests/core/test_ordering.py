@@ -19,9 +19,9 @@ from moos_integrations.core.ordering import (
     Order,
     arranged,
     document_ranks,
+    extra_words,
     order,
     relative_odds,
-    with_enclosing,
     word_priority,
 )
 from moos_integrations.core.table import Table
@@ -33,7 +33,9 @@ def order_of(
     documents: Sequence[SegmentedText], metric: Sequence[Sequence[float]], found: UnitGains, **settings: float
 ) -> list[tuple[int, int]]:
     table = table_of(documents, [WordScores.from_preserve(values) for values in metric])
-    values = word_priority(table, found, **{"temperature": 1.0, "whole_from": 1.0, **settings})  # type: ignore[arg-type]
+    chosen = {"temperature": 1.0, "whole_from": 1.0, **settings}
+    extra = np.full(table.words, chosen["whole_from"] > 0)
+    values = word_priority(table, found, extra, **chosen)
     return [
         (int(table.document_of_word[word]), int(word - table.word_borders[table.document_of_word[word]]))
         for word in np.argsort(-values, kind="stable")
@@ -90,16 +92,23 @@ def test_repetitions_come_last() -> None:
     assert again == list(range(len(order) - len(again), len(order)))
 
 
-def test_lines_of_code_are_kept_whole_or_not_at_all() -> None:
-    document = segment("The bridge was closed to all carts.\n- It rained on that day\nNobody swims there.")
-    table = table_of([document], [WordScores.from_preserve(np.linspace(0, 1, len(document)))])
-    assert table.structured.tolist() == [False, True, False]
-    found = marginal_gains(table, np.zeros(3), weight=0.0)
-    priority = word_priority(table, found, temperature=1.0, whole_from=1.0)
-    for unit in range(3):
-        assert (len(np.unique(priority[table.unit_of_word == unit])) == 1) == table.structured[unit]
-    thinned = word_priority(table, found, temperature=1.0, whole_from=1.0, lines_whole=False)
-    assert len(np.unique(thinned[table.unit_of_word == 1])) > 1
+def test_only_sentences_lose_words_and_only_where_thinning_is_on() -> None:
+    text = "The bridge was not closed to the 40 carts of the town.\n- the list of the town\nThe end of it is known."
+    table = table_of([segment(text)])
+    assert not extra_words(table, 0.0).any()
+    extra = extra_words(table, 0.5)
+    words = np.array([word for text in table.texts for word in text.document.words()])
+    assert {"The", "bridge", "carts"} >= set(words[extra & (table.unit_of_word == 0)][:2])
+    assert not set(words[extra]) & {"was", "not", "closed", "40", "is", "known"}
+    assert not extra[table.structured[table.unit_of_word]].any()
+
+
+def test_without_thinning_a_unit_is_one_number() -> None:
+    table = table_of([BRIDGE], [WordScores.from_preserve(np.linspace(0, 1, len(BRIDGE)))])
+    priority = word_priority(
+        table, gains([BRIDGE], [[0.0, 1.0, 2.0]]), np.zeros(table.words, bool), temperature=1.0, whole_from=0.0
+    )
+    assert all(len(np.unique(priority[table.unit_of_word == unit])) == 1 for unit in range(3))
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -115,20 +124,29 @@ def one_unit(metric: Sequence[float], costs: Sequence[int]) -> Table:
 def test_a_word_enters_when_its_unit_has_the_tokens_of_all_better_ones() -> None:
     table = one_unit([0.2, 0.9, 0.5], [1, 4, 2])
     found = marginal_gains(table, np.array([3.0]), weight=0.0)
-    thin = word_priority(table, found, temperature=2.0, whole_from=1.0)
+    extra, none = np.ones(3, bool), np.zeros(3, bool)
+    thin = word_priority(table, found, extra, temperature=2.0, whole_from=1.0)
     assert thin.tolist() == pytest.approx((1.5 - np.log([7, 4, 6])).tolist())
-    half = word_priority(table, found, temperature=2.0, whole_from=0.6)  # from 4.2 of its 7 tokens on it is whole
+    half = word_priority(
+        table, found, extra, temperature=2.0, whole_from=0.6
+    )  # from 4.2 of its 7 tokens on it is whole
     assert half.tolist() == pytest.approx((1.5 - np.log([4.2, 4, 4.2])).tolist())
-    short = word_priority(table, found, temperature=2.0, whole_from=0.1)  # a share of less than a token is a token
+    short = word_priority(
+        table, found, extra, temperature=2.0, whole_from=0.1
+    )  # a share of less than a token is a token
     assert short.tolist() == pytest.approx([1.5] * 3)
-    whole = word_priority(table, found, temperature=2.0, whole_from=0.0)
+    whole = word_priority(table, found, none, temperature=2.0, whole_from=0.0)
     assert whole.tolist() == pytest.approx([1.5 - np.log(7)] * 3)
+    first = word_priority(table, found, np.array([True, False, True]), temperature=2.0, whole_from=1.0)
+    assert first.tolist() == pytest.approx((1.5 - np.log([7, 4, 6])).tolist())
+    must = word_priority(table, found, np.array([True, True, False]), temperature=2.0, whole_from=1.0)
+    assert must.tolist() == pytest.approx((1.5 - np.log([7, 6, 2])).tolist())  # what it must not lose comes first
 
 
 def test_a_word_without_tokens_costs_one() -> None:
     table = one_unit([0.9, 0.5], [0, 1])
     found = marginal_gains(table, np.array([0.0]), weight=0.0)
-    priority = word_priority(table, found, temperature=1.0, whole_from=1.0)
+    priority = word_priority(table, found, np.ones(2, bool), temperature=1.0, whole_from=1.0)
     assert priority.tolist() == pytest.approx([0.0, -np.log(2)])
 
 
@@ -136,22 +154,28 @@ def test_odds_are_a_share_of_the_best_unit_that_is_no_repetition() -> None:
     repeated = np.array([True, False, False])
     gain = np.array([2000.0, 1.0, 0.0])
     found = UnitGains(gain, np.zeros(3), np.full(3, -1), repeated, gain)
-    assert relative_odds(found).tolist() == pytest.approx([0.0, 1.0, np.exp(-1)])
+    table = table_of([segment("One. Two. Three.")])
+    assert relative_odds(table, found).tolist() == pytest.approx([0.0, 1.0, np.exp(-1)])
     nothing = replace(found, repeated=np.ones(3, bool))
-    assert relative_odds(nothing).tolist() == [0.0] * 3
+    assert relative_odds(table, nothing).tolist() == [0.0] * 3
 
 
-def test_what_is_lifted_lifts_what_it_stands_under() -> None:
-    table = table_of([segment("if a:\n  if b:\n    c = d\n  e = f\nif g:\n  h = i\n")])
-    assert table.enclosing.tolist() == [-1, 0, 1, 0, -1, 4]
-    words = np.zeros(table.words)
-    words[np.flatnonzero(table.unit_of_word == 2)[1]] = 3.0  # one word of the innermost line
-    words[table.unit_of_word == 3] = 2.0
-    words[table.unit_of_word == 4] = 1.0
-    lifted = with_enclosing(table, words)
-    assert [lifted[table.unit_of_word == unit].max() for unit in range(6)] == [3.0, 3.0, 3.0, 2.0, 1.0, 0.0]
-    assert (lifted[table.unit_of_word <= 1] == 3.0).all()
-    assert np.array_equal(lifted[table.unit_of_word >= 2], words[table.unit_of_word >= 2])
+def test_a_line_is_charged_for_what_it_is_under() -> None:
+    table = table_of([segment("if a:\n    if b:\n        c = d()\n    e = f()\nif g:\n    h = i()\n")])
+    assert table.parents.tolist() == [-1, 0, 1, 0, -1, 4]
+    cost = table.unit_cost
+    assert table.path_cost.tolist() == [
+        cost[0],
+        cost[0] + cost[1],
+        cost[0] + cost[1] + cost[2],
+        cost[0] + cost[3],
+        cost[4],
+        cost[4] + cost[5],
+    ]
+    found = marginal_gains(table, np.zeros(6), weight=0.0)
+    priority = word_priority(table, found, np.zeros(table.words, bool), temperature=1.0, whole_from=0.0)
+    expected = found.gain - np.log(table.path_cost)
+    assert priority.tolist() == pytest.approx(expected[table.unit_of_word].tolist())
 
 
 # --- documents -------------------------------------------------------------------------------------------------------
@@ -216,27 +240,26 @@ def test_redundancy_is_weighed_and_compared_as_set(kind: str, weight: float) -> 
     assert (expected.redundancy > 0.1).any()
 
 
-@pytest.mark.parametrize(("heat", "whole"), [(0.7, 0.7), (3.0, 0.7), (0.7, 0.1)])
+@pytest.mark.parametrize(("heat", "whole"), [(0.7, 0.7), (3.0, 0.7), (0.7, 0.1), (0.7, 0.0)])
 def test_words_compete_by_priority_and_by_odds(heat: float, whole: float) -> None:
     table, found = asked(temperature=heat, whole_from=whole)
     assert found.gains is not None
-    priority = word_priority(table, found.gains, temperature=heat, whole_from=whole)
-    assert found.priority.quantity == "priority"
-    assert found.priority.alone.tolist() == priority.tolist()
-    assert found.level.quantity == "odds"
-    assert found.level.alone.tolist() == relative_odds(found.gains)[table.unit_of_word].tolist()
+    assert found.extra.tolist() == extra_words(table, whole).tolist()
+    priority = word_priority(table, found.gains, found.extra, temperature=heat, whole_from=whole)
+    assert (found.quantity(threshold=False), found.quantity(threshold=True)) == ("priority", "odds")
+    assert found.priority.tolist() == priority.tolist()
+    assert found.level.tolist() == relative_odds(table, found.gains)[table.unit_of_word].tolist()
 
 
-def test_units_share_the_budget_only_where_a_question_was_read() -> None:
+def test_units_share_the_budget_with_and_without_a_question() -> None:
     table = table_of([segment(text) for text in TEXTS])
     for settings, shared in (
-        ({}, False),
-        ({"gains": {"budgets": "gain"}}, True),
+        ({}, True),
         ({"gains": {"budgets": "words"}}, False),
     ):
         found = order(table, CompressorConfig(**settings), "Who?", RETRIEVED)  # type: ignore[arg-type]
         assert (found.gains is not None) == shared
-        assert found.priority.quantity == ("priority" if shared else "metric")
+        assert found.quantity(threshold=False) == ("priority" if shared else "metric")
     assert asked(budgets="words")[1].gains is None
     assert asked()[1].gains is not None
 

@@ -43,7 +43,7 @@ def test_what_is_kept_whole_keeps_its_outer_white_space() -> None:
     assert text == "three- one two\n"
     assert [document.spans for document in documents] == [((0, 9),), ((0, 5),)]
     documents, text = output.render(Selection(np.ones(3, bool), False, 0.0))
-    assert text == "three-one two"
+    assert text == "three- one two"  # a line keeps its indentation
 
 
 def test_parts_are_counted_by_themselves() -> None:

@@ -39,10 +39,13 @@ def render(text: str, keep: str) -> str:
         ("你好世界", "你 世", "你世"),
         ("a\r\nb\r\nc", "a c", "a\r\nc"),
         (f"a b\n{' ' * 20}c d", "a c", f"a\n{' ' * 20}c"),
-        (f"a b\n{' ' * 90}c d", "a c", f"a\n{' ' * 31}c"),  # very deep indentation is cut
-        (f"a b\n{' ' * 30}\r\nc d", "a d", f"a\n{' ' * 30}d"),  # but not inside a line break
+        (f"a b\n{' ' * 90}c d", "a c", f"a\n{' ' * 90}c"),  # whatever its length
+        (f"a b\n{' ' * 30}\r\nc d", "a d", "a\n\r\nd"),  # a blank line between stays one
         ("a b\n\n\n  c d", "a d", "a\n\n  d"),  # of several blank lines one is left
-        ("a b\n  c\n    d e", "a e", "a\n  e"),  # of like gaps the first
+        ("a b\n  c\n    d e", "a e", "a\n    e"),  # a word brings the indentation of its line
+        ("a b\n  c\n    d e", "c e", "  c\n    e"),  # the first word as well
+        ("# a b\n# c\nd", "b d", "# b\nd"),  # and the mark of a comment
+        ("> a b\n> c\n> d e", "a e", "> a\n> e"),
         ("one two\nthree, four", "one ,", "one\n,"),  # a comma sticks to nothing in another line
         ("他“说 so” ok", "他 “ so ” ok", "他“so” ok"),  # quotation marks that open say so themselves
     ],

@@ -13,7 +13,7 @@ from moos_integrations.core.config import Target
 from moos_integrations.core.ordering import Order
 from moos_integrations.core.selection import ceiling, longest_prefix, select
 from moos_integrations.core.text import segment
-from moos_integrations.core.types import BoolArray, Selection, WordScores
+from moos_integrations.core.types import BoolArray, SegmentedText, Selection, WordScores
 
 
 @given(
@@ -73,12 +73,20 @@ class Costs:
         return int(self._costs[kept].sum())
 
 
-def choose(metric: list[float], protected: list[bool], target: Target, costs: list[int] | None = None) -> Selection:
-    document = segment("word " * len(metric))
+def each_a_unit(count: int) -> SegmentedText:
+    """Words that each are a unit."""
+    starts = 5 * np.arange(count)
+    return SegmentedText("word " * count, starts, starts + 4, starts, starts + 5)
+
+
+def choose(
+    metric: list[float], protected: list[bool], target: Target, costs: list[int] | None = None, *, fill: bool = True
+) -> Selection:
+    document = each_a_unit(len(metric))
     prices = np.array(costs or [1] * len(metric), np.int64)
     table = table_of([document], [WordScores.from_preserve(metric)])
     table = replace(table, cost=prices, protected=np.array(protected, bool))
-    return select(table, Order.by(table, table.metric), target, Costs(prices.tolist()))
+    return select(table, Order.by(table, table.metric), target, Costs(prices.tolist()), fill=fill)
 
 
 def test_threshold_keeps_protected_words_too() -> None:
@@ -121,6 +129,39 @@ def test_no_documents() -> None:
 # --- details of the ranking, the search and the warnings -------------------------------------------------------------
 
 
+def test_what_does_not_fit_is_left_out_and_smaller_units_fill_the_rest() -> None:
+    selection = choose([0.9, 0.8, 0.7, 0.6], [False] * 4, Target(budget_tokens=10), [3, 30, 8, 6])
+    assert selection.kept.tolist() == [True, False, False, True]
+    assert selection.cutoff == 0.9
+    assert selection.filled is not None
+    assert selection.filled.tolist() == [False, False, False, True]
+    plain = choose([0.9, 0.8, 0.7, 0.6], [False] * 4, Target(budget_tokens=10), [3, 30, 8, 6], fill=False)
+    assert plain.kept.tolist() == [True, False, False, False]
+    assert plain.filled is not None
+    assert not plain.filled.any()
+
+
+def test_a_unit_is_kept_whole_or_not_at_all() -> None:
+    table = table_of([segment("One two three. Four five.")])
+    ordered = Order.by(table, np.array([0.9, 0.1, 0.1, 0.1, 0.5, 0.5, 0.5]))
+    for budget, kept in ((3, 0), (4, 4), (6, 4), (7, 7)):  # words and full stops cost a token each
+        selection = select(table, ordered, Target(budget_tokens=budget), Costs([1] * 7))
+        assert selection.kept.sum() == kept
+
+
+def test_what_is_kept_brings_what_it_needs() -> None:
+    document = replace(each_a_unit(4), unit_parents=np.array([-1, 0, -1, -1]), unit_partners=np.array([-1, -1, 3, 2]))
+    table = table_of([document])
+    ordered = Order.by(table, np.array([0.1, 0.9, 0.8, 0.2]))
+    for budget, kept in ((1, [False] * 4), (2, [True, True, False, False]), (4, [True] * 4)):
+        selection = select(table, ordered, Target(budget_tokens=budget), Costs([1] * 4))
+        assert selection.kept.tolist() == kept
+    selection = select(table, ordered, Target(threshold=0.85), Costs([1] * 4))
+    assert selection.kept.tolist() == [True, True, False, False]
+    assert selection.needed is not None
+    assert selection.needed.tolist() == [True, False, False, False]
+
+
 def test_the_search_counts_about_log2_of_the_words() -> None:
     tries: list[int] = []
 
@@ -145,7 +186,7 @@ def test_the_whole_must_fit_in_the_order_of_the_output() -> None:
         def tokens(self, kept: BoolArray) -> int:
             return super().tokens(kept) + bool(kept.all())
 
-    table = table_of([segment("one two three")])
+    table = table_of([each_a_unit(3)])
     selection = select(table, Order.by(table, table.metric), Target(budget_tokens=3), Reordered([1, 1, 1]))
     assert not selection.whole
     assert selection.kept.tolist() == [True, True, False]
@@ -162,7 +203,7 @@ def test_warnings_count_what_was_lost_and_say_nothing_of_small_rests() -> None:
     assert not choose([0.2, 0.8, 0.5], [True, True, False], Target(budget_tokens=2)).warnings
     assert not choose([0.9, 0.8], [False, False], Target(budget_tokens=5), [1, 7]).warnings
     selection = choose([0.9, 0.8, 0.7], [False] * 3, Target(budget_tokens=40), [1, 60, 2])
-    assert "the next word in the ranking takes about 60" in selection.warnings[0]
+    assert "the best sentence or line that does not fit takes about 60" in selection.warnings[0]
 
 
 def test_protected_words_of_documents_beyond_the_best_are_not_missed() -> None:

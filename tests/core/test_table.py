@@ -10,7 +10,7 @@ from tiny import table_of
 from moos_integrations.core.text import segment
 from moos_integrations.core.types import SegmentedText, WordScores
 
-CODE = segment("One two. Three.\ndef f:\n    four\n")
+CODE = segment("One two. Three.\n\ndef f():\n    return 4\n")
 DOCUMENTS = [segment("One. Two two."), segment(""), CODE]
 
 
@@ -35,7 +35,8 @@ def test_a_word_belongs_to_the_unit_in_which_it_starts() -> None:
 
 
 def test_lines_stand_under_lines_of_their_document() -> None:
-    assert table_of(DOCUMENTS).enclosing.tolist() == [-1, -1, -1, -1, -1, 4]
+    assert table_of(DOCUMENTS).parents.tolist() == [-1, -1, -1, -1, -1, 4]
+    assert table_of(DOCUMENTS).leads_to.tolist() == [-1, -1, -1, -1, 5, -1]
 
 
 def test_what_the_scorer_does_not_know_is_unknown() -> None:
