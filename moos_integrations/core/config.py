@@ -78,8 +78,8 @@ class Target:
     Attributes:
         rate: Share of the target LLM's tokens to keep over all documents together, in [0, 1]. A ceiling.
         budget_tokens: Ceiling in the target LLM's tokens for all documents together, joined by the separator.
-        threshold: In [0, 1], adaptive, without a ceiling: a sentence is kept if its odds of being needed are at least this
-            fraction of the best sentence's odds. Easy questions then use few tokens.
+        threshold: In [0, 1], adaptive, without a ceiling: a sentence is kept if its odds of being needed are at least
+            this fraction of the best sentence's odds. Easy questions then use few tokens.
     """
 
     rate: float | None = None
@@ -243,7 +243,7 @@ class Settings(CheckedModel):
     threshold: Share | None = Field(
         default=None,
         description="Adaptive: keep a sentence if its odds of being needed are at least this fraction of the best "
-        f"sentence's odds. If no target is set, it is {DEFAULT_ASKED.threshold:g} with a question that the model reads.",
+        f"sentence's odds. If no target is set, {DEFAULT_ASKED.threshold:g} with a question that the model reads.",
     )
     protect: Annotated[Sequence[Any], BeforeValidator(_checked_protect)] = Field(
         default=(),
