@@ -68,7 +68,7 @@ class MOOSCompressor(
     BaseDocumentCompressor,
     BaseDocumentTransformer,
 ):
-    """Prunes retrieved documents to the words that matter: compressor, transformer and Runnable in one.
+    """Prunes retrieved documents to the sentences and lines that matter: compressor, transformer and Runnable in one.
 
     One document in, at most one document out, in the same order unless `order` changes it. `id`, metadata and extra
     fields are kept; the inputs are never changed. Documents of which nothing is kept are dropped, unless `keep_empty`

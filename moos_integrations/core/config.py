@@ -78,9 +78,8 @@ class Target:
     Attributes:
         rate: Share of the target LLM's tokens to keep over all documents together, in [0, 1]. A ceiling.
         budget_tokens: Ceiling in the target LLM's tokens for all documents together, joined by the separator.
-        threshold: In [0, 1], adaptive, without a ceiling. With a question, a sentence is kept if its odds of being
-            needed are at least this fraction of the best sentence's odds; easy questions then use few tokens. Without
-            a question, a word is kept if its metric is at least this.
+        threshold: In [0, 1], adaptive, without a ceiling: a sentence is kept if its odds of being needed are at least
+            this fraction of the best sentence's odds. Easy questions then use few tokens.
     """
 
     rate: float | None = None
@@ -243,9 +242,8 @@ class Settings(CheckedModel):
     )
     threshold: Share | None = Field(
         default=None,
-        description="Adaptive. With a question, keep a sentence if its odds of being needed are at least this fraction "
-        "of the best sentence's odds. Without one, keep a word if its metric is at least this. If no target is set, it "
-        f"is {DEFAULT_ASKED.threshold:g} with a question that the model reads.",
+        description="Adaptive: keep a sentence if its odds of being needed are at least this fraction of the best "
+        f"sentence's odds. If no target is set, {DEFAULT_ASKED.threshold:g} with a question that the model reads.",
     )
     protect: Annotated[Sequence[Any], BeforeValidator(_checked_protect)] = Field(
         default=(),

@@ -23,7 +23,7 @@ class MOOSNodePostprocessorKeywords(NodeCompressorKeywords, total=False):
 
 
 class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
-    """Prunes retrieved nodes to the words that matter.
+    """Prunes retrieved nodes to the sentences and lines that matter.
 
     One node in, at most one node out, in the same order unless `order` changes it. The returned nodes are copies: ids,
     scores, relationships and metadata are kept. The inputs are never changed (they may be shared with a docstore). Only
