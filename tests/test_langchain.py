@@ -124,7 +124,11 @@ def fake(scorer: Any = None, **fields: Any) -> MOOSCompressor:
 
 def some_documents() -> list[Document]:
     return [
-        Document("Extraordinary meetings happened. It is on at noon.", id="a", metadata={"source": {"page": 1}, "tags": ["x"]}),
+        Document(
+            "Extraordinary meetings happened. It is on at noon.",
+            id="a",
+            metadata={"source": {"page": 1}, "tags": ["x"]},
+        ),
         Document("A b c d e.", id="b", metadata={"start_index": 40}),
         Document("Magnificent elephants wandered. It is a far one.", id="c"),
     ]
@@ -186,7 +190,9 @@ def test_an_earlier_pass_is_overwritten() -> None:
 
 def test_subclasses_keep_their_type_and_fields() -> None:
     state = {"embedded_doc": [0.1, 0.2]}
-    source = StatefulDocument("An extraordinary meeting. It is on at noon today.", id="s", metadata={"k": 1}, state=state)
+    source = StatefulDocument(
+        "An extraordinary meeting. It is on at noon today.", id="s", metadata={"k": 1}, state=state
+    )
     (kept,) = fake(rate=0.4).compress_documents([source], "q")
     assert type(kept) is StatefulDocument
     assert (kept.id, kept.state, kept.page_content) == ("s", state, "An extraordinary meeting.")
@@ -373,8 +379,12 @@ async def test_transform_documents_asks_no_query() -> None:
     kept = compressor.transform_documents(some_documents())
     assert await compressor.atransform_documents(some_documents()) == kept
     assert scorer.queries == [None, None]
-    assert contents(compressor.transform_documents(some_documents(), budget_tokens=4)) == ["Extraordinary meetings happened."]
-    assert contents(await compressor.atransform_documents(some_documents(), budget_tokens=4)) == ["Extraordinary meetings happened."]
+    assert contents(compressor.transform_documents(some_documents(), budget_tokens=4)) == [
+        "Extraordinary meetings happened."
+    ]
+    assert contents(await compressor.atransform_documents(some_documents(), budget_tokens=4)) == [
+        "Extraordinary meetings happened."
+    ]
 
 
 # --- LCEL ------------------------------------------------------------------------------------------------------------

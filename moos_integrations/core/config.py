@@ -311,7 +311,6 @@ class Settings(CheckedModel):
 
 # --- settings that change nothing -------------------------------------------------------------------------------------
 
-_SHARING = ("gains.temperature", "gains.whole_from")
 _OF_QUESTIONS = ("gains.lexical_weight", "gains.similarity_scale")
 _RELEVANCE = (*_OF_QUESTIONS, "gains.retriever_weight", "gains.redundancy", "gains.redundancy_weight")
 _RULES: tuple[Rule, ...] = (
@@ -321,7 +320,7 @@ _RULES: tuple[Rule, ...] = (
         "`scores.alpha` is 1, which gives outlier scores no weight. Set it below 1 to use them.",
     ),
     (
-        _SHARING,
+        ("gains.temperature",),
         lambda settings: settings.threshold is not None,
         "a `threshold` shares out no budget. Use `rate` or `budget_tokens`, here or in the call.",
     ),
@@ -331,7 +330,12 @@ _RULES: tuple[Rule, ...] = (
         "there are no `embeddings`; the model has a scale in its files.",
     ),
     (
-        _SHARING,
+        ("gains.whole_from",),
+        lambda settings: settings.threshold is not None and settings.gains.budgets != "words",
+        "a `threshold` keeps sentences by their odds, whole. Use `rate` or `budget_tokens`, here or in the call.",
+    ),
+    (
+        ("gains.temperature",),
         lambda settings: settings.gains.budgets == "words",
         "`gains.budgets` is 'words', which ranks words without their sentences. Use 'gain'.",
     ),

@@ -19,7 +19,9 @@ TEXT = "The council of Gilmer met on 3 May. It did not raise the fee of user_id 
 PASSAGES = [
     Passage(TEXT, (("3 May",), ("Gilmer", "GLM"), ("not in the text",))),
     Passage("Nothing is asked here. Nothing is said either.", ()),
-    Passage("Ada wrote it in 1843, long before there was a machine to run it.", (("1843",),)),
+    Passage(
+        "Ada wrote it in 1843. That was long before there was a machine to run it. Nobody knew of it.", (("1843",),)
+    ),
 ]
 ANSWER_WORDS = {"3 May", "Gilmer", "1843"}
 
@@ -35,7 +37,7 @@ def test_a_perfect_scorer_and_the_worst() -> None:
     assert best.value == 1.0
     worst = recall.measure_recall(PASSAGES, only(False), 0.5)
     assert worst.value == 0.0
-    assert 0.35 < best.kept <= 0.5
+    assert 0.3 < best.kept <= 0.5
     assert recall.measure_recall(PASSAGES, only(False), 1.0).value == 1.0
     nothing = recall.measure_recall(PASSAGES, only(True), 0.0)
     assert (nothing.value, nothing.kept) == (0.0, 0.0)
@@ -50,11 +52,11 @@ def test_rare_words_are_numbers_names_and_identifiers_inside_sentences() -> None
 
 
 def test_rare_word_recall() -> None:
-    found = recall.measure_recall(PASSAGES[:1], recall.ByMetric(lambda d: [w == "3 May" for w in d.words()]), 0.2)
+    found = recall.measure_recall(PASSAGES[:1], recall.ByMetric(lambda d: [w == "3 May" for w in d.words()]), 0.45)
     shares = found.rare_words()
     assert shares["numbers"] == 1.0
-    assert shares["names"] == 0.5 or shares["names"] == 1.0  # Gilmer may fit as well
-    assert shares["identifiers"] in (0.0, 1.0)
+    assert shares["names"] == 1.0  # Gilmer is in the same sentence
+    assert shares["identifiers"] == 0.0
     everything = recall.measure_recall(PASSAGES, only(True), 1.0).rare_words()
     assert everything == {"all": 1.0, "numbers": 1.0, "names": 1.0, "identifiers": 1.0}
 

@@ -112,12 +112,12 @@ class Case:
         """Renders and counts."""
         return Output(self.table, self.counter, DEFAULT_SEPARATOR)
 
-    def kept(self, priority: Priority, budget_tokens: int) -> BoolArray:
+    def kept(self, priority: Priority | Order, budget_tokens: int) -> BoolArray:
         """The words that a method keeps under a ceiling. Shape: `(words,)`."""
-        ordered = Order.by(self.table, priority)
+        ordered = priority if isinstance(priority, Order) else Order.by(self.table, priority)
         return select(self.table, ordered, Target(budget_tokens=budget_tokens), self.output).kept
 
-    def outcome(self, priority: Priority, budget_tokens: int) -> float:
+    def outcome(self, priority: Priority | Order, budget_tokens: int) -> float:
         """Whether an answer survives; where none stands in the documents, the share of the evidence that is kept."""
         kept = self.kept(priority, budget_tokens)
         return float(self.answered(kept)) if self.answerable else self.evidence(kept)
@@ -408,7 +408,7 @@ REPEATED: Mapping[str, tuple[Callable[[Question], Question], Callable[[Question]
 
 def compare(
     cases: Sequence[Case],
-    methods: Mapping[str, Sequence[Priority]],
+    methods: Mapping[str, Sequence[Priority] | Sequence[Order]],
     *,
     budgets: Sequence[float] = BUDGETS,
     tokens: Sequence[int] | None = None,

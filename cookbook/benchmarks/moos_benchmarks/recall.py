@@ -32,6 +32,7 @@ from moos_benchmarks.data import (
     read_squad,
 )
 from moos_integrations.core.compressor import ContextCompressor
+from moos_integrations.core.config import CompressorConfig
 from moos_integrations.core.protection import protected_words
 from moos_integrations.core.result import CompressedDocument
 from moos_integrations.core.text import segment
@@ -251,7 +252,8 @@ def measure_recall(passages: Sequence[Passage], scorer: Scorer, rate: float) -> 
         scorer: The method; anything that scores words.
         rate: Share of o200k_base tokens to keep, a ceiling per passage.
     """
-    compressor = ContextCompressor(scorer)
+    # By the metric: gains know the model's probabilities only, and `alpha` would change nothing.
+    compressor = ContextCompressor(scorer, CompressorConfig(gains={"budgets": "words"}))
     results = [compressor.compress(passage.text, rate=rate) for passage in passages]
     prepared = [_prepared(passage) for passage in passages]
     kept = [kept_words(own.document, result.documents[0]) for own, result in zip(prepared, results, strict=True)]

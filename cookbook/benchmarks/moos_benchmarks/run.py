@@ -189,7 +189,7 @@ class Evaluation:
         limit = min(self.options.limit or budgets.ABLATION_LIMIT, budgets.ABLATION_LIMIT)
         cases, skipped = self._cases(name, limit, OUTLIER_ALPHA)
         cases = budgets.retrieved(cases, self._embedder)
-        methods = {label: [own.order(case).priority for case in cases] for label, own in budgets.GRID.items()}
+        methods = {label: [own.order(case) for case in cases] for label, own in budgets.GRID.items()}
         return {"skipped": skipped, **budgets.compare(cases, methods, against="defaults")}
 
     def unit_size(self, name: str) -> dict[str, Any]:
