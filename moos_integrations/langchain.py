@@ -93,8 +93,8 @@ class MOOSCompressor(
     Example:
         >>> from langchain_core.documents import Document
         >>> from moos_integrations.langchain import MOOSCompressor
-        >>> documents = [Document("The meeting, which was long, ended at 17:30.", id="a", metadata={"page": 7})]
-        >>> kept = MOOSCompressor(rate=0.6, protect=["numbers"]).compress_documents(documents, "When did it end?")
+        >>> documents = [Document("The meeting was long. It ended at 17:30.", id="a", metadata={"page": 7})]
+        >>> kept = MOOSCompressor(rate=0.7, protect=["numbers"]).compress_documents(documents, "When did it end?")
         >>> kept[0].id, kept[0].metadata["page"], "17:30" in kept[0].page_content
         ('a', 7, True)
 

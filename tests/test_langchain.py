@@ -124,9 +124,9 @@ def fake(scorer: Any = None, **fields: Any) -> MOOSCompressor:
 
 def some_documents() -> list[Document]:
     return [
-        Document("an extraordinary meeting is on at noon", id="a", metadata={"source": {"page": 1}, "tags": ["x"]}),
-        Document("a b c d", id="b", metadata={"start_index": 40}),
-        Document("the magnificent elephants of a far country", id="c"),
+        Document("Extraordinary meetings happened. It is on at noon.", id="a", metadata={"source": {"page": 1}, "tags": ["x"]}),
+        Document("A b c d e.", id="b", metadata={"start_index": 40}),
+        Document("Magnificent elephants wandered. It is a far one.", id="c"),
     ]
 
 
@@ -150,7 +150,7 @@ def test_is_compressor_transformer_and_runnable() -> None:
 def test_keeps_ids_metadata_and_order() -> None:
     kept = fake(rate=0.5).compress_documents(some_documents(), "When?")
     assert [document.id for document in kept] == ["a", "c"]
-    assert contents(kept) == ["an extraordinary meeting noon", "the magnificent elephants far country"]
+    assert contents(kept) == ["Extraordinary meetings happened.", "Magnificent elephants wandered."]
     assert kept[0].metadata["source"] == {"page": 1}
     assert type(kept) is list
 
@@ -186,10 +186,10 @@ def test_an_earlier_pass_is_overwritten() -> None:
 
 def test_subclasses_keep_their_type_and_fields() -> None:
     state = {"embedded_doc": [0.1, 0.2]}
-    source = StatefulDocument("an extraordinary meeting", id="s", metadata={"k": 1}, state=state)
+    source = StatefulDocument("An extraordinary meeting. It is on at noon today.", id="s", metadata={"k": 1}, state=state)
     (kept,) = fake(rate=0.4).compress_documents([source], "q")
     assert type(kept) is StatefulDocument
-    assert (kept.id, kept.state, kept.page_content) == ("s", state, "extraordinary")
+    assert (kept.id, kept.state, kept.page_content) == ("s", state, "An extraordinary meeting.")
     assert kept.state is not state
 
 
@@ -197,7 +197,7 @@ def test_keep_empty() -> None:
     kept = fake(rate=0.5, keep_empty=True).compress_documents(some_documents(), "When?")
     assert [document.id for document in kept] == ["a", "b", "c"]
     assert kept[1].page_content == ""
-    assert kept[1].metadata == {"start_index": 40, METADATA_KEY: {"original_tokens": 4, "kept_tokens": 0, "spans": []}}
+    assert kept[1].metadata == {"start_index": 40, METADATA_KEY: {"original_tokens": 5, "kept_tokens": 0, "spans": []}}
 
 
 async def test_no_documents_need_no_model() -> None:
@@ -310,12 +310,12 @@ def test_embeddings_of_ones_own_tell_relevance(tmp_path: Any) -> None:
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
             return [self.embed_query(text) for text in texts]
 
-    compressor = MOOSCompressor(embeddings=Words(size=3), budget_tokens=8, cache_dir=str(tmp_path / "scores"))
+    compressor = MOOSCompressor(embeddings=Words(size=3), budget_tokens=16, cache_dir=str(tmp_path / "scores"))
     compressor.precompute(scenes())
     for topic, index in (("bridge", 0), ("river", 1)):
         kept = compressor.compress_documents(scenes(), f"Where is the {topic}?")
-        sizes = {document.id: document.metadata[METADATA_KEY]["kept_tokens"] for document in kept}
-        assert max(sizes, key=lambda own: sizes[own]) == "abc"[index]
+        assert "abc"[index] in [document.id for document in kept]
+        assert topic in " ".join(contents(kept)).lower()
     assert (tmp_path / "scores").is_dir()
     with pytest.raises(ConfigError, match="`embeddings` must be a LangChain `Embeddings`"):
         MOOSCompressor(embeddings="all-MiniLM")
@@ -373,8 +373,8 @@ async def test_transform_documents_asks_no_query() -> None:
     kept = compressor.transform_documents(some_documents())
     assert await compressor.atransform_documents(some_documents()) == kept
     assert scorer.queries == [None, None]
-    assert contents(compressor.transform_documents(some_documents(), budget_tokens=1)) == ["extraordinary"]
-    assert contents(await compressor.atransform_documents(some_documents(), budget_tokens=1)) == ["extraordinary"]
+    assert contents(compressor.transform_documents(some_documents(), budget_tokens=4)) == ["Extraordinary meetings happened."]
+    assert contents(await compressor.atransform_documents(some_documents(), budget_tokens=4)) == ["Extraordinary meetings happened."]
 
 
 # --- LCEL ------------------------------------------------------------------------------------------------------------
@@ -413,12 +413,12 @@ async def test_chain_with_assign() -> None:
     join = RunnablePassthrough.assign(context=lambda given: "\n\n".join(contents(given["context"])))
     chain = (
         {"context": Fixed(documents=some_documents()), "question": RunnablePassthrough()}
-        | RunnablePassthrough.assign(context=fake(scorer, budget_tokens=4))
+        | RunnablePassthrough.assign(context=fake(scorer, budget_tokens=6))
         | join
         | prompt
     )
     text = chain.invoke("When?").to_string()
-    assert text == "extraordinary meeting\n\nmagnificent elephants | When?"
+    assert text == "Extraordinary meetings happened.\n\nMagnificent elephants wandered. | When?"
     assert (await chain.ainvoke("When?")).to_string() == text
     assert scorer.queries == ["When?", "When?"]
 
@@ -429,7 +429,7 @@ def test_stream_yields_the_documents_once() -> None:
 
 
 async def test_batch_is_single_and_every_item_has_its_own_budget() -> None:
-    compressor = fake(budget_tokens=3)
+    compressor = fake(budget_tokens=4)
     items = [some_documents(), {"context": some_documents()[:1], "question": "q"}, [], some_documents()[::-1]]
     alone = [compressor.invoke(item) for item in items]
     assert [sum(map(words, contents(kept))) for kept in alone] == [3, 3, 0, 3]
@@ -450,10 +450,10 @@ async def test_batch_returns_exceptions_per_item() -> None:
 async def test_targets_of_a_call() -> None:
     compressor = fake(rate=1.0)
     assert contents(compressor.invoke(some_documents())) == contents(some_documents())
-    bound = compressor.bind(budget_tokens=1)
-    assert contents(bound.invoke(some_documents())) == ["extraordinary"]
-    assert contents(await bound.ainvoke(some_documents())) == ["extraordinary"]
-    assert contents(compressor.invoke(some_documents(), threshold=0.92)) == ["extraordinary"]
+    bound = compressor.bind(budget_tokens=4)
+    assert contents(bound.invoke(some_documents())) == ["Extraordinary meetings happened."]
+    assert contents(await bound.ainvoke(some_documents())) == ["Extraordinary meetings happened."]
+    assert contents(compressor.invoke(some_documents(), threshold=0.995)) == ["Extraordinary meetings happened."]
     with pytest.raises(
         ConfigError, match=re.escape("Unknown argument 'alpha'; a call takes `rate`, `budget_tokens` or")
     ):
@@ -464,10 +464,10 @@ async def test_targets_of_a_call() -> None:
 
 def test_configurable_fields_and_with_config() -> None:
     compressor = MOOSCompressor(tokenizer=words).configurable_fields(rate=ConfigurableField(id="share"))
-    texts = [Document("The committee, which met for a very long time, agreed to pay on 3 May.")]
-    small = compressor.with_config(configurable={"share": 0.2}).invoke(texts)
-    large = compressor.with_config(configurable={"share": 0.8}).invoke(texts)
-    assert words(small[0].page_content) <= 3 < words(large[0].page_content) <= 12
+    texts = [Document("The committee met for a very long time. It agreed to pay on 3 May. Nobody knows why it did.")]
+    small = compressor.with_config(configurable={"share": 0.45}).invoke(texts)
+    large = compressor.with_config(configurable={"share": 0.9}).invoke(texts)
+    assert words(small[0].page_content) <= 9 < words(large[0].page_content) <= 18
     with pytest.raises(ConfigError, match=re.escape("`rate` must be a number in [0, 1], got 7.")):
         compressor.with_config(configurable={"share": 7}).invoke(texts)
     recorder = Recorder()
@@ -525,7 +525,7 @@ def check_trace(recorder: Recorder, kept: list[Document]) -> None:
     assert json.loads(json.dumps(data)) == data
     assert data["documents"] == 3
     assert data["dropped_documents"] == [1]
-    assert (data["original_tokens"], data["kept_tokens"]) == (18, 7)
+    assert (data["original_tokens"], data["kept_tokens"]) == (21, 6)
     assert data["warnings"] == []
 
 
@@ -656,8 +656,8 @@ async def test_model_failure_passes_documents_through() -> None:
 
 
 def test_warnings_are_in_the_metadata_by_kind() -> None:
-    compressor = fake(budget_tokens=2, protect=["numbers"])
-    kept = compressor.compress_documents([Document("In 1843, 1844, 1845 and 1846 it rained a lot.")], "q")
+    compressor = fake(budget_tokens=5, protect=["numbers"])
+    kept = compressor.compress_documents([Document("It rained in 1843. In 1844 and 1845 it rained too.")], "q")
     assert kept[0].metadata["moos"]["warnings"] == ["protected text dropped"]
     assert "warnings" not in fake(rate=1.0).compress_documents([Document("It rained.")], "q")[0].metadata["moos"]
 

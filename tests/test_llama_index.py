@@ -72,9 +72,9 @@ from moos_integrations.llama_index import (
 )
 
 TEXTS = [
-    "The meeting of the board, which was really very long, ended at 17:30 on 3 May. Nobody had objected to the plan.",
-    "The budget for next year is 4.2 million euros, and it was approved without any changes by all members present.",
-    "Lunch was served in the garden. There were sandwiches, salads, several kinds of juice, and a rather large cake.",
+    "The meeting of the board ended at 17:30. It was on 3 May. Nobody had objected to the plan. Few had come.",
+    "The budget for next year is 4.2 million euros. All members approved it. Nothing was changed. It is public.",
+    "Lunch was served in the garden. There were sandwiches, salads, and juice. The cake was large. All liked it.",
 ]
 COMPONENTS = [MOOSNodePostprocessor, MOOSNodeTransform]
 
@@ -223,7 +223,11 @@ def test_the_transform_treats_each_node_alone(texts, budget):
     component = transform(budget_tokens=budget, keep_empty=True)
     together = component(nodes)
     assert nodes == before
-    assert together == [component([node])[0] for node in nodes]
+    alone = [component([node])[0] for node in nodes]
+    for node in [*together, *alone]:  # the kinds of warnings are those of the whole call
+        entry = json.loads(node.metadata.get(METADATA_KEY, "{}"))
+        node.metadata[METADATA_KEY] = {name: value for name, value in entry.items() if name != "warnings"}
+    assert together == alone
     assert all(tokens(node.text) <= budget for node in together)
     assert [node.id_ for node in together] == [node.id_ for node in nodes]
 
@@ -367,7 +371,7 @@ def test_our_key_is_hidden_from_llm_and_embedding():
 
 def test_only_the_text_is_compressed_never_the_metadata():
     scorer = HashScorer()
-    node = TextNode(text="alpha beta gamma delta", metadata={"secret": "zeta"})
+    node = TextNode(text="Alpha beta. Gamma delta.", metadata={"secret": "zeta"})
     (item,) = postprocessor(scorer, rate=0.6).postprocess_nodes([NodeWithScore(node=node)])
     assert "zeta" not in item.text
     assert is_subsequence(item.text, node.text)
@@ -405,7 +409,7 @@ def test_nodes_without_text_pass_and_index_nodes_are_text():
         if source.node_id in ("image", "audio", "picture"):
             assert kept[source.node_id] == source
         else:
-            assert len(kept[source.node_id].get_content()) < len(source.get_content())
+            assert len(kept[source.node_id].get_content()) <= len(source.get_content())
         assert type(kept[source.node_id]) is type(source)
     assert kept["index"].obj is sources[3].obj
     assert kept["document"].text_resource.mimetype == "text/x-mine"
@@ -425,7 +429,7 @@ def test_what_points_to_a_thing_without_a_copy_is_shared():
 
 def test_nodes_of_which_nothing_is_kept_are_dropped_in_order():
     texts = [TEXTS[0], " \n ", TEXTS[1], "", TEXTS[2]]
-    kept = postprocessor().postprocess_nodes(scored(texts))
+    kept = postprocessor(rate=0.6).postprocess_nodes(scored(texts))
     assert [item.node_id for item in kept] == ["node-0", "node-2", "node-4"]
     assert postprocessor(rate=0.0).postprocess_nodes(scored()) == []
     assert transform(rate=0.0)([text_node(TEXTS[0])]) == []
@@ -456,7 +460,7 @@ async def test_nothing_to_compress_loads_no_model(texts):
 
 def test_the_same_node_twice_gives_two_copies():
     node = as_scored(text_node(TEXTS[0]))
-    first, second = postprocessor().postprocess_nodes([node, node])
+    first, second = postprocessor(rate=1.0).postprocess_nodes([node, node])
     assert first.node is not second.node
 
 
@@ -877,8 +881,8 @@ def test_passthrough_at_ingestion(trace):
 
 
 def test_warnings_are_in_the_metadata_by_kind():
-    nodes = scored(["In 1843, 1844, 1845 and 1846 it rained a lot."])
-    kept = postprocessor(budget_tokens=4, protect=["numbers"]).postprocess_nodes(nodes)
+    nodes = scored(["It rained in 1843. In 1844 and 1845 it rained too."])
+    kept = postprocessor(budget_tokens=9, protect=["numbers"]).postprocess_nodes(nodes)
     assert kept[0].node.metadata["moos"]["warnings"] == ["protected text dropped"]
 
 

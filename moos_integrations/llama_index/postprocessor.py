@@ -49,8 +49,8 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
     Example:
         >>> from llama_index.core.schema import NodeWithScore, TextNode
         >>> from moos_integrations.llama_index import MOOSNodePostprocessor
-        >>> nodes = [NodeWithScore(node=TextNode(text="The meeting, which was long, ended at 17:30."), score=0.8)]
-        >>> kept = MOOSNodePostprocessor(rate=0.6, protect=["numbers"]).postprocess_nodes(nodes, query_str="When?")
+        >>> nodes = [NodeWithScore(node=TextNode(text="The meeting was long. It ended at 17:30."), score=0.8)]
+        >>> kept = MOOSNodePostprocessor(rate=0.7, protect=["numbers"]).postprocess_nodes(nodes, query_str="When?")
         >>> kept[0].node_id == nodes[0].node_id, kept[0].score, "17:30" in kept[0].text
         (True, 0.8, True)
 

@@ -45,7 +45,7 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
         >>> from llama_index.core.node_parser import SentenceSplitter
         >>> from moos_integrations.llama_index import MOOSNodeTransform
         >>> pipeline = IngestionPipeline(transformations=[SentenceSplitter(), MOOSNodeTransform(rate=0.7)])
-        >>> text = "The meeting, which was really very long, ended at 17:30 on 3 May."
+        >>> text = "The meeting was really very long. It ended at 17:30 on 3 May."
         >>> nodes = pipeline.run(documents=[Document(text=text)])
         >>> 0 < len(nodes[0].text) < len(text)
         True
