@@ -10,6 +10,7 @@ so that no other extra can help out unseen.
 import ast
 import contextlib
 import io
+import json
 import os
 import re
 import socket
@@ -177,6 +178,18 @@ def use_evaluation() -> None:
     curves.plot().figure.savefig(drawing, format="png")
     assert drawing.getvalue().startswith(b"\x89PNG")
     assert rouge(TEXT, [TEXT]) == (1.0, 1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        data, report = question_in(folder), Path(folder, "report")
+        assert "bm25" in moos("evaluate", "--data", str(data), "--output", str(report))
+        assert len(list(report.iterdir())) == 3
+
+
+def question_in(folder: str) -> Path:
+    """A file with one question, its document and its answer."""
+    file = Path(folder, "questions.jsonl")
+    record = {"question": QUESTION, "documents": [TEXT], "answers": ["17:30"]}
+    file.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    return file
 
 
 def use_training() -> None:
@@ -189,6 +202,8 @@ def use_training() -> None:
         assert record["accuracy"] >= 0.95, record  # words that no label tells apart stay wrong
         result = ContextCompressor.from_pretrained(str(Path(folder, "model")), rate=0.5).compress(TEXT, QUESTION)
         assert 0 < result.kept_tokens < result.original_tokens
+        trained = moos("train", "--data", str(question_in(folder)), "--output", str(Path(folder, "run"))).strip()
+        assert ContextCompressor.from_pretrained(trained).compress(TEXT, QUESTION, rate=0.5).text
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from enum import Enum
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,7 @@ except ImportError as error:
 
 from moos_integrations import CompressorConfig, ContextCompressor, WordScores, __version__
 from moos_integrations.cli_options import with_setting_options
-from moos_integrations.core.config import DEFAULT_STATISTIC, DEFAULT_TOKENIZER, without_effect
+from moos_integrations.core.config import BUNDLED_MODEL, DEFAULT_TOKENIZER, without_effect
 
 if TYPE_CHECKING:
     from moos_integrations import CompressionResult, SegmentedText
@@ -42,20 +42,12 @@ app = typer.Typer(
 )
 
 
-class Statistic(str, Enum):
-    """Choices of `--outlier-statistic`."""
-
-    class_diag = "class_diag"
-    class_dist = "class_dist"
-    global_diag = "global_diag"
-
-
 Files = Annotated[
     list[str] | None, typer.Argument(metavar="FILE...", help="Text files, each one document; `-` is standard input.")
 ]
 Query = Annotated[str | None, typer.Option(help="The question; query-aware models (as the bundled one) read it.")]
 Tokenizer = Annotated[str, typer.Option(help="tiktoken encoding or model name of the target LLM.")]
-OutlierStatistic = Annotated[Statistic, typer.Option(help="Which outlier score is used.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")]
 Device = Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `mps`, ...")]
 
 
@@ -136,7 +128,7 @@ def annotate(
     """
     from rich.progress import Progress
 
-    from moos_integrations.training import annotate as annotation
+    from moos_integrations.training import annotation
 
     sys.path.append(str(Path.cwd()))  # where a factory of one's own lies; scripts start without it
     try:
@@ -177,126 +169,129 @@ def annotate(
 
 @app.command()
 def train(
-    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="JSON file of training settings.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder with the JSONL data sets.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for checkpoints and the finished `model`.")] = None,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints and the finished `model`.")],
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="RECIPE", help="JSON file of training settings. Default: `{}`.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="JSON lines (`.gz` is unpacked), several forms mixed; repeatable."),
+    ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="Learn eight examples by heart: a check in seconds.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")] = False,
+    skip_bad: SkipBad = False,
 ) -> None:
-    """Train a token classifier as CONFIG says; an interrupted run goes on from its last checkpoint."""
-    try:
-        record = _train(config, data, output, tiny=tiny, skip_bad=skip_bad)
-    except (ConfigError, InputError) as error:
-        raise _stop(error, EXIT_USAGE) from error
-    except MoosError as error:
-        raise _stop(error, EXIT_FAILED) from error
-    shown = record.get("downstream") or {"accuracy": record.get("accuracy", 0.0)}
-    measured = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
-    typer.echo(f"{record['training_pieces']:,} pieces in {record['steps']:,} steps; {measured}", err=True)
-    typer.echo(str(output / "model") if output else "")
+    """Train a token classifier on FILE; an interrupted run goes on from its last checkpoint.
+
+    A line of FILE is `{"question": ..., "documents": [...], "answers": [...]}`, or
+    `{"original": ..., "compressed": ...}`, or what `moos annotate` wrote.
+    """
+    # Standard output is for the model's folder; the Trainer prints there.
+    with _exit_codes(), redirect_stdout(sys.stderr):
+        record = _train(recipe, data or [], output, tiny=tiny, skip_bad=skip_bad)
+    shown = {"accuracy": record["accuracy"]} if tiny else record["downstream"]
+    measured = "".join(f"; {name.replace('_', ' ')} {value:.3f}" for name, value in shown.items())
+    typer.echo(f"{record['training_pieces']:,} pieces in {record['steps']:,} steps{measured}", err=True)
+    typer.echo(str(output / "model"))
 
 
-def _train(config: Path | None, data: Path | None, output: Path | None, *, tiny: bool, skip_bad: bool) -> Any:
-    if output is None or (not tiny and (config is None or data is None)):
-        raise ConfigError("Expected CONFIG, `--data DIR` and `--output DIR`; or `--tiny` with `--output DIR`.")
+def _train(recipe: Path | None, data: list[Path], output: Path, *, tiny: bool, skip_bad: bool) -> Any:
+    if tiny == bool(data):
+        raise ConfigError("Expected `--data FILE` and `--output DIR`, or `--tiny` and `--output DIR`.")
     try:
         from moos_integrations.training import tiny as tiny_run
-        from moos_integrations.training import train as run
+        from moos_integrations.training import trainer
+    except MoosError:
+        raise
     except ImportError as error:
         raise MissingExtraError(str(error.name), extra="train") from error
-    if tiny or config is None or data is None:
+    if tiny:
         return tiny_run.train_tiny(output)
     try:
-        settings = config.read_text(encoding="utf-8")
+        settings = recipe.read_text(encoding="utf-8") if recipe else "{}"
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{config} cannot be read as a JSON file of training settings: {error}.") from error
+        raise ConfigError(f"{recipe} cannot be read as a JSON file of training settings: {error}.") from error
     log = Console(stderr=True)
-    return run.train(data, output, run.Recipe.from_json(settings), skip_bad=skip_bad, log=log.print)
+    return trainer.train(data, output, trainer.Recipe.from_json(settings), skip_bad=skip_bad, log=log.print)
 
 
 @app.command()
 def evaluate(
+    data: Annotated[list[Path], typer.Option(metavar="FILE", help="JSON lines (`.gz` is unpacked); repeatable.")],
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Bundled name, folder in Hugging Face layout, or hub id.")
-    ],
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder with the data sets, JSON lines.")],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for one JSON file per part.")],
-    parts: Annotated[
-        str,
-        typer.Option(
-            help="Some of `recall`, `sweep`, `ranking`, `pairs`, `budgets`, `gain_ablation`, `unit_size`, "
-            "`duplicates` and `answers`, with commas between."
-        ),
-    ] = "recall,sweep,ranking,pairs,budgets",
-    sets: Annotated[str | None, typer.Option(help="Only these data sets, with commas between.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many passages or questions per set.")] = None,
-    baseline_model: Annotated[
-        str | None, typer.Option(help="A second model, measured beside it as a plain classifier.")
+    ] = BUNDLED_MODEL,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="Share of tokens to keep; repeatable. Default: 0.5, 0.25 and 0.125.")
     ] = None,
-    reader: Annotated[
-        str | None, typer.Option(help="For `answers`: folder or hub id of a model that finds answers (span head).")
+    budget_tokens: Annotated[list[int] | None, typer.Option(help="Ceiling in tokens per question; repeatable.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for report.md, report.json and report.svg.")
     ] = None,
-    language_model: Annotated[
-        str | None, typer.Option(help="For `answers`: GGUF file, folder or hub id of a model that judges contexts.")
-    ] = None,
-    memory: Annotated[
-        Path | None, typer.Option(help="For `answers`: folder that keeps likelihoods, to go on after a crash.")
-    ] = None,
-    alpha: Annotated[float, typer.Option(help="Weight of the preserve probability in the method `moos`.")] = 0.95,
-    outlier_statistic: OutlierStatistic = Statistic(DEFAULT_STATISTIC),
-    seed: Annotated[int, typer.Option(help="Of the random baselines.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only this many questions.")] = None,
+    tokenizer: Tokenizer = DEFAULT_TOKENIZER,
     device: Device = "auto",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip and count malformed records.")] = False,
+    skip_bad: SkipBad = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Measure MODEL: answer recall, sentence ranking and budgets for questions, agreement with human compression.
+    """Measure how many answers MODEL keeps on your questions, beside BM25 and the beginning at equal tokens.
 
-    Run the same command again after a crash: sets that OUTPUT has, of the same weights and settings, are kept.
+    A line of FILE is `{"question": ..., "documents": [...], "answers": [...]}`; a document is a string or an object
+    with `text`. The default target is measured too.
     """
-    from moos_integrations.evaluation import run
+    from rich.progress import track
 
+    with _exit_codes():
+        from moos_integrations.evaluation import comparison, report
+        from moos_integrations.records import read_questions
+
+        records = read_questions(data, limit=limit, skip_bad=skip_bad)
+        for problem in records.problems:
+            typer.echo(f"skipped: {problem}", err=True)
+        errors = Console(stderr=True)
+        found = comparison.evaluate(
+            ContextCompressor.from_pretrained(model, device=device, tokenizer=tokenizer),
+            records.items,
+            rates=comparison.RATES if rate is None and budget_tokens is None else rate or (),
+            budgets=budget_tokens or (),
+            model=model,
+            watch=lambda rows: track(rows, "measuring", console=errors, disable=quiet),
+        )
+        files = (
+            []
+            if output is None
+            else report.save(found, output, files=[path.name for path in data], skipped_records=records.skipped)
+        )
+    Console().print(report.table(found))
+    counts = {
+        "questions left out: no answer in their documents": found.left_out,
+        "malformed records skipped": records.skipped,
+    }
+    for what, count in counts.items():
+        if count:
+            typer.echo(f"{count} {what}", err=True)
+    for file in files:
+        typer.echo(file)
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn our errors into messages and exit codes."""
     try:
-        options = run.Options(
-            data=data,
-            limit=limit,
-            alpha=alpha,
-            outlier_statistic=outlier_statistic.value,
-            seed=seed,
-            skip_bad=skip_bad,
-        )
-        files = run.evaluate(
-            model,
-            output,
-            options,
-            parts=parts.split(","),
-            sets=sets.split(",") if sets else None,
-            baseline_model=baseline_model,
-            reader=reader,
-            language_model=language_model,
-            memory=memory,
-            device=device,
-            progress=not quiet,
-        )
-    except ConfigError as error:
+        yield
+    except (ConfigError, InputError) as error:
         raise _stop(error, EXIT_USAGE) from error
     except MoosError as error:
         raise _stop(error, EXIT_FAILED) from error
-    for file in files:
-        typer.echo(file)
 
 
 def _run(
     files: list[str] | None, query: str | None, settings: dict[str, Any]
 ) -> tuple[CompressionResult, list[str], CompressorConfig]:
     """Read, compress, and turn our errors into messages and exit codes."""
-    try:
+    with _exit_codes():
         config = CompressorConfig.from_settings(settings)
         names, texts = _read(files)
         return _compressor(config, texts).compress(texts, query), names, config
-    except (ConfigError, InputError) as error:
-        raise _stop(error, EXIT_USAGE) from error
-    except MoosError as error:
-        raise _stop(error, EXIT_FAILED) from error
 
 
 def _compressor(config: CompressorConfig, texts: list[str]) -> ContextCompressor:

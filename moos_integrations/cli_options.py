@@ -50,8 +50,8 @@ class SettingOption:
 
     def parameter(self) -> inspect.Parameter:
         """The option as typer reads it from a signature."""
-        told = typer.Option(help=self.field.description, rich_help_panel=_PANELS[self.stage])
-        annotation = cast(Any, Annotated)[self._type(), told]  # made at run time, for typer to read
+        option = typer.Option(help=self.field.description, rich_help_panel=_PANELS[self.stage])
+        annotation = cast(Any, Annotated)[self._type(), option]  # made at run time, for typer to read
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
 
     def value(self, typed: Any) -> Any:

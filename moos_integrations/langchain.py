@@ -79,7 +79,7 @@ class MOOSCompressor(
     The target (`rate`, `budget_tokens` or `threshold`) holds for all documents of a call together, and each item of a
     batch has its own; a call or `bind` may override it: `MOOSCompressor().bind(budget_tokens=400)`.
 
-    What a reranker left as `relevance_score` in the metadata counts as `retriever_weight` says.
+    What a reranker left as `relevance_score` in the metadata counts as `gains.retriever_weight` says.
 
     The weights load on first use. `dumps` stores the settings that differ from the defaults. LangChain loads classes of
     other packages only when told to: `loads(text, allowed_objects=[MOOSCompressor],

@@ -18,8 +18,10 @@ import run_readers  # noqa: E402
 import run_robust_text  # noqa: E402
 import run_whole_from  # noqa: E402
 import train_reader  # noqa: E402
+from moos_benchmarks import command_line  # noqa: E402
+from moos_benchmarks.data import Answer, SquadPassage, SquadQuestion  # noqa: E402
 
-from moos_integrations.evaluation.data import Answer, Document, Question, SquadPassage, SquadQuestion  # noqa: E402
+from moos_integrations.records import Document, Question  # noqa: E402
 
 CONTEXT = "The council of Gilmer met on 3 May. It did not raise the fee of $1,499.00. Nobody complained about that."
 OTHER = "Bread is baked from flour and water. The baker of Gilmer sells it warm on http://bread.example/today."
@@ -60,7 +62,7 @@ class Half:
 
 
 def test_what_a_peer_made_is_remembered_across_runs(tmp_path: Path) -> None:
-    question = Question("1", "When?", ("3 May",), (Document("", CONTEXT, True),))
+    question = Question("When?", ("3 May",), (Document(CONTEXT, "", True),), "1")
     peer = Half()
     first = run_readers.Remembered(peer, tmp_path / "half.jsonl")(question, [5, 9])
     again = run_readers.Remembered(peer, tmp_path / "half.jsonl")
@@ -102,7 +104,7 @@ def test_readers_read_ours_and_peers(
     monkeypatch.setattr(
         sys, "argv", [*command, "--contexts", str(tmp_path / "kept"), "--output", str(tmp_path / "out")]
     )
-    run_readers.main()
+    command_line.start(run_readers.main)
     found = json.loads((tmp_path / "out" / "answers.json").read_text(encoding="utf-8"))
     entry = found["sets"]["hotpotqa"]
     assert entry["questions"] == 8
@@ -126,7 +128,7 @@ def test_settings_are_tried_on_other_questions(
     monkeypatch.setattr(run_whole_from.answers, "QUESTIONS", {"hotpotqa": 3})
     command = ["x", "--data", str(data), "--sets", "hotpotqa", "--limit", "8"]
     monkeypatch.setattr(sys, "argv", [*command, "--reader", str(span_model), "--language-model", str(causal_model)])
-    run_whole_from.main()
+    command_line.start(run_whole_from.main)
     table = written["whole_from"]["sets"]["hotpotqa"]
     assert table["questions"] == 5  # of eight, after three
     names = ["temperature 0.7, whole from 0.7", "temperature 0.7, whole from 0.3", "temperature 0.7, whole from 0"]
@@ -138,8 +140,9 @@ def test_settings_are_tried_on_other_questions(
 def test_robust_text_is_counted(data: Path, tmp_path: Path) -> None:
     sets = ["squadshifts_amazon_reviews", "nq_20docs"]
     output = tmp_path / "robust.json"
-    arguments = ["--data", str(data), "--sets", *sets, "--limit", "8", "--peers", "none", "--output", str(output)]
-    run_robust_text.main(arguments)
+    arguments = ["--data", str(data), "--sets", sets[0], "--sets", sets[1], "--limit", "8", "--peers", "none"]
+    arguments += ["--output", str(output)]
+    command_line.start(run_robust_text.main, arguments)
     found = json.loads(output.read_text(encoding="utf-8"))["sets"]
     protected = found["squadshifts_amazon_reviews"]["0.5"]["moos, protect"]
     assert protected["survived"]["negations"]["value"] == 1
@@ -156,7 +159,7 @@ def test_the_reader_is_trained(data: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(train_reader, "write_result", written.__setitem__)
     monkeypatch.setattr(sys, "argv", ["x", "--data", str(data), "--output", str(tmp_path / "reader"), "--steps", "2"])
     monkeypatch.setitem(train_reader.SETTINGS, "batch_size", 2)
-    train_reader.main()
+    command_line.start(train_reader.main)
     assert written["reader"]["held_out_articles"]["questions"] > 0
     assert written["reader"]["among_ten"]["questions"] > 0
     assert (tmp_path / "reader" / "model" / "config.json").exists()

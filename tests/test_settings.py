@@ -19,6 +19,7 @@ import pytest
 import regex
 from hypothesis import given
 from hypothesis import strategies as st
+from llama_index.core.schema import TextNode
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from tiny import HashScorer, UnitScorer
@@ -541,7 +542,7 @@ def test_a_setting_without_effect_is_logged(
     assert not log.records
 
 
-@pytest.mark.parametrize("make", [CompressorConfig, *ADAPTERS])
+@pytest.mark.parametrize("make", [CompressorConfig, MOOSCompressor, MOOSNodePostprocessor])
 @pytest.mark.parametrize("settings", EFFECT)
 def test_nothing_is_logged_where_settings_work(
     make: Callable[..., Any], settings: dict[str, Any], log: pytest.LogCaptureFixture
@@ -570,6 +571,31 @@ def test_what_is_said_to_have_no_effect_has_none(texts: list[str], case: tuple[d
             for each in (changed, CompressorConfig(**plain))
         )
         assert (first.text, first.order) == (second.text, second.order)
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"order": "ends", "top_n": 2}, {"order", "top_n"}),
+        ({"gains": {"redundancy": "greedy", "lexical_weight": 1}}, {"gains.redundancy", "gains.lexical_weight"}),
+        ({"gains": {"budgets": "gain", "redundancy": "greedy", "retriever_weight": 1}}, {"gains.retriever_weight"}),
+    ],
+)
+def test_at_ingestion_more_has_no_effect(settings: dict[str, Any], names: set[str]) -> None:
+    changed = MOOSNodeTransform(**settings)
+    assert {name for name, _ in without_effect(changed)} == names
+    assert not list(without_effect(MOOSNodePostprocessor(**settings)))
+    text = TextNode(text="Ada built it in 1889. It stands. Rye bread is baked by Ada. A river is long and cold.")
+    kept = []
+    effective = {
+        name: value
+        for name, value in changed.gains.model_dump(exclude_defaults=True).items()
+        if f"gains.{name}" not in names
+    }
+    for component in (changed, MOOSNodeTransform(gains=effective)):
+        component._compressor = ContextCompressor(UnitScorer(), component.config_of_compressor())
+        kept.append([node.get_content() for node in component([text])])
+    assert kept[0] == kept[1]
 
 
 def test_another_place_in_the_code_is_warned_too_and_memory_is_bounded(
@@ -602,6 +628,7 @@ def test_options_are_the_fields(name: str) -> None:
         assert option.help == field.description
     page = RUNNER.invoke(cli.app, [name, "--help"], env={"COLUMNS": "300"}).stdout
     assert "[default: 0.7]" in page
+    assert "--install-completion" in RUNNER.invoke(cli.app, ["--help"], env={"COLUMNS": "300"}).stdout
     assert "0.5 without a question" in page
     assert "0.0001 with a question" in page
 

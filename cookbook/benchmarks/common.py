@@ -8,9 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from moos_integrations.evaluation import data as data_sets
-from moos_integrations.evaluation import run
-from moos_integrations.evaluation.data import Passage
+from moos_benchmarks import data as data_sets
+from moos_benchmarks import run
+from moos_benchmarks.data import Passage
+
 from moos_integrations.evaluation.metrics import bootstrap_interval, normalise, survives
 
 __all__ = [

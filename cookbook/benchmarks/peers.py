@@ -326,7 +326,7 @@ def checkpoint(source: str) -> str:
 
 @lru_cache(maxsize=1)
 def _minilm() -> Any:
-    from moos_integrations.evaluation.ranking import SentenceEmbedder
+    from moos_benchmarks.ranking import SentenceEmbedder
 
     return SentenceEmbedder()
 

@@ -4,7 +4,7 @@
 
 * `ranking_SET.svg`: share of questions whose answer survives, against the words kept, for each ranker;
 * `recall.svg`: query-free answer recall against the rate, mean over the sets, for each method;
-* `answers.svg`: what readers make of every method's contexts, against the tokens kept, mean over the sets of questions;
+* `answers.svg`: what readers make of some methods' contexts, against the tokens kept, mean over the sets of questions;
 * `end_to_end.svg`: seconds from context to answer with and without compression, against the length of the context;
 * `documents.svg`: milliseconds per call, against the number of documents, ours and LLMLingua-2 on the same weights;
 * `layers.svg`: cosine between preserve and discard words in every layer, for each `beta` of training.
@@ -13,15 +13,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from report import (
+    ASKED_SETS,
     RANKERS,
     RATES,
     READ,
-    answer_means,
     bound_mean,
     budget_label,
     found,
@@ -39,6 +40,26 @@ from matplotlib.figure import Figure  # noqa: E402
 
 PLOTS = Path(__file__).parent / "plots"
 SIZE = (6, 4)
+COLOURS = {
+    "moos": "#0072b2",
+    "model": "#0072b2",
+    "bm25": "#d55e00",
+    "embeddings": "#009e73",
+    "random": "#bbbbbb",
+    "lead": "#777777",
+    "llmlingua-2": "#cc79a7",
+    "llmlingua2": "#cc79a7",
+    "embeddings, mmr": "#009e73",
+    "ctxprune": "#e69f00",
+    "llmslim": "#56b4e9",
+    "classifier": "#56b4e9",
+    "baseline": "#cc79a7",
+    "idf": "#e69f00",
+}
+"""One colour per method in all figures; from a palette that colour-blind people can read."""
+DRAWN = ("moos", "embeddings, mmr", "bm25", "lead", "ctxprune", "llmslim", "llmlingua-2")
+"""Methods of `answers.svg`: ours, the strongest others and two plain ones; RESULTS.md has the numbers of all."""
+_WIDTH_95 = 2 * 1.96  # of a 95 % interval, in standard errors
 
 
 def save(figure: Figure, name: str) -> Path:
@@ -57,6 +78,26 @@ def axes_of(title: str, across: str, up: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
+def legend_beside(axes: Any) -> None:
+    """The legend to the right of the curves."""
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+
+
+def curve(axes: Any, across: Sequence[float], cells: Sequence[Mapping[str, Any]], **style: Any) -> None:
+    """A line with its 95 % intervals as bars; `cells` have `value` and `interval`."""
+    below = [max(cell["value"] - cell["interval"][0], 0.0) for cell in cells]
+    above = [max(cell["interval"][1] - cell["value"], 0.0) for cell in cells]
+    axes.errorbar(across, [cell["value"] for cell in cells], yerr=(below, above), marker="o", capsize=2, **style)
+
+
+def mean_cell(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean over sets, with an interval from those of the sets, which are independent of one another."""
+    value = sum(cell["value"] for cell in cells) / len(cells)
+    errors = [(cell["interval"][1] - cell["interval"][0]) / _WIDTH_95 for cell in cells]
+    half = _WIDTH_95 / 2 * sum(error**2 for error in errors) ** 0.5 / len(cells)
+    return {"value": value, "interval": (value - half, value + half)}
+
+
 def ranking() -> list[Path]:
     """One figure per set, with 95 % intervals and the share of the whole context as a line."""
     paths = []
@@ -68,13 +109,11 @@ def ranking() -> list[Path]:
             cells = [rankers[ranker][budget] for budget in budgets]
             across = [float(budget) for budget in budgets]
             label = f"model ({entry['model']})" if ranker == "model" else ranker
-            axes.plot(across, [cell["value"] for cell in cells], marker="o", label=label)
-            lows, highs = zip(*[cell["interval"] for cell in cells], strict=True)
-            axes.fill_between(across, lows, highs, alpha=0.12)
+            curve(axes, across, cells, label=label, color=COLOURS[ranker])
         axes.axhline(entry["full"]["value"], color="grey", linestyle="--", label="whole context")
         axes.set_xscale("log", base=2)
         axes.set_xticks(across, [budget_label(budget) for budget in budgets])
-        axes.legend()
+        legend_beside(axes)
         paths.append(save(figure, f"ranking_{name}"))
     return paths
 
@@ -87,9 +126,9 @@ def recall() -> list[Path]:
     figure, axes = axes_of(f"mean over {len(sets)} sets, without a query", "share of tokens kept", "answer recall")
     for method in methods_of(sets):
         shares = [known_mean([entry[rate][method]["answer_recall"] for entry in sets.values()]) for rate in RATES]
-        axes.plot([float(rate) for rate in RATES], shares, marker="o", label=method)
+        axes.plot([float(rate) for rate in RATES], shares, marker="o", label=method, color=COLOURS.get(method))
     axes.set_xticks([float(rate) for rate in RATES])
-    axes.legend()
+    legend_beside(axes)
     return [save(figure, "recall")]
 
 
@@ -108,36 +147,39 @@ def layers() -> list[Path]:
         (line,) = axes.plot(range(len(means)), means, marker="o", label=f"beta {beta:g}")
         for curve in curves if len(curves) > 1 else ():
             axes.plot(range(len(curve)), curve, ".", color=line.get_color(), alpha=0.5)
-    axes.legend()
+    legend_beside(axes)
     return [save(figure, "layers")]
 
 
 def answers() -> list[Path]:
-    """Log-likelihood and F1 side by side; ours thick, the others in colours of their own, all of the text dashed."""
-    entries = list(found("answers").values())
-    if not entries:
+    """Log-likelihood and F1 side by side, with intervals; all of the text as a dashed line."""
+    sets = [entry for name, entry in found("answers").items() if name in ASKED_SETS]
+    if not sets:
         return []
-    shares = tuple(entries[0]["methods"]["moos"])
-    columns, means = answer_means(shares)
-    means = {method: values for method, values in means.items() if any(value is not None for value in values)}
-    figure = Figure(figsize=(2 * SIZE[0], SIZE[1] + 1))
+    figure = Figure(figsize=(2 * SIZE[0] + 2, SIZE[1] + 0.5), layout="constrained")
     for axes, metric in zip(figure.subplots(1, 2), ("log_likelihood", "f1"), strict=True):
-        colours = iter(mpl.colormaps["tab20"].colors)
-        for method, values in means.items():
-            known = [
-                (share, value)
-                for (own, share), value in zip(columns, values, strict=True)
-                if own == metric and value is not None
-            ]
-            style = {"linewidth": 3.0, "color": "black"} if method == "moos" else {"color": next(colours)}
-            across = [times_fewer(share) for share, _ in known]
-            axes.plot(across, [value for _, value in known], marker=".", label=method, **style)
+        for method in DRAWN:
+            shares, cells = answer_curve(sets, method, metric)
+            if cells:
+                curve(axes, [times_fewer(share) for share in shares], cells, label=method, color=COLOURS[method])
         whole = bound_mean("whole", metric)
         if whole is not None:
-            axes.axhline(whole, color="grey", linestyle="--", label="all of the text")
+            axes.axhline(whole, color="black", linestyle="--", linewidth=1, label="all of the text")
         axes.set(xlabel="times fewer tokens", ylabel=READ[metric], title="mean over the sets of questions")
-    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend_beside(axes)
     return [save(figure, "answers")]
+
+
+def answer_curve(sets: Sequence[Any], method: str, metric: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """The shares at which a method was read in all sets, and its mean there."""
+    if not all(method in entry["methods"] for entry in sets):
+        return [], []
+    known = [
+        share
+        for share in sets[0]["methods"][method]
+        if all((entry["methods"][method][share].get(metric) or {}).get("interval") for entry in sets)
+    ]
+    return known, [mean_cell([entry["methods"][method][share][metric] for entry in sets]) for share in known]
 
 
 def end_to_end() -> list[Path]:
@@ -160,7 +202,7 @@ def end_to_end() -> list[Path]:
         axes.set_yscale("log", base=2)
         axes.set_xticks(lengths, [f"{length:,}" for length in lengths], rotation=45)
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.legend(fontsize="small")
+    legend_beside(axes)
     return [save(figure, "end_to_end")]
 
 
@@ -173,7 +215,7 @@ def documents() -> list[Path]:
     figure, axes = axes_of("time of one call", "documents", "milliseconds")
     for words, style in zip(sorted({case["words"] for case in cases}), ("-", "--", ":"), strict=True):
         own = [case for case in cases if case["words"] == words]
-        for engine, colour in (("moos", "black"), ("llmlingua2", "tab:orange")):
+        for engine, colour in (("moos", COLOURS["moos"]), ("llmlingua2", COLOURS["llmlingua2"])):
             known = [
                 (case["documents"], case[engine]["milliseconds"]) for case in own if "milliseconds" in case[engine]
             ]
@@ -181,7 +223,7 @@ def documents() -> list[Path]:
                 *zip(*known, strict=True), style, color=colour, marker=".", label=f"{engine}, {words:,} words each"
             )
     axes.set(xscale="log", yscale="log")
-    axes.legend(fontsize="small")
+    legend_beside(axes)
     return [save(figure, "documents")]
 
 

@@ -8,7 +8,6 @@ Figures stand between `<!-- results:NAME -->` and `<!-- /results -->`; nothing t
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
@@ -16,7 +15,10 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+from moos_benchmarks import command_line
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -877,11 +879,10 @@ def rendered(text: str) -> str:
     return _BLOCK.sub(lambda match: f"{match[1]}\n{BLOCKS[match[2]]()}\n{match[3]}", text)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
-    check = parser.parse_args().check
+def main(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a file is out of date.")] = False,
+) -> None:
+    """Write the tables of README, RESULTS and the model card from the JSON files."""
     stale = []
     for path in FILES:
         before = path.read_text(encoding="utf-8")
@@ -896,4 +897,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

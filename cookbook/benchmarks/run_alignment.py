@@ -22,18 +22,19 @@ first 4,000 records; the points and prices of `align` were chosen on later ones:
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import random
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from alignment_cases import CASES, Case, error_rates, words_of
 from common import write_result
+from moos_benchmarks import command_line
 
 from moos_integrations.training.labels import labels_from_token_mask
 
@@ -142,11 +143,11 @@ def run(data: Path | None) -> dict[str, Any]:
     return results
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder with google_compression_cased.jsonl.gz")
-    results = run(parser.parse_args().data)
+def main(
+    data: Annotated[Path | None, typer.Option(help="Folder with google_compression_cased.jsonl.gz.")] = None,
+) -> None:
+    """Measure the aligner beside others."""
+    results = run(data)
     for name, entry in results.items():
         print(f"{name}: {entry['cases']} texts, {entry['words']} words")
         for aligner, rates in entry["aligners"].items():
@@ -158,4 +159,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

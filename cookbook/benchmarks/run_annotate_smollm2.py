@@ -10,7 +10,6 @@ your own data with a large one.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import importlib.util
 import json
@@ -18,16 +17,18 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from common import write_result
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from moos_benchmarks import command_line
 from pydantic import PrivateAttr
 
 from moos_integrations.core.tokens import token_counter
-from moos_integrations.training.annotate import AnnotationSettings, Record, annotate, estimate, read_annotations
+from moos_integrations.training.annotation import AnnotationSettings, Record, annotate, estimate, read_annotations
 
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PARAGRAPHS, MIN_WORDS, MAX_WORDS = 12, 40, 90
@@ -124,21 +125,20 @@ def run(records: list[Record], llm: BaseChatModel, output: Path) -> dict[str, An
     }
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with squad_train.jsonl.gz")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    llm = LlamaCppChat(path=str(weights()), threads=options.threads)
+def main(
+    data: command_line.Data,
+    threads: Annotated[int, typer.Option(help="Of the language model.")] = 1,
+) -> None:
+    """Have SmolLM2 annotate paragraphs."""
+    llm = LlamaCppChat(path=str(weights()), threads=threads)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "annotations.jsonl"
-        result = run(paragraphs(options.data / "squad_train.jsonl.gz"), llm, output)
+        result = run(paragraphs(data / "squad_train.jsonl.gz"), llm, output)
         for line in output.read_text(encoding="utf-8").splitlines():
             answer = json.loads(line)
             print(f"{answer['verdict']}\n  {answer['text']}\n  {answer['compressed']}")
-    print(write_result("annotation_smollm2", {"model": WEIGHTS, "threads": options.threads, **result}))
+    print(write_result("annotation_smollm2", {"model": WEIGHTS, "threads": threads, **result}))
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

@@ -2,33 +2,33 @@
 
     python cookbook/benchmarks/run_answer_recall.py --data DIR
 
-The same as `moos evaluate MODEL --data DIR --output cookbook/benchmarks/results --parts recall,sweep`; what is
-measured, and how, stands in `moos_integrations/evaluation/recall.py`.
+The same as `python -m moos_benchmarks.run MODEL --data DIR --output results --parts recall,sweep`; what is
+measured, and how, stands in `moos_benchmarks/recall.py`.
 """
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from typing import Annotated
 
+import typer
 from common import RESULTS
+from moos_benchmarks import command_line
+from moos_benchmarks.run import Options, evaluate
 
 from moos_integrations.core.config import BUNDLED_MODEL
-from moos_integrations.evaluation.run import Options, evaluate
 
 PARTS = ("recall", "sweep")
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the JSONL data sets")
-    parser.add_argument("--model", default=BUNDLED_MODEL, help="bundled name, folder or hub id")
-    parser.add_argument("--limit", type=int, help="passages per set (default: all, fewer of the long ones)")
-    options = parser.parse_args()
-    for path in evaluate(options.model, RESULTS, Options(data=options.data, limit=options.limit), parts=PARTS):
+def main(
+    data: command_line.Data,
+    model: command_line.Model = BUNDLED_MODEL,
+    limit: Annotated[int | None, typer.Option(help="Passages per set. Default: all, fewer of the long ones.")] = None,
+) -> None:
+    """Measure query-free answer recall, and the sweep behind `alpha`."""
+    for path in evaluate(model, RESULTS, Options(data=data, limit=limit), parts=PARTS):
         print(path.name)
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

@@ -12,18 +12,16 @@ Model folders found under `--models` (`bBETA-sSEED/model`) are measured, the oth
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from common import write_result
-from tqdm import tqdm
-from transformers import AutoModelForTokenClassification, AutoTokenizer
-
-from moos_integrations.core.hub import load_classifier
-from moos_integrations.evaluation.metrics import paired
-from moos_integrations.evaluation.recall import (
+from moos_benchmarks import command_line
+from moos_benchmarks.card import card_of
+from moos_benchmarks.mix import load, query_free, squad_paragraphs
+from moos_benchmarks.recall import (
     IN_DOMAIN,
     OUT_OF_DOMAIN,
     RATES,
@@ -34,8 +32,14 @@ from moos_integrations.evaluation.recall import (
     model_scores,
     read_set,
 )
-from moos_integrations.training.mix import Example, load, query_free, squad_paragraphs
-from moos_integrations.training.train import Collator, Recipe, cosine_per_layer, encode, fit, folder_of, save, start
+from moos_benchmarks.train import MixRecipe, folder_of
+from tqdm import tqdm
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+from moos_integrations.core.hub import load_classifier
+from moos_integrations.evaluation.metrics import paired
+from moos_integrations.training.examples import Example
+from moos_integrations.training.trainer import Collator, cosine_per_layer, encode, fit, save, start
 
 BETAS = (0.0, 0.01, 0.05, 0.1, 0.3, 1.0)
 SEEDS = (0, 1)
@@ -46,10 +50,10 @@ Key = tuple[str, str, str]
 """Set, rate and alpha."""
 
 
-def recipe_of(beta: float, seed: int, steps: int) -> Recipe:
+def recipe_of(beta: float, seed: int, steps: int) -> MixRecipe:
     """The short training."""
     warmup, decay = steps // 16, steps // 2
-    return Recipe(beta=beta, seed=seed, max_steps=steps, batch_size=16, warmup_steps=warmup, decay_steps=decay)
+    return MixRecipe(beta=beta, seed=seed, max_steps=steps, batch_size=16, warmup_steps=warmup, decay_steps=decay)
 
 
 def train_missing(data: Path, models: Path, steps: int) -> None:
@@ -65,7 +69,7 @@ def train_missing(data: Path, models: Path, steps: int) -> None:
         model, tokenizer = start(recipe)
         output = folder(models, beta, seed)
         report = fit(model, tokenizer, groups, probe, recipe, output.parent, lambda _: {})
-        save(model, tokenizer, output, report)
+        save(model, tokenizer, output, report, card_of(report))
 
 
 def folder(models: Path, beta: float, seed: int) -> Path:
@@ -134,26 +138,25 @@ def measure(data: Path, models: Path, limit: int) -> list[dict[str, Any]]:
 
 def read_squad_validation(data: Path) -> list[Any]:
     """The passages of the held-out articles, with their questions."""
-    from moos_integrations.evaluation.data import articles_held_out, data_file, read_squad
+    from moos_benchmarks.data import articles_held_out, data_file, read_squad
 
     records = read_squad(data_file(data, "squad_train"))
     titles = articles_held_out(record.title for record in records)
     return [record for record in records if record.title in titles]
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the JSONL data sets")
-    parser.add_argument("--models", type=Path, required=True, help="folder for the trained models")
-    parser.add_argument("--steps", type=int, default=220, help="training steps of each run")
-    parser.add_argument("--limit", type=int, default=150, help="passages per set")
-    options = parser.parse_args()
-    train_missing(options.data, options.models, options.steps)
-    runs = measure(options.data, options.models, options.limit)
-    settings = {"steps": options.steps, "passages_per_set": options.limit, "statistic": STATISTIC}
+def main(
+    data: command_line.Data,
+    models: Annotated[Path, typer.Option(help="Folder for the trained models.")],
+    steps: Annotated[int, typer.Option(help="Training steps of each run.")] = 220,
+    limit: Annotated[int, typer.Option(help="Passages per set.")] = 150,
+) -> None:
+    """Train what is missing, and measure every model."""
+    train_missing(data, models, steps)
+    runs = measure(data, models, limit)
+    settings = {"steps": steps, "passages_per_set": limit, "statistic": STATISTIC}
     print(write_result("beta_sweep", {"settings": settings, "runs": runs}).name)
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

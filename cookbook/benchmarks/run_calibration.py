@@ -8,16 +8,17 @@ fewer tokens is the default. Every set has the same weight: at most `--limit` qu
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from common import write_result
+from moos_benchmarks import command_line
+from moos_benchmarks.budgets import read_set
 
 from moos_integrations import ContextCompressor
 from moos_integrations.evaluation import calibrate
-from moos_integrations.evaluation.budgets import read_set
 from moos_integrations.evaluation.metrics import normalise, survives
 
 SETS = ("nq_20docs", "nq_10docs", "hotpotqa", "2wikimqa", "musique", "covidqa_long", "tatqa_tables")
@@ -47,27 +48,26 @@ def outcome(compressor: ContextCompressor, rows: list[Row], **target: Any) -> di
     }
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help=f"folder with {', '.join(SETS)}")
-    parser.add_argument("--limit", type=int, default=100, help="questions per set")
-    parser.add_argument("--min-recall", type=float, default=0.99)
-    options = parser.parse_args()
-    by_set = questions(options.data, options.limit)
+def main(
+    data: command_line.Data,
+    limit: Annotated[int, typer.Option(help="Questions per set.")] = 100,
+    min_recall: Annotated[float, typer.Option(help="Share of the answers to keep.")] = 0.99,
+) -> None:
+    """Find the default target."""
+    by_set = questions(data, limit)
     rows = [row for own in by_set.values() for row in own]
     compressor = ContextCompressor.from_pretrained(cache_bytes=2**30)
     asked, texts, answers = (list(column) for column in zip(*rows, strict=True))
-    found = calibrate(compressor, asked, texts, answers, min_recall=options.min_recall)
+    found = calibrate(compressor, asked, texts, answers, min_recall=min_recall)
     best: dict[str, tuple[float, float, float]] = {}
     for name, value, recall, kept in found.tried:
-        if recall >= options.min_recall and (name not in best or kept < best[name][2]):
+        if recall >= min_recall and (name not in best or kept < best[name][2]):
             best[name] = (value, recall, kept)
     (name, value), *_ = [
         (name, value) for name in ("rate", "threshold") if (value := getattr(found.config, name)) is not None
     ]
     payload = {
-        "min_recall": options.min_recall,
+        "min_recall": min_recall,
         "model": compressor.scorer.fingerprint,  # type: ignore[attr-defined]
         "targets": [
             {"target": target, "value": f"{own[0]:.3g}", "recall": round(own[1], 4), "kept": round(own[2], 4)}
@@ -84,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

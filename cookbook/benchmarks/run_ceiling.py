@@ -10,15 +10,15 @@ tokenizer itself.
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from common import read_passages, write_result
+from moos_benchmarks import command_line
 from tqdm import tqdm
 
 from moos_integrations import CompressorConfig, ContextCompressor, SegmentedText, WordScores
@@ -130,20 +130,19 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help=f"folder with {', '.join(SETS)}")
-    parser.add_argument("--draws", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    texts = [passage.text for name in SETS for passage in read_passages(options.data, name, 60)]
-    rng = random.Random(options.seed)
-    rows = [draw(texts, rng) for _ in tqdm(range(options.draws))]
+def main(
+    data: command_line.Data,
+    draws: Annotated[int, typer.Option(help="Requests.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+) -> None:
+    """Draw requests and hold them against their ceilings."""
+    texts = [passage.text for name in SETS for passage in read_passages(data, name, 60)]
+    rng = random.Random(seed)
+    rows = [draw(texts, rng) for _ in tqdm(range(draws))]
     by_tokenizer = {name: summary([row for row in rows if row["tokenizer"] == name]) for name in TOKENIZERS}
-    payload = {"seed": options.seed, **summary(rows), "tokenizers": by_tokenizer}
+    payload = {"seed": seed, **summary(rows), "tokenizers": by_tokenizer}
     print(write_result("ceiling", payload))
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

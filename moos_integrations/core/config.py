@@ -53,6 +53,8 @@ Redundancy = Literal["greedy", "symmetric"]
 Budgets = Literal["auto", "gain", "words"]
 Order = Literal["source", "relevance", "ends"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+Rule: TypeAlias = "tuple[tuple[str, ...], Callable[[Settings], bool], str]"
+"""Names of settings, whether they have no effect, and why."""
 ProtectItem: TypeAlias = "str | re.Pattern[str] | regex.Pattern[str]"
 
 BUNDLED_MODEL = "moos-minilm-en"
@@ -220,6 +222,9 @@ class GainSettings(FrozenModel):
 class Settings(CheckedModel):
     """All settings of a compressor, as fields; see `CompressorConfig`."""
 
+    more_rules: ClassVar[tuple[Rule, ...]] = ()
+    """What else has no effect, by the way a component uses the compressor."""
+
     model: Annotated[Text, AfterValidator(lambda model: check_model(model, BUNDLED_MODELS))] = Field(
         default=BUNDLED_MODEL, description="Bundled name, folder in Hugging Face layout, or hub id."
     )
@@ -303,33 +308,33 @@ class Settings(CheckedModel):
 
 # --- settings that change nothing -------------------------------------------------------------------------------------
 
-_Rule: TypeAlias = "tuple[tuple[str, ...], Callable[[Settings], bool], str]"
 _SHARING = ("gains.temperature", "gains.whole_from")
-_RELEVANCE = ("lexical_weight", "retriever_weight", "similarity_scale", "redundancy", "redundancy_weight")
-_RULES: tuple[_Rule, ...] = (
+_OF_QUESTIONS = ("gains.lexical_weight", "gains.similarity_scale")
+_RELEVANCE = (*_OF_QUESTIONS, "gains.retriever_weight", "gains.redundancy", "gains.redundancy_weight")
+_RULES: tuple[Rule, ...] = (
     (
         ("scores.outlier_statistic",),
-        lambda own: own.scores.alpha == 1,
+        lambda settings: settings.scores.alpha == 1,
         "`scores.alpha` is 1, which gives outlier scores no weight. Set it below 1 to use them.",
     ),
     (
         _SHARING,
-        lambda own: own.threshold is not None,
+        lambda settings: settings.threshold is not None,
         "a `threshold` shares out no budget. Use `rate` or `budget_tokens`, here or in the call.",
     ),
     (
         ("gains.similarity_scale",),
-        lambda own: own.embeddings is None,
+        lambda settings: settings.embeddings is None,
         "there are no `embeddings`; the model has a scale in its files.",
     ),
     (
         _SHARING,
-        lambda own: own.gains.budgets == "words",
+        lambda settings: settings.gains.budgets == "words",
         "`gains.budgets` is 'words', which ranks words without their sentences. Use 'gain' or 'auto'.",
     ),
     (
-        tuple(f"gains.{name}" for name in _RELEVANCE),
-        lambda own: own.gains.budgets == "words" and own.order == "source" and own.top_n is None,
+        _RELEVANCE,
+        lambda settings: settings.gains.budgets == "words" and settings.order == "source" and settings.top_n is None,
         "`gains.budgets` is 'words', and neither `order` nor `top_n` needs relevance. Use 'gain' or 'auto'.",
     ),
 )
@@ -338,15 +343,30 @@ _RULES: tuple[_Rule, ...] = (
 def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
     """Name of each setting that was changed and has no effect beside the others, and a sentence that says why."""
     seen = set()
-    for names, applies, reason in _RULES:
-        for name in names:
-            stage, _, field = name.partition(".")
-            model = getattr(settings, stage)
-            if name in seen or getattr(model, field) == type(model).model_fields[field].default:
-                continue
-            if applies(settings):
+    for names, applies, reason in (*_RULES, *settings.more_rules):
+        for name in names if applies(settings) else ():
+            stage, _, field = name.rpartition(".")
+            model: Any = getattr(settings, stage) if stage else settings
+            value = getattr(model, field)
+            if name not in seen and value != type(model).model_fields[field].default:
                 seen.add(name)
-                yield name, f"`{name}={getattr(model, field)!r}` has no effect: {reason}"
+                yield name, f"`{name}={value!r}` has no effect: {reason}"
+
+
+WITHOUT_QUESTION: tuple[Rule, ...] = (
+    (
+        (*_SHARING, "gains.redundancy", "gains.redundancy_weight"),
+        lambda settings: settings.gains.budgets == "auto",
+        "there is no question at ingestion, where `gains.budgets='auto'` ranks words. Use 'gain'.",
+    ),
+    (
+        (*_OF_QUESTIONS, "gains.retriever_weight"),
+        lambda settings: True,
+        "at ingestion there is neither a question nor a retriever.",
+    ),
+    (("order", "top_n"), lambda settings: True, "at ingestion each node is compressed alone."),
+)
+"""Rules for a component that compresses one text at a time, without a question."""
 
 
 # --- keywords for type checkers ---------------------------------------------------------------------------------------

@@ -1,40 +1,91 @@
-"""Measuring: readers of the data sets, metrics, what readers make of contexts, and the parts of `moos evaluate`.
+"""Measure compression on questions of your own, with their documents and answers.
 
-For one's own questions: `calibrate` finds a target, `rate_curves` draws what every rate leaves.
+`evaluate` compares targets with baselines at equal tokens (`moos evaluate`), `calibrate` finds the smallest target
+that keeps the answers, `rate_curves` has readers answer from the compressed text. Only the names below are public.
 """
 
-from moos_integrations.evaluation.calibration import Calibration, calibrate
-from moos_integrations.evaluation.curves import RateCurves, rate_curves
-from moos_integrations.evaluation.hub import read_hub
-from moos_integrations.evaluation.metrics import exact_match, measure_answers, rouge, survives, token_f1
-from moos_integrations.evaluation.readers import (
-    CausalReader,
-    ChatReader,
-    LlamaCppReader,
-    Readers,
-    SpanReader,
-    log_likelihoods,
-)
-from moos_integrations.evaluation.survival import json_validity, survival, table_validity
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moos_integrations.evaluation.calibration import Calibration as Calibration
+    from moos_integrations.evaluation.calibration import calibrate as calibrate
+    from moos_integrations.evaluation.comparison import Comparison as Comparison
+    from moos_integrations.evaluation.comparison import Row as Row
+    from moos_integrations.evaluation.comparison import evaluate as evaluate
+    from moos_integrations.evaluation.curves import RateCurves as RateCurves
+    from moos_integrations.evaluation.curves import rate_curves as rate_curves
+    from moos_integrations.evaluation.metrics import exact_match as exact_match
+    from moos_integrations.evaluation.metrics import measure_answers as measure_answers
+    from moos_integrations.evaluation.metrics import rouge as rouge
+    from moos_integrations.evaluation.metrics import survives as survives
+    from moos_integrations.evaluation.metrics import token_f1 as token_f1
+    from moos_integrations.evaluation.readers import CausalReader as CausalReader
+    from moos_integrations.evaluation.readers import ChatReader as ChatReader
+    from moos_integrations.evaluation.readers import LlamaCppReader as LlamaCppReader
+    from moos_integrations.evaluation.readers import Readers as Readers
+    from moos_integrations.evaluation.readers import SpanReader as SpanReader
+    from moos_integrations.evaluation.readers import log_likelihoods as log_likelihoods
+    from moos_integrations.records import Document as Document
+    from moos_integrations.records import Question as Question
+    from moos_integrations.records import read_questions as read_questions
+
+_HOMES = {
+    "Calibration": "evaluation.calibration",
+    "CausalReader": "evaluation.readers",
+    "ChatReader": "evaluation.readers",
+    "Comparison": "evaluation.comparison",
+    "Document": "records",
+    "LlamaCppReader": "evaluation.readers",
+    "Question": "records",
+    "RateCurves": "evaluation.curves",
+    "Readers": "evaluation.readers",
+    "Row": "evaluation.comparison",
+    "SpanReader": "evaluation.readers",
+    "calibrate": "evaluation.calibration",
+    "evaluate": "evaluation.comparison",
+    "exact_match": "evaluation.metrics",
+    "log_likelihoods": "evaluation.readers",
+    "measure_answers": "evaluation.metrics",
+    "rate_curves": "evaluation.curves",
+    "read_questions": "records",
+    "rouge": "evaluation.metrics",
+    "survives": "evaluation.metrics",
+    "token_f1": "evaluation.metrics",
+}
 
 __all__ = [
     "Calibration",
     "CausalReader",
     "ChatReader",
+    "Comparison",
+    "Document",
     "LlamaCppReader",
+    "Question",
     "RateCurves",
     "Readers",
+    "Row",
     "SpanReader",
     "calibrate",
+    "evaluate",
     "exact_match",
-    "json_validity",
     "log_likelihoods",
     "measure_answers",
     "rate_curves",
-    "read_hub",
+    "read_questions",
     "rouge",
-    "survival",
     "survives",
-    "table_validity",
     "token_f1",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"moos_integrations.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

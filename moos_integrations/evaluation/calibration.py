@@ -9,7 +9,7 @@ from typing import Any
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import CompressorConfig
 from moos_integrations.errors import InputError
-from moos_integrations.evaluation.metrics import normalise, survives
+from moos_integrations.evaluation.metrics import normalise, survives, wilson_interval
 
 _STEPS = 12  # halvings of the range: rates to 1/4096, thresholds to a factor of 1.005
 _LOWEST_THRESHOLD = 1e-12
@@ -25,6 +25,8 @@ class Calibration:
         kept: Mean share of the tokens that it keeps.
         questions: Questions whose answer stands in their documents; the others say nothing and are left out.
         tried: Every target that was tried: its name, its value, recall and share kept.
+        interval: 95 % Wilson interval of `recall` over the questions. The target was chosen on the same questions, so
+            that on others somewhat less may survive.
     """
 
     config: CompressorConfig
@@ -32,6 +34,7 @@ class Calibration:
     kept: float
     questions: int
     tried: tuple[tuple[str, float, float, float], ...]
+    interval: tuple[float, float]
 
 
 def calibrate(
@@ -80,7 +83,8 @@ def calibrate(
     name, value, recall, kept = min(found, key=lambda own: own[3])
     targets: dict[str, Any] = {"rate": None, "budget_tokens": None, "threshold": None, name: value}
     config = compressor.config.model_copy(update=targets)
-    return Calibration(config, recall, kept, len(rows), tuple(trial.tried))
+    interval = wilson_interval(round(recall * len(rows)), len(rows))
+    return Calibration(config, recall, kept, len(rows), tuple(trial.tried), interval)
 
 
 class _Trial:

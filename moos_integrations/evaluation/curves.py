@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from moos_integrations.core.compressor import ContextCompressor
-from moos_integrations.core.tokens import token_counter
-from moos_integrations.errors import ConfigError, InputError, MissingExtraError
-from moos_integrations.evaluation.answers import METRICS, Method, joined, measure, ours
-from moos_integrations.evaluation.data import Document, Question
-from moos_integrations.evaluation.metrics import containment
+from moos_integrations.errors import ConfigError, InputError
+from moos_integrations.evaluation.measuring import METRICS, Method, joined, measure, ours
+from moos_integrations.evaluation.metrics import containment, wilson_interval
+from moos_integrations.evaluation.plot import draw, new_axes
 from moos_integrations.evaluation.readers import Readers
+from moos_integrations.records import Document, Question
 
 RATES = (0.03125, 0.0625, 0.125, 0.25, 0.5, 0.75)
+SHARES_OF_QUESTIONS = ("recall", "exact_match")
+"""Metrics that are 0 or 1 for each question."""
 LABELS = {
     "recall": "answers that stand in what is kept",
     "exact_match": "exact match of the reader's answer",
@@ -31,7 +33,8 @@ class Point:
         rate: The rate that was asked for.
         kept: Mean share of the tokens that was kept.
         value: The metric; shares in [0, 1], log-likelihoods in nats per token.
-        low: Lower end of its 95 % bootstrap interval over questions.
+        low: Lower end of its 95 % interval over questions: Wilson's for shares of questions ("recall",
+            "exact_match"), else by bootstrap.
         high: Upper end.
     """
 
@@ -96,23 +99,15 @@ class RateCurves:
         """
         if metric not in self.curves:
             raise ConfigError(f"Expected one of the measured metrics {', '.join(self.curves)}; got {metric!r}.")
-        axes = axes if axes is not None else _new_axes()
-        for name, points in self.curves[metric].items():
-            kept = [point.kept for point in points]
-            axes.plot(kept, [point.value for point in points], marker="o", label=name)
-            axes.fill_between(kept, [point.low for point in points], [point.high for point in points], alpha=0.15)
-        axes.axhline(self.whole[metric], color="grey", linestyle="--", label="all of the text")
+        axes = axes if axes is not None else new_axes()
+        lines = {
+            name: [(point.kept, point.value, point.low, point.high) for point in points]
+            for name, points in self.curves[metric].items()
+            if points
+        }
+        draw(axes, lines, self.whole[metric])
         axes.set(xlabel="share of tokens kept", ylabel=LABELS[metric], title=f"{self.questions} questions")
-        axes.legend()
         return axes
-
-
-def _new_axes() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", extra="eval") from error
-    return Figure(figsize=(6, 4)).subplots()
 
 
 def rate_curves(
@@ -149,27 +144,37 @@ def rate_curves(
     if not shares or not all(0 < share <= 1 for share in shares):
         raise ConfigError(f"Expected rates in (0, 1], got {list(rates)!r}.")
     rows = [
-        Question(str(number), question, tuple(accepted), tuple(Document("", text, is_gold=True) for text in texts))
+        Question(question, tuple(accepted), tuple(Document(text, "", is_gold=True) for text in texts), str(number))
         for number, (question, texts, accepted) in enumerate(zip(questions, documents, answers, strict=True))
     ]
     asked = [row for row in rows if containment(joined(row), row.answers)]
     if not asked:
         raise InputError("No answer stands in its documents as whole words: there is nothing to measure.")
     methods = {"moos": ours(compressor)["moos"], **(others or {})}
-    counter = token_counter(compressor.config.tokenizer)
+    counter = compressor.counter
     everywhere = max(shares, default=1.0)
     table = measure(asked, methods, counter, readers or Readers(), shares=shares, judged_share=everywhere)
     metrics = [name for name in METRICS if name in table["bounds"]["whole"]]
     return RateCurves(
         questions=len(asked),
-        curves={metric: {name: _points(table["methods"][name], metric) for name in methods} for metric in metrics},
+        curves={
+            metric: {name: _points(table["methods"][name], metric, len(asked)) for name in methods}
+            for metric in metrics
+        },
         whole={metric: table["bounds"]["whole"][metric]["value"] for metric in metrics},
     )
 
 
-def _points(cells: Mapping[str, Any], metric: str) -> tuple[Point, ...]:
+def _points(cells: Mapping[str, Any], metric: str, questions: int) -> tuple[Point, ...]:
     return tuple(
-        Point(float(rate), cell["tokens"], cell[metric]["value"], *cell[metric]["interval"])
+        Point(float(rate), cell["tokens"], cell[metric]["value"], *_interval(cell[metric], metric, questions))
         for rate, cell in cells.items()
         if metric in cell and cell[metric]["value"] is not None
     )
+
+
+def _interval(cell: Mapping[str, Any], metric: str, questions: int) -> Sequence[float]:
+    if metric in SHARES_OF_QUESTIONS:
+        return wilson_interval(round(cell["value"] * questions), questions)
+    interval: Sequence[float] = cell["interval"]
+    return interval

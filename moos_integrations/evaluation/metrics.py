@@ -6,6 +6,7 @@ paired differences.
 
 from __future__ import annotations
 
+import math
 import re
 import string
 import unicodedata
@@ -22,6 +23,7 @@ from moos_integrations.errors import MissingExtraError
 
 DRAWS = 2000
 """Bootstrap samples behind an interval."""
+_NORMAL_95 = 1.959963984540054  # quantile of the normal distribution that leaves 2.5 % above
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 
@@ -139,6 +141,20 @@ def _resampled(count: int, draws: int, seed: int) -> FloatArray:
     """How often each of `count` items is drawn in each sample. Shape: `(draws, count)`."""
     sampler = np.random.default_rng(seed)
     return sampler.multinomial(count, np.full(count, 1 / count), draws).astype(np.float64)
+
+
+def wilson_interval(hits: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson's score); unlike a bootstrap's it has a width where all or none are hits.
+
+    Args:
+        hits: How many of `total`.
+        total: From 1 on.
+    """
+    share, spread = hits / total, _NORMAL_95**2 / total
+    middle = share + spread / 2
+    half = _NORMAL_95 * math.sqrt(share * (1 - share) / total + spread / (4 * total))
+    low, high = ((middle - half) / (1 + spread), (middle + half) / (1 + spread))
+    return (0.0 if hits == 0 else low), (1.0 if hits == total else high)
 
 
 def estimate(hits: npt.ArrayLike, totals: npt.ArrayLike | None = None) -> dict[str, Any]:

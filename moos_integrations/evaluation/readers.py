@@ -20,7 +20,6 @@ import numpy as np
 
 from moos_integrations.core.types import FloatArray
 from moos_integrations.errors import InputError, ModelError
-from moos_integrations.evaluation.ranking import batches
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -188,6 +187,18 @@ class RememberingJudge:
                 # The line's end comes first, after whatever a crash has left; JSON has no NaN.
                 file.write("\n" + json.dumps([key, None if value != value else value]))
         return np.array([self._known[key] for key in keys])
+
+
+def batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Rows of similar length together, the short ones first; at most `most` tokens with padding, at least one row."""
+    rows: list[int] = []
+    for row in np.argsort(lengths, kind="stable").tolist():
+        if rows and (len(rows) + 1) * lengths[row] > most:
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
 
 
 # --- spans -----------------------------------------------------------------------------------------------------------

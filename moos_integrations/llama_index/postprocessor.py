@@ -39,7 +39,7 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
     Nodes without text (an image, say) are kept as they are. Nodes of which no text was kept are dropped, unless they
     hold more than text or `keep_empty` is set.
 
-    The scores of the nodes count as `retriever_weight` says.
+    The scores of the nodes count as `gains.retriever_weight` says.
 
     The weights load on first use. Spans and the events `MOOSCompressionStartEvent` and `MOOSCompressionEndEvent` go to
     LlamaIndex's instrumentation.

@@ -15,7 +15,7 @@ from pydantic import ConfigDict
 from typing_extensions import Self, Unpack
 
 import moos_integrations
-from moos_integrations.core.config import BUNDLED_MODELS
+from moos_integrations.core.config import BUNDLED_MODELS, WITHOUT_QUESTION
 from moos_integrations.core.result import CompressionResult
 from moos_integrations.errors import InputError
 from moos_integrations.llama_index.component import NodeCompressor, NodeCompressorKeywords, dispatcher
@@ -52,6 +52,8 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    more_rules = WITHOUT_QUESTION
 
     if TYPE_CHECKING:
 

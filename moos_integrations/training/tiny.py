@@ -10,9 +10,9 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
 
 from moos_integrations.core.config import BUNDLED_MODEL, BUNDLED_MODELS
+from moos_integrations.training.examples import Example, Group
 from moos_integrations.training.labels import labels_for_question, labels_from_questions
-from moos_integrations.training.mix import Example, Group, Mix
-from moos_integrations.training.train import Collator, Recipe, encode, fit, model_inputs, refuse_another_recipe, save
+from moos_integrations.training.trainer import Collator, Recipe, encode, fit, model_inputs, refuse_another_recipe, save
 
 # (passage, question, answer): each is read without the question, with it, and the last ones with another's.
 _FACTS = (
@@ -50,10 +50,8 @@ def train_tiny(output: Path, *, seed: int = 0) -> dict[str, Any]:
     Returns:
         The record of the run with `accuracy`, the share of pieces (and of passage relevances) on the right side of 0.5.
     """
-    # The mix is not read; it says that the model learns to read questions.
     recipe = Recipe(
         backbone="two layers of 64, untrained",
-        mix=Mix(questions=5, cased_pairs=0, lower_case_pairs=0),
         learning_rate=3e-3,
         warmup_steps=5,
         decay_steps=30,

@@ -21,6 +21,7 @@ def test_the_target_found_keeps_enough_and_less_does_not() -> None:
     found = calibrate(COMPRESSOR, QUESTIONS, TEXTS, ANSWERS, min_recall=1.0)
     assert found.questions == 2  # the third answer stands nowhere
     assert found.recall == 1.0
+    assert found.interval == (pytest.approx(0.3424, abs=1e-4), 1.0)  # Wilson: 2 of 2
     assert 0 < found.kept < 1
     best = ContextCompressor(UnitScorer(), found.config)
     for question, texts, answers in zip(QUESTIONS[:2], TEXTS, ANSWERS, strict=False):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from test_answers import TEXTS, Echo
+from test_measuring import TEXTS, Echo
 from tiny import UnitScorer
 
 from moos_integrations import ContextCompressor
@@ -27,6 +27,8 @@ def test_curves_have_a_point_per_rate_with_its_interval() -> None:
     assert [point.rate for point in points] == [0.1, 0.5, 1.0]
     assert all(point.kept <= point.rate and point.low <= point.value <= point.high for point in points)
     assert points[-1].value == found.whole["recall"] == 1
+    assert (points[-1].low, points[-1].high) == (pytest.approx(0.3424, abs=1e-4), 1)  # Wilson: 2 of 2
+    assert found.curves["exact_match"]["moos"][-1].low < 1
 
 
 def test_the_recall_is_the_compressors() -> None:
@@ -51,7 +53,9 @@ def test_the_smallest_rate_is_the_one_above_which_all_is_well() -> None:
 def test_a_plot_has_a_line_per_method_and_one_for_all_of_the_text() -> None:
     found = rate_curves(compressor(), ASKED[:2], [TEXTS] * 2, ANSWERS[:2], rates=(0.2, 0.5))
     axes = found.plot()
-    assert [line.get_label() for line in axes.get_lines()] == ["moos", "all of the text"]
+    assert axes.get_legend_handles_labels()[1] == ["all of the text", "moos"]
+    (bars,) = axes.containers
+    assert bars.has_yerr
     assert found.plot(axes=axes) is axes
     with pytest.raises(ConfigError, match="recall; got 'f1'"):
         found.plot("f1")

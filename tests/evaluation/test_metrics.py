@@ -15,6 +15,7 @@ from moos_integrations.evaluation.metrics import (
     rouge,
     survives,
     token_f1,
+    wilson_interval,
 )
 
 
@@ -90,3 +91,9 @@ def test_rouge_takes_the_best_reference() -> None:
     assert recall == pytest.approx(3 / 6)  # the bridg, built by, by ada of six pairs; words are stemmed
     assert f1 == pytest.approx(2 * 3 / (5 + 6))
     assert rouge("x", []) == (0, 0)
+
+
+def test_wilson_by_hand() -> None:
+    assert wilson_interval(12, 12) == (pytest.approx(0.7575, abs=1e-4), 1.0)
+    assert wilson_interval(0, 10) == (0.0, pytest.approx(0.2775, abs=1e-4))
+    assert wilson_interval(5, 10) == (pytest.approx(0.2366, abs=1e-4), pytest.approx(0.7634, abs=1e-4))

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from moos_integrations import cli
 from moos_integrations.core.tokens import token_counter
 from moos_integrations.errors import ConfigError, InputError, MissingExtraError, ModelError
-from moos_integrations.training.annotate import (
+from moos_integrations.training.annotation import (
     _LEAD,
     AnnotationSettings,
     Record,
@@ -234,7 +234,7 @@ def test_records_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "expected a JSON object in UTF-8"),
+        ("{", "expected a JSON object ("),
         ("[1]", "expected a JSON object, got list"),
         ('{"body": "x"}', "expected a string in the field 'text', got the fields ['body']"),
         ('{"text": null}', "expected a string in the field 'text', got NoneType"),
@@ -244,7 +244,7 @@ def test_malformed_records_are_named_or_skipped(tmp_path: Path, line: str, messa
     path = write_lines(tmp_path / "in.jsonl", {"text": "good"}, line + "\n", {"text": "good too"})
     with pytest.raises(InputError) as caught:
         read_records(path)
-    assert f"{path}, line 2: {message}" in str(caught.value)
+    assert f"{path.name}, line 2: {message}" in str(caught.value)
     found, problems = read_records(path, skip_bad=True)
     assert [record.text for record in found] == ["good", "good too"]
     assert len(problems) == 1
