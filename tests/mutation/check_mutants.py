@@ -44,8 +44,12 @@ SECONDS = 600  # a mutant that takes longer never ends: it counts as killed
 EXAMPLES = 25  # of each property test, always the same ones
 SLOW = ("test_cache.py::test_processes_share_a_directory",)
 UNUSED = ("langsmith_plugin", "anyio")  # plugins of pytest that take seconds to import
-# Test files of modules that have none of their name.
-FIRST = {"redundancy": "test_marginal_gain", "result": "test_citations"}
+# Test files of modules whose tests are not in the file of their name alone.
+FIRST = {
+    "redundancy": ("test_marginal_gain",),
+    "result": ("test_result", "test_citations"),
+    "types": ("test_table",),
+}
 
 
 def main() -> None:
@@ -145,8 +149,8 @@ def _killer(trees: Queue[Path], mutant: Mutant | None, source: str, *, quick: bo
     tree = trees.get()
     try:
         files = sorted(path.relative_to(tree) for path in (tree / "tests/core").rglob("test_*.py"))
-        name = FIRST.get(mutant.module, f"test_{mutant.module}") if mutant else ""
-        own = [path for path in files if path.stem == name]
+        names = FIRST.get(mutant.module, (f"test_{mutant.module}",)) if mutant else ()
+        own = [path for path in files if path.stem in names]
         with _changed(tree, mutant, source):
             rest = [] if quick else [path for path in files if path not in own]
             golden = [] if quick else [Path("tests/golden/test_golden.py")]
