@@ -143,10 +143,7 @@ class _Search:
 
     def _longest(self, wanted: IntArray, kept: BoolArray, used: int) -> tuple[Steps, int, int]:
         """The steps of what is wanted, how many of them fit beside what is kept, and the tokens then."""
-        before = Kept(self._groups)
-        for group in np.flatnonzero(kept).tolist():
-            before.add(group)
-        steps = Steps.of(self._groups, wanted, before)
+        steps = Steps.of(self._groups, wanted, Kept(self._groups, np.flatnonzero(kept)))
 
         def exact(count: int) -> int:
             return self._measure.tokens((kept | (steps.of_group < count))[self._groups.of_word])

@@ -65,11 +65,12 @@ class Groups:
 class Kept:
     """Groups that are kept, grown one after another, each with all that it needs."""
 
-    def __init__(self, groups: Groups) -> None:
-        """Start with none.
+    def __init__(self, groups: Groups, kept: IntArray | None = None) -> None:
+        """Start with groups that have all that they need already.
 
         Args:
             groups: All groups of a request.
+            kept: Those to start with; None for none. Shape: `(kept,)`.
         """
         table = groups.table
         self._groups = groups
@@ -80,10 +81,10 @@ class Kept:
         self._separates = (table.kinds == Kind.RULE).tolist()
         self._taken = bytearray(len(groups.unit))
         self._below = [0] * table.units
-
-    def __contains__(self, group: int) -> bool:
-        """Whether a group is kept."""
-        return bool(self._taken[group])
+        for group in [] if kept is None else kept.tolist():
+            self._taken[group] = 1
+            if self._unit[group] == group:
+                self._count(group, 1)
 
     def flags(self) -> BoolArray:
         """Which groups are kept. Shape: `(groups,)`."""
@@ -112,13 +113,6 @@ class Kept:
                 if self._misses_what_it_introduces(lead):
                     waiting.append(self._first[lead])
         return found
-
-    def remove(self, groups: list[int]) -> None:
-        """Undo the last `add`."""
-        for group in groups:
-            self._taken[group] = 0
-            if self._unit[group] == group:
-                self._count(group, -1)
 
     def _take(self, unit: int) -> None:
         self._taken[unit] = 1

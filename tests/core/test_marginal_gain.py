@@ -234,3 +234,13 @@ def test_of_a_few_units_all_are_compared() -> None:
         found = gains([document], [np.arange(8.0, 0.0, -1.0)], [vectors], redundancy=kind, weight=0.1)
         assert found.against[7] == 6
         assert found.redundancy[7] > 0.9
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "greedy"])
+def test_what_all_vectors_have_in_common_does_not_count(kind: str) -> None:
+    vectors = np.random.default_rng(0).normal(size=(3, 4))
+    near, far = (
+        gains([BRIDGE], [[3.0, 2.0, 1.0]], [vectors + shift], redundancy=kind, weight=1.0) for shift in (0, 100)
+    )
+    assert near.gain.tolist() == pytest.approx(far.gain.tolist(), abs=1e-5)
+    assert (near.redundancy < 0.99).all()

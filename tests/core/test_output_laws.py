@@ -590,7 +590,7 @@ def nothing_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No unit brings any other."""
 
     def add(self: Kept, group: int) -> list[int]:
-        if group in self:
+        if self._taken[group]:
             return []
         self._taken[group] = 1
         return [group]

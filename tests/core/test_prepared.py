@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from tiny import WordCounter
 
-from moos_integrations.core.prepared import PreparedText
+from moos_integrations.core.prepared import PreparedText, TextCache
 from moos_integrations.core.text import segment
 
 
@@ -35,3 +35,14 @@ def test_a_token_is_the_cost_of_the_word_in_or_before_which_it_starts(
     text = PreparedText(segment("one two\n"), At(*starts))
     assert text.costs.tolist() == costs
     assert text.tokens == len(starts)
+
+
+def test_known_texts_are_forgotten_when_there_are_too_many() -> None:
+    counter = WordCounter()
+    cache = TextCache(16 * 100)
+    first = cache.prepare("a" * 60, counter)
+    assert cache.prepare("a" * 60, counter) is first
+    cache.prepare("b" * 60, counter)
+    assert cache.prepare("a" * 60, counter) is not first
+    assert cache.prepare("c" * 101, counter) is not cache.prepare("c" * 101, counter)  # too long to be kept
+    assert TextCache(0).prepare("x", counter).tokens == 1

@@ -31,12 +31,14 @@ def test_words_and_units_know_their_documents() -> None:
 
 
 def test_a_word_belongs_to_the_unit_in_which_it_starts() -> None:
-    assert segment("One. Two two.").unit_of_word.tolist() == [0, 0, 1, 1, 1]
+    assert segment("One. Two two. Three.").unit_of_word.tolist() == [0, 0, 1, 1, 1, 2, 2]
 
 
 def test_lines_stand_under_lines_of_their_document() -> None:
     assert table_of(DOCUMENTS).parents.tolist() == [-1, -1, -1, -1, -1, 4]
     assert table_of(DOCUMENTS).leads_to.tolist() == [-1, -1, -1, -1, 5, -1]
+    block = segment("if x:\n    one\n")
+    assert table_of([block, block]).parents.tolist() == [-1, 0, -1, 2]
 
 
 def test_what_the_scorer_does_not_know_is_unknown() -> None:

@@ -125,3 +125,10 @@ def test_a_callable_says_nothing_of_places_so_tokens_are_spread_evenly() -> None
     counter = token_counter(lambda text: 4)
     assert not counter.locates
     assert counter.starts("abcdefgh").tolist() == [0, 2, 4, 6]
+
+
+def test_an_encoding_of_tiktoken_counts_as_its_name_does() -> None:
+    by_name = token_counter("cl100k_base")
+    by_value = token_counter(by_name._encoding)
+    assert by_value.name == "cl100k_base"
+    assert by_value.starts("one two three").tolist() == by_name.starts("one two three").tolist() == [0, 3, 7]

@@ -25,7 +25,6 @@ from moos_integrations import (
 )
 from moos_integrations.core.cache import CachedScorer, MemoryStore
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
-from moos_integrations.core.prepared import TextCache
 from moos_integrations.core.tokens import token_counter
 
 SENTENCES = st.sampled_from(
@@ -462,17 +461,6 @@ def test_terminals_show_the_units() -> None:
 
 
 # --- texts that are known already -----------------------------------------------------------------------------------
-
-
-def test_known_texts_are_forgotten_when_there_are_too_many() -> None:
-    counter = compressor().counter
-    cache = TextCache(16 * 100)
-    first = cache.prepare("a" * 60, counter)
-    assert cache.prepare("a" * 60, counter) is first
-    cache.prepare("b" * 60, counter)
-    assert cache.prepare("a" * 60, counter) is not first
-    assert cache.prepare("c" * 101, counter) is not cache.prepare("c" * 101, counter)  # too long to be kept
-    assert TextCache(0).prepare("x", counter).tokens == 1
 
 
 @given(texts=TEXTS, settings=SETTINGS)

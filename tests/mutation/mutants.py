@@ -1,0 +1,274 @@
+"""Wrong lines for core: each is a mistake that someone could make, and that tests should notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MODULES = (
+    "cache", "citations", "embeddings", "encoder", "explain", "lexical", "marginal_gain", "ordering", "outliers",
+    "output", "pooling", "prepared", "protection", "redundancy", "rendering", "result", "selection", "table", "tokens",
+    "types", "windows",
+)  # fmt: skip
+"""Modules of core that are mutated; the others are wiring, checks of settings, and segmentation."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one module.
+
+    Attributes:
+        module: Name of the module in core.
+        old: What stands in the file, exactly once.
+        new: What stands there instead.
+        equivalent: Why no test can see the difference, if none can.
+        changed: The whole changed file, in place of a replacement.
+    """
+
+    module: str
+    old: str
+    new: str
+    equivalent: str = ""
+    changed: str = ""
+
+    @property
+    def name(self) -> str:
+        """What is reported."""
+        return f"{self.module}: {self.old}  ->  {self.new}"
+
+    def path(self, tree: Path) -> Path:
+        """The file, in the copy of the repository at `tree`."""
+        return tree / "moos_integrations" / "core" / f"{self.module}.py"
+
+    def source(self, tree: Path) -> str:
+        """The changed file.
+
+        Raises:
+            SystemExit: If what should be replaced does not stand in the file, or more than once.
+        """
+        if self.changed:
+            return self.changed
+        text = self.path(tree).read_text(encoding="utf-8")
+        if (times := text.count(self.old)) != 1:
+            raise SystemExit(
+                f"The line of a mutant must be in core/{self.module}.py exactly once; it is there {times} times:\n"
+                f"    {self.old}\nThe code has changed: write the mutant anew in tests/mutation/mutants.py."
+            )
+        return text.replace(self.old, self.new)
+
+
+M = Mutant
+MUTANTS = (
+    # --- cache
+    M("cache", "key not in known])", "key in known])"),
+    M("cache", "for earlier in self._stores[:index] if found else ():", "for earlier in ():"),
+    M("cache", '"" if query is None else f"q{query}"', 'query or ""'),
+    M("cache", 'digest.update(len(own).to_bytes(8, "little") + own)', "digest.update(own)"),
+    M("cache", "array.flags.writeable = False", "array.flags.writeable = True"),
+    M("cache", "held - int(0.9 * self._max_bytes)", "held - int(0.1 * self._max_bytes)"),
+    M("cache", "FROM scores ORDER BY used", "FROM scores ORDER BY used DESC"),
+    M("cache", "SET used = ? WHERE", "SET used = used + 0 * ? WHERE"),
+    M("cache", "range(0, len(keys), _KEYS_AT_ONCE)", "range(0, min(len(keys), _KEYS_AT_ONCE), _KEYS_AT_ONCE)"),
+    M("cache", "return _OBJECT_BYTES + sum(", "return sum("),
+    # --- citations
+    M("citations", "match.size >= min_coverage * len(wanted)", "match.size > min_coverage * len(wanted)"),
+    M("citations", "start >= found[-1] + len(wanted)", "start >= found[-1] + 1"),
+    M("citations", "spans[start + size - 1][1]", "spans[start + size - 1][0]"),
+    # --- embeddings
+    M("embeddings", "document.text[start:end].strip()", "document.text[start:end]"),
+    M("embeddings", "self._scale * (vectors @ asked)", "(vectors @ asked)"),
+    M("embeddings", "self._words.score(documents, None)", "self._words.score(documents, query)"),
+    M("embeddings", "out=np.zeros_like(table), where=lengths > 0", "out=table, where=lengths > 1"),
+    # --- encoder
+    M(
+        "encoder",
+        "-(-length // _PAD_TO) * _PAD_TO",
+        "length",
+        "padding changes the time and the last bits of the scores",
+    ),
+    M("encoder", "np.fmax(self.passage_probability, read.passage_probability)", "read.passage_probability"),
+    M("encoder", "np.fmax(self._similarity[part], read.similarity)", "read.similarity"),
+    M("encoder", "read.vectors * read.sizes[:, None]", "read.vectors"),
+    M("encoder", "own = slice(window.own_start - window.start,", "own = slice(0 * window.own_start,"),
+    M("encoder", "(len(batch) + 1) * length > self._max_batch_pieces", "len(batch) * length > self._max_batch_pieces"),
+    M("encoder", "attention[row, : len(run.ids)] = 1", "attention[row, :] = 1"),
+    M("encoder", "types[row, : len(run.types)] = run.types", "pass"),
+    M("encoder", "passage[row, first : first + len(window)] = True", "passage[row, : first + len(window)] = True"),
+    M("encoder", "units[:, frame.question] = QUESTION", "pass"),
+    M("encoder", "= own - ranges[row][0]", "= own"),
+    M(
+        "encoder",
+        "(*settings, self._alpha, self._statistic, self._reduction)",
+        "(*settings, self._alpha, self._statistic)",
+    ),
+    M("encoder", "classifier.dtype, classifier.device.type)", "classifier.device.type)"),
+    # --- explain
+    M("explain", "if math.isinf(cutoff) and cutoff < 0:", "if math.isinf(cutoff):"),
+    M("explain", "if self._values.lifted[word] < cutoff:", "if self._values.lifted[word] <= cutoff:"),
+    M("explain", "if self._values.alone[word] < cutoff else", "if self._values.alone[word] <= cutoff else"),
+    M("explain", "lifted[word] < self._selection.cutoff:", "alone[word] < self._selection.cutoff:"),
+    M("explain", "table.cost[word] > OVERSIZED_TOKENS", "table.cost[word] > 10 * OVERSIZED_TOKENS"),
+    M("explain", "first = int(self._table.word_borders[index])", "first = 0 * index"),
+    M("explain", "np.bincount(table.unit_of_word[kept],", "np.bincount(table.unit_of_word[~kept],"),
+    M("explain", "gains.shares(self._temperature)", "gains.shares(1.0)"),
+    M("explain", "yield source[position:], None", "return"),
+    M(
+        "explain",
+        "html.escape(text) if word is None",
+        "text if word is None",
+        "between words is white space, which has nothing to escape",
+    ),
+    M("explain", '"255,214,102" if word.reason == "protected"', '"255,214,102" if word.reason != "protected"'),
+    M("explain", 'return "bold yellow" if word.reason == "protected" else "bold green"', 'return "bold green"'),
+    M("explain", "unit.against >= len(units) else", "unit.against > len(units) else"),
+    # --- lexical
+    M("lexical", "holders + 0.5) / (holders + 0.5)", "holders + 0.5) / holders"),
+    M("lexical", "for term in Counter(terms_of(question)):", "for term in terms_of(question):"),
+    M("lexical", "_SATURATION, _LENGTH = 1.5, 0.75", "_SATURATION, _LENGTH = 1.2, 0.75"),
+    M("lexical", "_TERM.findall(text.lower())", "_TERM.findall(text)"),
+    # --- marginal_gain
+    M("marginal_gain", "relevance[known] += passage_weight", "relevance += passage_weight"),
+    M("marginal_gain", "PASSAGE_WEIGHT = 0.5", "PASSAGE_WEIGHT = 1.0"),
+    M("marginal_gain", "weight * np.maximum(alike, 0.0))", "weight * alike)"),
+    M("marginal_gain", "np.where(repeated, 1.0, alike)", "np.where(repeated, 0.0, alike)"),
+    M("marginal_gain", "(values - values[known].mean()) / spread", "(values - values[known].mean())"),
+    M("marginal_gain", "known = np.isfinite(values)", "known = ~np.isnan(values)"),
+    M("marginal_gain", "_LEAST = 1e-6", "_LEAST = 1e-3"),
+    M(
+        "marginal_gain",
+        "out=np.full(table.units, least), where=words > 0)",
+        "out=np.zeros(table.units), where=words > 0)",
+    ),
+    M("marginal_gain", "self.gain[alive].max()) / temperature)", "self.gain[alive].max()))"),
+    # --- ordering
+    M("ordering", '(config.gains.budgets == "auto" and table.reads_question)', '(config.gains.budgets == "auto")'),
+    M("ordering", 'config.order != "source" or config.top_n is not None', 'config.order != "source"'),
+    M("ordering", "ranks < config.top_n", "ranks <= config.top_n"),
+    M("ordering", "config.gains.lexical_weight * table.term_match", "table.term_match"),
+    M("ordering", "retrieved[table.document_of_unit]", "np.zeros(table.units)"),
+    M("ordering", "weight=config.gains.redundancy_weight,", "weight=4.0,"),
+    M("ordering", "redundancy=config.gains.redundancy)", 'redundancy="greedy")'),
+    M("ordering", "whole_from=config.gains.whole_from)", "whole_from=0.7)"),
+    M("ordering", "temperature=config.gains.temperature,", "temperature=0.7,"),
+    M(
+        "ordering",
+        "np.where(table.structured, 0.0, whole_from) if lines_whole",
+        "np.full(table.units, whole_from) if lines_whole",
+    ),
+    M("ordering", "gains.gain / temperature - np.where", "gains.gain - np.where"),
+    M("ordering", "np.maximum(table.cost, 1), table.unit_of_word", "np.ones_like(table.cost), table.unit_of_word"),
+    M("ordering", "np.lexsort((-metric, unit))", "np.lexsort((metric, unit))"),
+    M("ordering", "np.minimum(tokens, bound)", "tokens"),
+    M("ordering", "np.maximum(whole_from * length, 1.0)", "whole_from * length"),
+    M("ordering", "np.minimum(gains.gain - best, 0.0)", "gains.gain - best"),
+    M("ordering", "best = gains.gain[alive].max() if alive.any() else 0.0", "best = gains.gain.max()"),
+    M(
+        "ordering",
+        "np.exp(np.minimum(gains.gain - best, 0.0)), 0.0)",
+        "np.exp(np.minimum(gains.gain - best, 0.0)), 0.5)",
+    ),
+    M("ordering", "for unit in inside[::-1].tolist()", "for unit in inside.tolist()"),
+    M("ordering", "np.maximum.at(best, table.unit_of_word, words)", "np.minimum.at(best, table.unit_of_word, words)"),
+    M("ordering", "gains.gain - np.where(gains.repeated, _AFTER_ALL, 0.0))", "gains.gain)"),
+    M("ordering", 'ranks[np.argsort(-best, kind="stable")]', "ranks[np.argsort(-best)[::-1]]"),
+    M("ordering", "best_first[1::2][::-1]", "best_first[1::2]"),
+    # --- outliers
+    M("outliers", "preserved = preserve >= 0.5", "preserved = preserve >= 0.3"),
+    M("outliers", "_CLIP_QUANTILE = 0.99", "_CLIP_QUANTILE = 0.8"),
+    M("outliers", "if high - low > _EPS else np.zeros_like(scores)", "if high - low > _EPS else np.ones_like(scores)"),
+    # --- output
+    M("output", "[sources[index] for index in self.order]", "sources"),
+    M("output", "if self._last[index][0] != key:", "if not self._last[index][0]:"),
+    M("output", "counter.count(separator), counter.locates", "0, counter.locates"),
+    M("output", "separator.join([text for text in texts if text])", "separator.join(texts)"),
+    M("output", "empty[first[kept]] = empty[last[kept]] = False", "empty[first[kept]] = False"),
+    M("output", "source.tokens, self._counter.count(text), dropped)", "source.tokens, source.tokens, dropped)"),
+    M(
+        "output",
+        "joined([documents[index].text for index in self.order], self._separator)",
+        "self.text(selection.kept)",
+    ),
+    # --- pooling
+    M("pooling", "rows * count + units[rows, places]", "rows + units[rows, places]"),
+    M("pooling", "(units == QUESTION).float()", "(units != OUTSIDE).float()"),
+    M("pooling", "torch.nonzero(units >= 0, as_tuple=True)", "torch.nonzero(units > 0, as_tuple=True)"),
+    M("pooling", "sizes.clamp(min=1).reshape(shape)", "1"),
+    # --- prepared
+    M("prepared", 'side="right")\n    return np.bincount', 'side="left")\n    return np.bincount'),
+    M("prepared", "max_bytes // _BYTES_PER_CHARACTER", "max_bytes"),
+    M("prepared", "max(len(text.document.text), 1)", "1"),
+    # --- protection
+    M("protection", "span[0] < span[1]]", "span[0] <= span[1]]"),
+    M("protection", "regex.compile(regex.escape(item))", "regex.compile(item)"),
+    M("protection", 'table[:, 0], side="right")', 'table[:, 0], side="left")'),
+    M("protection", 'table[:, 1], side="left")', 'table[:, 1], side="right")'),
+    M("protection", '"flags": int(item.flags),', '"flags": 0,'),
+    M("protection", "n=1, cutoff=0.8)", "n=1, cutoff=0.95)"),
+    # --- redundancy
+    M("redundancy", "_SHINGLE = 4", "_SHINGLE = 2"),
+    M("redundancy", "_REPEATED = 0.8", "_REPEATED = 0.4"),
+    M("redundancy", "and home[owner] != index]", "]"),
+    M("redundancy", 'np.argsort(-relevance, kind="stable").tolist()', "range(len(shingles))"),
+    M("redundancy", "values[counts.argmax()]", "values[0]"),
+    M("redundancy", "others = np.flatnonzero(~repeated)", "others = np.arange(len(vectors))"),
+    M("redundancy", "relevance - weight * np.maximum(most, 0.0), -np.inf)", "relevance, -np.inf)"),
+    M("redundancy", "vectors - vectors.mean(0)", "vectors"),
+    M("redundancy", "seen.setdefault(shingle, unit)", "seen[shingle] = unit"),
+    M("redundancy", "_COMPARED_UNITS = 1024", "_COMPARED_UNITS = 4"),
+    # --- rendering
+    M("rendering", "_MAX_JOINT = 32", "_MAX_JOINT = 8"),
+    M("rendering", "text, start, end)][-2:]", "text, start, end)][:2]"),
+    M("rendering", "        stop -= 1", "        stop -= 0"),
+    M("rendering", "(strength < _LINE)", "(strength < _PARAGRAPH)"),
+    M("rendering", "self._closes[right] | self._opens[left]", "self._closes[right]"),
+    M("rendering", "np.arange(gaps, 0, -1)", "np.arange(gaps)"),
+    M("rendering", "first[1:] = table[1:, 0] != table[:-1, 1]", "pass"),
+    M("rendering", 'category in ("Ps", "Pi")', 'category in ("Ps",)'),
+    M("rendering", "(bracket or not attached or opens[word - 1])", "(bracket or not attached)"),
+    # --- result
+    M("result", "self.to_source(end - 1) + 1", "self.to_source(end)"),
+    M("result", "if self.original_tokens else 1.0", "if self.original_tokens else 0.0"),
+    M("result", "key=lambda place: -place.coverage", "key=lambda place: place.coverage"),
+    # --- selection
+    M("selection", "OVERSIZED_TOKENS = 64", "OVERSIZED_TOKENS = 16"),
+    M(
+        "selection",
+        "measure.whole_tokens <= budget and allowed.all()",
+        "measure.original_tokens <= budget and allowed.all()",
+    ),
+    M("selection", "(table.protected | (level >= threshold))", "(table.protected | (level > threshold))"),
+    M("selection", "original_tokens + 1e-9)", "original_tokens)"),
+    M("selection", "np.lexsort((-value, oversized, ~protected))", "np.lexsort((-value, ~protected))"),
+    M("selection", "(cost > OVERSIZED_TOKENS) & ~protected", "cost > OVERSIZED_TOKENS"),
+    M("selection", "middle = (low + high) // 2", "middle = low + 1"),
+    M("selection", "if counted[low] > budget:", "if counted[low] > 2 * budget:"),
+    M("selection", "kept & ~table.protected), warnings)", "kept), warnings)"),
+    M("selection", "lost = protected & ~kept", "lost = protected & kept"),
+    M("selection", "table.protected & allowed, kept,", "table.protected, kept,"),
+    M("selection", "unused >= max(_UNUSED_TOKENS, _UNUSED_SHARE * budget)", "unused > 0"),
+    M("selection", "int(cost[rest[0]])", "int(cost[rest[-1]])"),
+    M("selection", "* measure.separator_tokens", "* 0", "an estimate only: the search counts exactly near the ceiling"),
+    # --- table
+    M("table", "document.unit_of_word + first for document, first", "document.unit_of_word for document, first"),
+    M("table", "if known and len(known) == len(self.scores) else None", "if known else None"),
+    M("table", "np.where(text.enclosing < 0, -1, text.enclosing + first)", "text.enclosing + first"),
+    M("table", "any(score.reads_question for score", "all(score.reads_question for score"),
+    M("table", "self.word_borders[1:-1]) if self.texts", "self.unit_borders[1:-1]) if self.texts"),
+    # --- tokens
+    M("tokens", "encode_ordinary(text)]\n", "encode_ordinary(text)[::-1]]\n"),
+    M("tokens", "(bytes_of_text & 0xC0) != 0x80) - 1", "(bytes_of_text & 0xC0) != 0x80)"),
+    M("tokens", "add_special_tokens=False", "add_special_tokens=True"),
+    M("tokens", "tokens, endpoint=False)", "tokens, endpoint=True)"),
+    # --- types
+    M("types", "not math.isnan(self.passage_probability)", "False"),
+    M("types", 'self.word_starts, side="right") - 1', 'self.word_starts, side="left") - 1'),
+    # --- windows
+    M("windows", "_OVERLAP = 0.25", "_OVERLAP = 0.5"),
+    M("windows", "QUESTION_PART = 4", "QUESTION_PART = 2"),
+    M("windows", "own_start = begin if begin == start else begin + overlap // 2", "own_start = begin"),
+    M("windows", "(overlap - overlap // 2)", "overlap // 2"),
+    M("windows", 'start + room, side="right")) - 1', 'start + room, side="left")) - 1'),
+    M("windows", "result[words[::-1]] = values[::-1]", "result[words] = values"),
+    M("windows", 'document.word_ends, pieces.starts, side="right")', 'document.word_ends, pieces.starts, side="left")'),
+    M("windows", "(len(pieces) * [self.passage_type])", "(len(pieces) * [0])"),
+)
