@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import regex
 import tiktoken
 
 from moos_integrations.core.text import well_formed
@@ -42,6 +43,11 @@ _SHIPPED = {
     "o200k_base": ("o200k_base", _O200K_PATTERN),
     "o200k_harmony": ("o200k_base", _O200K_PATTERN),
 }
+
+
+# tiktoken panics from about a million blanks in a row: longer runs than this are counted in pieces of this length.
+_LONGEST_RUN = 100_000
+_LONG_RUN = regex.compile(rf"(?<!\s)\s{{{_LONGEST_RUN},}}+")
 
 
 class TokenCounter(Protocol):
@@ -109,20 +115,35 @@ class TiktokenCounter:
 
     def count(self, text: str) -> int:
         """Tokens of `text`; text that looks like a special token counts as plain text."""
-        return len(self._encoding.encode_ordinary(text))
+        return len(self._encode(text))
 
     def starts(self, text: str) -> IntArray:
         """Offsets at which tokens start; a token that starts inside a character counts for that character."""
         if self._token_bytes is None:
             self._token_bytes = _token_lengths(self._encoding)
         text = well_formed(text)
-        lengths = self._token_bytes[self._encoding.encode_ordinary(text)]
+        lengths = self._token_bytes[self._encode(text)]
         byte_starts = np.cumsum(lengths) - lengths
         if text.isascii():
             return byte_starts
         bytes_of_text = np.frombuffer(text.encode(), np.uint8)
         character_of_byte = np.cumsum((bytes_of_text & 0xC0) != 0x80) - 1
         return np.asarray(character_of_byte[byte_starts], np.int64)
+
+    def _encode(self, text: str) -> list[int]:
+        if len(text) < _LONGEST_RUN:
+            return self._encoding.encode_ordinary(text)
+        return [token for piece in _without_long_runs(text) for token in self._encoding.encode_ordinary(piece)]
+
+
+def _without_long_runs(text: str) -> Iterator[str]:
+    """The text in pieces: a very long run of white space is cut, everything else is left in one."""
+    begun = 0
+    for match in _LONG_RUN.finditer(text) if len(text) >= _LONGEST_RUN else ():
+        for end in range(match.start() + _LONGEST_RUN, match.end(), _LONGEST_RUN):
+            yield text[begun:end]
+            begun = end
+    yield text[begun:]
 
 
 def _token_lengths(encoding: tiktoken.Encoding) -> IntArray:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiktoken
 from hypothesis import given
@@ -16,7 +17,7 @@ from tiny import byte_bpe
 
 from moos_integrations import ConfigError, TokenizerError
 from moos_integrations.core import tokens
-from moos_integrations.core.tokens import token_counter
+from moos_integrations.core.tokens import _without_long_runs, token_counter
 
 
 @given(HARD)
@@ -132,3 +133,25 @@ def test_an_encoding_of_tiktoken_counts_as_its_name_does() -> None:
     by_value = token_counter(by_name._encoding)
     assert by_value.name == "cl100k_base"
     assert by_value.starts("one two three").tolist() == by_name.starts("one two three").tolist() == [0, 3, 7]
+
+
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u3000", "\t", "\n"])
+def test_a_million_blanks_are_counted(blank: str) -> None:
+    counter = token_counter("o200k_base")
+    text = f"one{blank * 1_100_000}two"
+    tokens = counter.count(text)
+    assert 2 < tokens < len(text)
+    starts = counter.starts(text)
+    assert len(starts) == tokens
+    assert starts[0] == 0
+    assert (np.diff(starts) >= 0).all()
+
+
+def test_only_very_long_runs_of_blanks_are_cut() -> None:
+    run = " " * 99_999
+    assert list(_without_long_runs(f"a{run}b{run}c")) == [f"a{run}b{run}c"]
+    long = " " * 250_000
+    pieces = list(_without_long_runs(f"a{long}b{run}c"))
+    assert "".join(pieces) == f"a{long}b{run}c"
+    assert [len(piece) for piece in pieces] == [100_001, 100_000, 50_000 + 1 + 99_999 + 1]
+    assert list(_without_long_runs("")) == [""]

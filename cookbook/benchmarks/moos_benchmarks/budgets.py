@@ -408,7 +408,7 @@ REPEATED: Mapping[str, tuple[Callable[[Question], Question], Callable[[Question]
 
 def compare(
     cases: Sequence[Case],
-    methods: Mapping[str, Sequence[Priority] | Sequence[Order]],
+    methods: Mapping[str, Sequence[Priority | Order]],
     *,
     budgets: Sequence[float] = BUDGETS,
     tokens: Sequence[int] | None = None,
