@@ -140,8 +140,17 @@ class Prose(Writer):
         level = self._plain_heading(index)
         if level:
             return self._heading(index, level)
-        stop = self._paragraph_end(index)
-        return self._paragraph(index, stop)
+        if self._asks_alone(index):
+            self._question(self.lines[index], index + 1)  # its answer begins on the next line
+            return index + 1
+        return self._paragraph(index, self._paragraph_end(index))
+
+    def _asks_alone(self, index: int) -> bool:
+        """Whether a line is one question, whatever paragraph goes on below it, in a text of several questions."""
+        line, below = self.lines[index], self.lines[min(index + 1, len(self.lines) - 1)]
+        if self._questions < 2 or line.mark or not self._asks(line):
+            return False
+        return next(sentence_ends(self.text, line.start, below.stop, ordinals=self.ordinals)) == line.stop
 
     def _paragraph_end(self, index: int) -> int:
         """Behind the last line of the paragraph that begins at a line."""
@@ -194,9 +203,6 @@ class Prose(Writer):
         first, last = self.lines[index], self.lines[stop - 1]
         single = stop - index == 1
         ends = list(sentence_ends(self.text, first.start, last.stop, ordinals=self.ordinals))
-        if self._questions > 1 and ends[0] == first.stop < last.stop and self._asks(first) and not first.mark:
-            self._question(first, index + 1)  # its answer begins on the next line
-            return index + 1
         if len(ends) == 1 and ASKS.match(self.text, first.first, last.last) and not first.mark:
             self._question(first, stop)
             return stop
