@@ -134,7 +134,7 @@ class _Search:
         filled = drivers & (groups.value < cutoff) & ~self._shielded
         return Selection(
             words,
-            bool(words.all()),
+            False,  # all words without the white space around them may still be less than the sources
             cutoff,
             needed=(kept & ~drivers)[groups.of_word],
             filled=filled[groups.of_word],
