@@ -125,7 +125,7 @@ def test_a_quiz_has_its_options_and_its_answer_under_the_question() -> None:
         ("Q1. What is it?\nA1. A tool for it.\n\nQ2. How much?\nA2. Five euros of it.\n", [-1, 0, 1, -1, 3, 4]),
         ("options:\n  -h, --help  show this help\n  --force     do it\n", [-1, 0, 0]),
         ("| a | b | c |\n|---|---|---|\n| Assets | | |\n| cash | 1 | 2 |\n| Debts | | |\n| bank | 3 | 4 |\n",
-         [-1, 0, 1, 0, 3]),
+         [-1, 0, 0, 2, 0, 4]),
         (" | Years ended May, | \n | 2019 | 2018\nCash | 5 | 6\nDebt | 7 | 8\n", [-1, 0, 0]),
         ("| | 2019 | 2018 |\n| Cash | 5 | 6 |\n", [-1, 0]),
         ("1 Introduction\n\nIt began.\n\n1.1 Scope\n\nAll of it.\n\n2 End\n\nIt ended.\n", [-1, 0, 0, 2, -1, 4]),
