@@ -106,7 +106,7 @@ def check_lines(seed: int, gains: Settings, kind: str | None = None) -> None:
 
 @pytest.mark.parametrize("kind", STRUCTURED)
 @given(seed=SEEDS, gains=GAINS)
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_a_line_of_structured_text_is_whole_or_absent(kind: str, seed: int, gains: Settings) -> None:
     check_lines(seed, gains, kind)
 
@@ -181,7 +181,7 @@ def check_ancestors(result: CompressionResult) -> None:
 
 @pytest.mark.parametrize("layout", SECTIONS)
 @given(seed=SEEDS, gains=GAINS)
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_no_line_is_under_the_heading_of_another_section(layout: str, seed: int, gains: Settings) -> None:
     check_headings(seed, gains, layout)
 
@@ -226,7 +226,7 @@ def check_questions(seed: int, gains: Settings, layout: str | None = None) -> No
 
 @pytest.mark.parametrize("layout", EXCHANGES)
 @given(seed=SEEDS, gains=GAINS)
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_a_question_stays_with_its_answer(layout: str, seed: int, gains: Settings) -> None:
     check_questions(seed, gains, layout)
 
@@ -392,7 +392,8 @@ def test_of_whole_duplicates_and_overlapping_chunks_one_copy_stays(seed: int) ->
     check_repetitions(seed, {})
 
 
-@given(seed=SEEDS, layout=st.sampled_from(list(SECTIONS)))
+# In "plain" the first line is the document's title, over all sections.
+@given(seed=SEEDS, layout=st.sampled_from([layout for layout in SECTIONS if layout != "plain"]))
 def test_a_repeated_section_goes_with_its_heading(seed: int, layout: str) -> None:
     random = Random(seed)
     sections = sections_of(random)
@@ -511,7 +512,7 @@ def check_pairs(seed: int, gains: Settings, kind: str | None = None) -> None:
 
 @pytest.mark.parametrize("kind", PAIRS)
 @given(seed=SEEDS, gains=GAINS)
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_halves_of_a_pair_stay_together(kind: str, seed: int, gains: Settings) -> None:
     check_pairs(seed, gains, kind)
 
@@ -570,7 +571,7 @@ def test_the_order_of_documents_does_not_change_scores(seed: int) -> None:
 
 def broken(check: Check) -> bool:
     """Whether a check finds fault with any of many outputs."""
-    for seed in range(60):
+    for seed in range(40):
         try:
             check(seed, {})
         except AssertionError:
