@@ -102,16 +102,29 @@ class NodeCompressor(CompressorFields, BaseComponent):
         return texts
 
     def _end(
-        self, nodes: Sequence[BaseNode], result: CompressionResult | None, *, flat: bool = False
+        self,
+        nodes: Sequence[BaseNode],
+        result: CompressionResult | None,
+        warnings: Sequence[Sequence[Notice]] | None = None,
+        *,
+        flat: bool = False,
     ) -> list[BaseNode | None]:
-        """A copy for each node, None for those to drop; `result` is None if there was no text."""
-        if result is not None:
-            dispatcher.event(MOOSCompressionEndEvent(**result.summary()))
-            if result.passed_through:
-                return [passed_through_copy(node, result.warnings, flat=flat) for node in nodes]
-        documents = [None] * len(nodes) if result is None else result.documents
-        warnings = () if result is None else result.warnings
-        return [self._copy(node, document, warnings, flat) for node, document in zip(nodes, documents, strict=True)]
+        """A copy for each node, None for those to drop.
+
+        Args:
+            nodes: The sources.
+            result: What was kept of them; None if there was no text.
+            warnings: Those of each node, where nodes were compressed one by one; None for those of the call.
+            flat: Write our metadata as one JSON string.
+        """
+        if result is None:
+            return [self._copy(node, None, (), flat) for node in nodes]
+        dispatcher.event(MOOSCompressionEndEvent(**result.summary()))
+        each = [result.warnings] * len(nodes) if warnings is None else warnings
+        if result.passed_through:
+            return [passed_through_copy(node, notices, flat=flat) for node, notices in zip(nodes, each, strict=True)]
+        rows = zip(nodes, result.documents, each, strict=True)
+        return [self._copy(node, document, notices, flat) for node, document, notices in rows]
 
     def _copy(
         self, node: BaseNode, document: CompressedDocument | None, warnings: Sequence[Notice], flat: bool

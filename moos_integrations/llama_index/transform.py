@@ -81,20 +81,27 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
             CompressionError: If the model fails on the input (with `on_error="raise"`).
         """
         texts = self._start(_checked(nodes), None)
-        return self._output(nodes, self._compress(texts) if texts else None)
+        return self._output(nodes, self._compress(texts) if texts else [])
 
     @dispatcher.span  # LlamaIndex adds spans to its abstract methods only
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:
         """`__call__` with the model in a worker thread, so that the event loop goes on."""
         texts = self._start(_checked(nodes), None)
-        return self._output(nodes, await asyncio.to_thread(self._compress, texts) if texts else None)
+        return self._output(nodes, await asyncio.to_thread(self._compress, texts) if texts else [])
 
-    def _compress(self, texts: list[str]) -> CompressionResult:
-        results = self.compressor.compress_many(texts)
-        return _together(results, self.separator)
+    def _compress(self, texts: list[str]) -> list[CompressionResult]:
+        return self.compressor.compress_many(texts)
 
-    def _output(self, nodes: Sequence[BaseNode], result: CompressionResult | None) -> list[BaseNode]:
-        return [node for node in self._end(nodes, result, flat=True) if node is not None]
+    def _output(self, nodes: Sequence[BaseNode], results: Sequence[CompressionResult]) -> list[BaseNode]:
+        """The kept nodes.
+
+        Args:
+            nodes: The sources.
+            results: One per node; none if there was no text.
+        """
+        together = _together(results, self.separator) if results else None
+        copies = self._end(nodes, together, [result.warnings for result in results], flat=True)
+        return [node for node in copies if node is not None]
 
     # --- saving ------------------------------------------------------------------------------------------------------
 
