@@ -428,7 +428,7 @@ def test_the_fingerprint_knows_all_that_scores_depend_on(tiny_model: Path) -> No
 def test_a_unit_longer_than_a_window_is_the_mean_of_its_parts_and_as_near_as_the_best(
     aware_model: Path, best: int
 ) -> None:
-    texts = ("lazy dog " * 26 + "42 and " * 14, "Numbers like 42 and fox " * 12)
+    texts = ("lazy dog " * 26 + "matter and " * 14, "Numbers like 42 and fox " * 12)
     text, question = texts[best], "Who?"
     document, scoring = segment(text), scorer(aware_model)
     assert len(document.unit_starts) == 1
