@@ -63,6 +63,21 @@ def test_a_dropped_word_that_reaches_the_cut_did_not_fit() -> None:
     assert reasons(found) == ["metric", "does not fit", "below the cut", "kept text needs it"]
 
 
+def test_a_word_better_than_what_fills_the_rest_did_not_fit() -> None:
+    found = explained("a b c d", alone=[0.9, 0.5, 0.3, 0.2], kept=[0, 2], filled=[2], cutoff=0.9)
+    assert reasons(found) == ["metric", "does not fit", "fills the rest", "below the cut"]
+    equal = explained("a b", alone=[0.9, 0.9], kept=[0], cutoff=0.9)
+    assert reasons(equal) == ["metric", "does not fit"]
+
+
+def test_words_of_documents_beyond_the_best_say_so() -> None:
+    table = table_of([segment("a b"), segment("c d")])
+    order = replace(Order.by(table, np.array([0.9, 0.1, 0.2, 0.3])), eligible=np.array([True, False]))
+    selection = Selection(np.array([True, False, False, False]), False, 0.9)
+    found = Explanation(table, order, selection, threshold=False, temperature=1.0)
+    assert reasons(found) == ["metric", "below the cut", "beyond `top_n`", "beyond `top_n`"]
+
+
 def test_a_dropped_word_of_a_repetition_says_so() -> None:
     gains = replace(two_units(), repeated=np.array([False, True]))
     found = explained("One two. Three.", alone=[0.5] * 3 + [0.1] * 2, kept=[0, 1, 2], cutoff=0.5, gains=gains)

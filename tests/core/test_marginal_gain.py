@@ -16,10 +16,12 @@ from moos_integrations.core import redundancy
 from moos_integrations.core.marginal_gain import (
     PASSAGE_WEIGHT,
     UnitGains,
+    echoes,
     log_odds,
     marginal_gains,
     standardised,
     unit_relevance,
+    with_introductions,
 )
 from moos_integrations.core.text import segment
 from moos_integrations.core.types import FloatArray, SegmentedText, WordScores
@@ -168,7 +170,7 @@ def test_only_documents_that_are_judged_get_a_part_of_their_own_odds() -> None:
     scores = [WordScores.from_preserve(np.full(len(document), 0.5)) for document in (BRIDGE, COPY)]
     scores[1] = replace(scores[1], passage_probability=0.9)
     found = unit_relevance(table_of([BRIDGE, COPY], scores))
-    assert found.tolist() == pytest.approx([0.0] * 3 + [PASSAGE_WEIGHT * math.log(9)] * 2)
+    assert found.tolist() == pytest.approx([0.0] * 3 + [math.log(9) / 2] * 2)
 
 
 @pytest.mark.parametrize(
@@ -244,3 +246,63 @@ def test_what_all_vectors_have_in_common_does_not_count(kind: str) -> None:
     )
     assert near.gain.tolist() == pytest.approx(far.gain.tolist(), abs=1e-5)
     assert (near.redundancy < 0.99).all()
+
+
+# --- echoes and what is introduced -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("# The old bridge\n\nAda built it.\n", [True, False]),
+        ("Who built the old bridge? Ada did.", [True, False]),
+        ("They built the old bridge. Ada did.", [False, False]),  # it does not ask
+        ("# The bridge\n\nAda built it.\n", [False, False]),  # too little of the question
+        ("# The old bridge at Tay by Ada and others\n\nHere.\n", [False, False]),  # too much else
+        ("# The old bridge of Ada\n\nHere.\n", [False, False]),  # three of five terms
+    ],
+)
+def test_an_echo_is_a_heading_or_question_with_the_terms_of_the_question(text: str, flags: list[bool]) -> None:
+    assert echoes(table_of([segment(text)]), "Who built the old bridge?").tolist() == flags
+
+
+def introduced(text: str, relevance: Sequence[float], echo: Sequence[int] = ()) -> list[float]:
+    table = table_of([segment(text)])
+    assert table.units == len(relevance)
+    return with_introductions(table, np.array(relevance), np.isin(np.arange(table.units), echo)).tolist()
+
+
+def test_an_echo_is_at_most_as_relevant_as_the_best_other_and_less_where_it_introduces_nothing() -> None:
+    assert introduced("# Who\n\nAda did.\n", [5.0, 1.0], echo=[0]) == [1.0, 1.0]
+    assert introduced("Ada did. Who?", [1.0, 5.0], echo=[1]) == [1.0, -3.0]
+    assert introduced("Who?", [5.0], echo=[0]) == [1.0]  # no other one sets a bound
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "after"),
+    [
+        # A heading to its first unit, and to the items of a list.
+        ("# Who\n\nAda did. It is old.\n", [5.0, 0.0, 0.0], [5.0, 3.0, 0.0]),
+        ("# Who\n\nAda did. It is old.\n", [5.0, 4.0, 0.0], [5.0, 4.0, 0.0]),
+        ("# Who\n\n- a b\n- c d\n", [5.0, 0.0, 0.0], [5.0, 3.0, 3.0]),
+        ("# Who\n\n- a b\n  - dark red\n- c d\n", [5.0, 0.0, -9.0, 0.0], [5.0, 3.0, 1.0, 3.0]),
+        ("# Who\n\n- a b\n  - dark red\n  - red\n", [5.0, 0.0, -9.0, -9.0], [5.0, 3.0, 1.0, 1.0]),
+        # A question to its answer, each sentence of it a bit less.
+        ("# Who?\n\nAda did. It is old.\n", [5.0, 0.0, 0.0], [5.0, 4.5, 4.0]),
+        ("# Who?\n\nAda did. It is old.\n", [5.0, 6.0, 0.0], [5.0, 6.0, 4.0]),
+        # A lead-in to all items of its list alike, a dozen at most.
+        ("It was. The colours are:\n- a b\n- c d\n", [0.0, 5.0, 0.0, 0.0], [0.0, 5.0, 4.5, 4.5]),
+        (
+            "It was. The colours are:\n" + "- a b\n" * 14,
+            [0.0, 5.0, *[0.0] * 14],
+            [0.0, 5.0, *[4.5] * 12, 0.0, 0.0],
+        ),
+        # An opening fence to nothing if what it leads to is the closing one.
+        ("```py\n```\n", [5.0, 0.0], [5.0, 0.0]),
+        # The rule under a table's head comes after the best row; one between paragraphs is left alone.
+        ("| a | b |\n| --- | --- |\n| c | d |\n| e | f |\n", [1.0, 9.0, 4.0, 6.0], [1.0, 8.0, 4.0, 6.0]),
+        ("One is.\n\n---\n\nMore is.\n", [1.0, 9.0, 4.0], [1.0, 9.0, 4.0]),
+    ],
+)
+def test_what_is_introduced_is_hardly_less_relevant(text: str, before: list[float], after: list[float]) -> None:
+    assert introduced(text, before) == after

@@ -22,6 +22,7 @@ from moos_integrations.core.ordering import (
     extra_words,
     order,
     relative_odds,
+    word_metric,
     word_priority,
 )
 from moos_integrations.core.table import Table
@@ -150,6 +151,33 @@ def test_a_word_without_tokens_costs_one() -> None:
     assert priority.tolist() == pytest.approx([0.0, -np.log(2)])
 
 
+def test_words_that_are_kept_together_have_the_mean_of_their_metrics() -> None:
+    table = one_unit([0.2, 0.9, 0.5], [1, 4, 2])
+    assert word_metric(table, np.zeros(3, bool)).tolist() == pytest.approx([1.6 / 3] * 3)
+    assert word_metric(table, np.array([False, True, False])).tolist() == pytest.approx([0.35, 0.9, 0.35])
+
+
+def test_what_a_sentence_must_not_lose_enters_at_once() -> None:
+    table = one_unit([0.2, 0.9, 0.5, 0.1], [1, 4, 2, 3])
+    found = marginal_gains(table, np.array([0.0]), weight=0.0)
+    extra = np.array([False, True, False, True])
+    thin = word_priority(table, found, extra, temperature=1.0, whole_from=1.0)
+    assert thin.tolist() == pytest.approx((-np.log([3, 7, 3, 10])).tolist())
+    little = word_priority(table, found, extra, temperature=1.0, whole_from=0.1)
+    assert little.tolist() == pytest.approx((-np.log([3, 3, 3, 3])).tolist())  # with less than that it has nothing
+
+
+def test_only_units_that_are_thinned_count_their_tokens_without_what_they_are_under() -> None:
+    table = table_of([segment("# Of the town\n\nIt is the bridge of the town. It fell.\n")])
+    found = marginal_gains(table, np.zeros(3), weight=0.0)
+    extra = np.zeros(table.words, bool)
+    extra[np.flatnonzero(table.unit_of_word == 1)[0]] = True
+    priority = word_priority(table, found, extra, temperature=1.0, whole_from=1.0)
+    assert priority[table.unit_of_word == 2].tolist() == pytest.approx(
+        [found.gain[2] - np.log(table.path_cost[2])] * int(table.unit_cost[2])
+    )
+
+
 def test_odds_are_a_share_of_the_best_unit_that_is_no_repetition() -> None:
     repeated = np.array([True, False, False])
     gain = np.array([2000.0, 1.0, 0.0])
@@ -271,3 +299,13 @@ def test_as_many_documents_as_set_may_stay() -> None:
         assert found.ranks.tolist() == [0, 2, 1]
         assert np.flatnonzero(found.eligible).tolist() == {1: [0], 2: [0, 2]}.get(count, [0, 1, 2])
         assert found.documents == (0, 1, 2)
+
+
+def test_words_by_themselves_may_be_extra_where_thinning_is_on() -> None:
+    table = table_of([segment("It is the bridge of the town. The end of the list is known.")])
+    found = order(table, CompressorConfig(gains={"budgets": "words", "whole_from": 0.5}), None, np.zeros(1))
+    assert found.extra.tolist() == table.droppable.tolist()
+    assert found.extra.any()
+    assert found.gains is None
+    ranked = order(table, CompressorConfig(gains={"budgets": "words"}, order="relevance"), None, np.zeros(1))
+    assert ranked.quantity(threshold=False) == "metric"

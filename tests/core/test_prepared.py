@@ -46,3 +46,23 @@ def test_known_texts_are_forgotten_when_there_are_too_many() -> None:
     assert cache.prepare("a" * 60, counter) is not first
     assert cache.prepare("c" * 101, counter) is not cache.prepare("c" * 101, counter)  # too long to be kept
     assert TextCache(0).prepare("x", counter).tokens == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "asks", "needs"),
+    [
+        ("Who built it?\nAda did.\n", [True, False], [True, False]),
+        ("Who built it？\nAda did.\n", [True, False], [True, False]),
+        ('"Who built it?"\nAda did.\n', [True, False], [True, False]),
+        ("“Who built it?”\nAda did.\n", [True, False], [True, False]),
+        ("Ada did. Who else?", [False, True], [False, False]),  # it introduces nothing
+        ("# Who\n\nAda did.\n", [False, False], [False, False]),
+        ("items:\n  - a b\n  - c d\n", [False] * 3, [False] * 3),  # a key is no sentence
+        ("It was old. The colours are:\n- a b\n- c d\n", [False] * 4, [False, True, False, False]),
+        ("- The colours:\n  - red\n- More\n", [False] * 3, [True, False, False]),
+    ],
+)
+def test_what_asks_or_ends_in_a_colon_needs_what_it_introduces(text: str, asks: list[bool], needs: list[bool]) -> None:
+    prepared = PreparedText(segment(text), WordCounter())
+    assert prepared.asks.tolist() == asks
+    assert prepared.needs_first.tolist() == needs

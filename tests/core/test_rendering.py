@@ -47,6 +47,11 @@ def render(text: str, keep: str) -> str:
         ("# a b\n# c\nd", "b d", "# b\nd"),  # and the mark of a comment
         ("> a b\n> c\n> d e", "a e", "> a\n> e"),
         ("one two\nthree, four", "one ,", "one\n,"),  # a comma sticks to nothing in another line
+        ("a b\nc\n\n\nd e", "a e", "a\n\ne"),  # a word inside its line brings one break, and a blank line
+        ("a b\nc\n  d e", "a d", "a\n  d"),
+        ("a b\n\nc d\ne f", "a f", "a\n\nf"),  # the blank line between, though it is not before this line
+        ("  # a b\n  # c\nd", "b c", "  # b\n  # c"),
+        ("  a b", "b", "b"),  # indentation of another word
         ("他“说 so” ok", "他 “ so ” ok", "他“so” ok"),  # quotation marks that open say so themselves
     ],
 )

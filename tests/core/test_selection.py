@@ -210,3 +210,77 @@ def test_protected_words_of_documents_beyond_the_best_are_not_missed() -> None:
     table = replace(table_of([segment("one two"), segment("three")]), protected=np.array([True, False, False]))
     ordered = replace(Order.by(table, table.metric), eligible=np.array([False, True]))
     assert not select(table, ordered, Target(budget_tokens=1), Costs([1, 1, 1])).warnings
+
+
+# --- protection, thresholds and the rounds that fill the rest --------------------------------------------------------
+
+
+def test_what_is_protected_comes_first_under_a_ceiling() -> None:
+    selection = choose([0.9, 0.1, 0.8], [False, True, False], Target(budget_tokens=2))
+    assert selection.kept.tolist() == [True, True, False]
+    assert selection.filled is not None
+    assert not selection.filled.any()
+    assert selection.needed is not None
+    assert not selection.needed.any()
+
+
+def test_protected_words_neither_are_needed_nor_set_the_cut_of_a_threshold() -> None:
+    selection = choose([0.9, 0.6, 0.8, 0.1, 0.2], [False, True, False, True, False], Target(threshold=0.5))
+    assert selection.kept.tolist() == [True, True, True, True, False]
+    assert selection.cutoff == 0.8
+    assert selection.needed is not None
+    assert not selection.needed.any()
+
+
+def test_many_large_groups_are_left_out_one_after_another() -> None:
+    costs = [3, 30, 31, 32, 33, 6]
+    values = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    selection = choose(values, [False] * 6, Target(budget_tokens=12), costs)
+    assert selection.kept.tolist() == [True, False, False, False, False, True]
+
+
+def test_a_rest_of_less_than_four_tokens_is_not_filled() -> None:
+    for budget, kept in ((6, False), (7, True)):
+        selection = choose([0.9, 0.8, 0.7], [False] * 3, Target(budget_tokens=budget), [3, 30, 1])
+        assert selection.kept.tolist() == [True, False, kept]
+
+
+def test_the_warning_names_the_best_group_that_did_not_fit() -> None:
+    selection = choose([0.9, 0.8, 0.7], [False] * 3, Target(budget_tokens=40), [1, 60, 70])
+    assert "takes about 60" in selection.warnings[0]
+
+
+def test_protected_text_beyond_the_best_documents_is_not_counted_among_what_was_lost() -> None:
+    table = table_of([each_a_unit(2), each_a_unit(3)])
+    table = replace(table, protected=np.array([True, True, True, True, False]))
+    ordered = replace(Order.by(table, table.metric), eligible=np.array([False, True]))
+    selection = select(table, ordered, Target(budget_tokens=1), Costs([1] * 5))
+    assert "needs about 2 tokens and the ceiling is 1: 1 of 2 protected words were dropped" in selection.warnings[0]
+
+
+class Joined(Costs):
+    """Counts a separator of a hundred tokens for each document of which something is kept, and knows words' costs."""
+
+    separator_tokens, estimate_is_close = 100, True
+
+    def __init__(self, costs: Sequence[int], document: Sequence[int]) -> None:
+        super().__init__(costs)
+        self._document = np.array(document)
+
+    def tokens(self, kept: BoolArray) -> int:
+        return super().tokens(kept) + 100 * len(np.unique(self._document[kept]))
+
+
+def test_a_document_brings_its_separator_once() -> None:
+    costs = [20, 300, 30, 40]
+    table = replace(table_of([each_a_unit(2), each_a_unit(2)]), cost=np.array(costs))
+    ordered = Order.by(table, np.array([0.9, 0.8, 0.1, 0.7]))
+    measure = Joined(costs, [0, 0, 1, 1])
+    selection = select(table, ordered, Target(budget_tokens=300), measure)
+    assert selection.kept.tolist() == [True, False, True, True]
+    values = np.array([0.9, 0.8, 0.7, 0.1])
+    selection = select(table, Order.by(table, values), Target(budget_tokens=300), measure)
+    assert selection.kept.tolist() == [True, False, True, True]
+    one = replace(table_of([each_a_unit(3)]), cost=np.array([20, 300, 40]))
+    selection = select(one, Order.by(one, values[:3]), Target(budget_tokens=170), Joined([20, 300, 40], [0] * 3))
+    assert selection.kept.tolist() == [True, False, True]

@@ -8,7 +8,8 @@
 A mutant is the package with one line of core changed so that it is wrong. It is killed if a test fails: the module's
 test file is tried first, then the others of `tests/core`, then `tests/golden`. What survives is a line that no test
 looks at, or one that changes nothing that can be seen; for the latter `mutants.py` says why. `result.json` holds what
-each run found, `killed_by` is empty for survivors.
+each run found, `killed_by` is empty for survivors. With `--only`, figures of other modules are those of runs before;
+with `--quick`, a survivor may still be killed by another module's tests.
 
 A mutant whose line is no longer in its file stops the run: write it anew for the line that took its place.
 """
@@ -46,7 +47,7 @@ SLOW = ("test_cache.py::test_processes_share_a_directory",)
 UNUSED = ("langsmith_plugin", "anyio")  # plugins of pytest that take seconds to import
 # Test files of modules whose tests are not in the file of their name alone.
 FIRST = {
-    "redundancy": ("test_marginal_gain",),
+    "redundancy": ("test_redundancy", "test_marginal_gain"),
     "result": ("test_result", "test_citations"),
     "types": ("test_table",),
 }
@@ -97,6 +98,10 @@ def _summary(rows: dict[str, Any]) -> dict[str, Any]:
     survived = {mutant: row["why"] for mutant, row in rows.items() if not row["killed_by"]}
     killed = len(rows) - len(survived)
     return {
+        "modules": sorted({mutant.split(":")[0] for mutant in rows}),
+        "modules_tried_with_their_own_tests_only": sorted(
+            {mutant.split(":")[0] for mutant, row in rows.items() if row.get("quick")}
+        ),
         "mutants": len(rows),
         "killed": killed,
         "share_killed": round(killed / max(len(rows), 1), 3),
@@ -112,8 +117,9 @@ def _summary(rows: dict[str, Any]) -> dict[str, Any]:
 
 def _run(
     mutants: Sequence[Mutant], sources: dict[str, str], jobs: int, *, quick: bool
-) -> Iterator[tuple[str, dict[str, str]]]:
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Which test killed each mutant, "" for none. The package as it is must pass all tests first."""
+    quickly = {"quick": True} if quick else {}
     with tempfile.TemporaryDirectory() as folder:
         trees: Queue[Path] = Queue()
         for job in range(jobs):
@@ -125,7 +131,7 @@ def _run(
             for number, (mutant, tried) in enumerate(zip(mutants, tries, strict=True), 1):
                 killer = tried.result()
                 print(f"{number}/{len(mutants)} {mutant.name}\n    {killer or 'SURVIVED'}", flush=True)
-                yield mutant.name, {"killed_by": killer, "why": mutant.equivalent}
+                yield mutant.name, {"killed_by": killer, "why": mutant.equivalent} | quickly
 
 
 def _copy(tree: Path) -> Path:
