@@ -59,6 +59,7 @@ def test_known_texts_are_forgotten_when_there_are_too_many() -> None:
         ("# Who\n\nAda did.\n", [False, False], [False, False]),
         ("items:\n  - a b\n  - c d\n", [False] * 3, [False] * 3),  # a key is no sentence
         ("It was old. The colours are:\n- a b\n- c d\n", [False] * 4, [False, True, False, False]),
+        ("- red one\n  - dark red\n- More\n", [False] * 3, [False] * 3),
         ("- The colours:\n  - red\n- More\n", [False] * 3, [True, False, False]),
     ],
 )

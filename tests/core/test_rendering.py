@@ -50,6 +50,8 @@ def render(text: str, keep: str) -> str:
         ("a b\nc\n\n\nd e", "a e", "a\n\ne"),  # a word inside its line brings one break, and a blank line
         ("a b\nc\n  d e", "a d", "a\n  d"),
         ("a b\n\nc d\ne f", "a f", "a\n\nf"),  # the blank line between, though it is not before this line
+        ("a b\n\nc d\n \ne f", "a e", "a\n \ne"),  # the blank line that is nearest
+        ("a b\r\n\n\nc d\ne f", "a f", "a\n\nf"),  # of several breaks the last two
         ("  # a b\n  # c\nd", "b c", "  # b\n  # c"),
         ("  a b", "b", "b"),  # indentation of another word
         ("他“说 so” ok", "他 “ so ” ok", "他“so” ok"),  # quotation marks that open say so themselves

@@ -86,10 +86,12 @@ def test_a_question_needs_the_first_unit_of_its_answer_whatever_is_kept_below() 
     assert brought(text.replace("?", ""), 2) == [0, 2]
 
 
-def test_what_is_kept_from_the_start_counts_as_below() -> None:
-    groups = groups_of(segment("# Who\n\n## When\n\nLong ago. It is old.\n"))
-    kept = Kept(groups, np.array([1, 3]))
-    assert kept.add(0) == [0]
+def test_what_is_kept_from_the_start_is_brought_no_more() -> None:
+    groups = groups_of(segment("# Who\n\nAda did. It is old.\n"))
+    kept = Kept(groups, np.array([0, 2]))
+    assert kept.flags().tolist() == [True, False, True]
+    assert kept.add(2) == kept.add(0) == []
+    assert kept.add(1) == [1]
 
 
 def test_a_step_brings_all_that_is_new_and_costs_as_much() -> None:

@@ -58,3 +58,11 @@ def test_a_question_was_read_if_it_was_read_with_any_document() -> None:
     assert not table_of(documents, free).reads_question
     assert table_of(documents, [replace(free[0], passage_probability=0.1), free[1]]).reads_question
     assert table_of(documents, [free[0], replace(free[1], unit_similarity=np.zeros(1))]).reads_question
+
+
+def test_a_line_costs_its_tokens_and_those_of_all_that_it_is_under() -> None:
+    table = table_of([segment("One two. Three."), segment("if x:\n    if y:\n        z\n    w\n")])
+    cost = table.unit_cost.tolist()
+    assert table.parents.tolist() == [-1, -1, -1, 2, 3, 2]
+    expected = [cost[0], cost[1], cost[2], cost[2] + cost[3], cost[2] + cost[3] + cost[4], cost[2] + cost[5]]
+    assert table.path_cost.tolist() == expected
