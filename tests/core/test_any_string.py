@@ -76,9 +76,9 @@ def test_with_other_tokenizers(name: str) -> None:
     [
         "One." + " " * 1_200_000 + "Two.",
         "\u3000" * 1_200_000,
-        "word " * 2_000_000,
-        "x" * 10_000_000,
-        "".join(f"{' ' * min(depth, 2_000)}if x:\n" for depth in range(30_000)),
+        "word " * 200_000,
+        "x" * 1_000_000,
+        "".join(f"{' ' * min(depth, 100)}if x:\n" for depth in range(30_000)),
         "[" * 30_000 + "]" * 30_000,
         "<a>" * 30_000 + "</a>" * 30_000,
         "{\n" * 30_000 + "}\n" * 30_000,
