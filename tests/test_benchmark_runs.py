@@ -144,8 +144,9 @@ def test_robust_text_is_counted(data: Path, tmp_path: Path) -> None:
     arguments += ["--output", str(output)]
     command_line.start(run_robust_text.main, arguments)
     found = json.loads(output.read_text(encoding="utf-8"))["sets"]
-    protected = found["squadshifts_amazon_reviews"]["0.5"]["moos, protect"]
-    assert protected["survived"]["negations"]["value"] == 1
+    of_reviews = found["squadshifts_amazon_reviews"]["0.5"]
+    protected, plain = (of_reviews[name]["survived"]["numbers"]["value"] for name in ("moos, protect", "moos"))
+    assert protected >= plain  # sentences with numbers come first, as far as they fit whole
     for entry in found.values():
         for rate in ("0.5", "0.25"):
             for own in entry[rate].values():
