@@ -73,9 +73,8 @@ class Kept:
             kept: Those to start with; None for none. Shape: `(kept,)`.
         """
         table = groups.table
-        self._groups = groups
-        self._unit, self._size = groups.unit.tolist(), groups.size.tolist()
         # As lists: reading single numbers from arrays is slow.
+        self._unit = groups.unit.tolist()
         self._parents, self._partners = table.parents.tolist(), table.partners.tolist()
         self._first, self._needs_first = table.leads_to.tolist(), table.needs_first.tolist()
         self._separates = (table.kinds == Kind.RULE).tolist()

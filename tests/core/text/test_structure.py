@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from layouts import EXCHANGES, SECTIONS, STRUCTURED
 
-from moos_integrations.core.text import enclosing_units, segment, structured_units
+from moos_integrations.core.text import segment
 from moos_integrations.core.types import Kind, SegmentedText
 
 
@@ -157,7 +157,7 @@ def test_indentation_tells_what_a_line_is_under() -> None:
     lines = [line for line, _ in BLOCKS]
     document = segment("".join(lines))
     assert units(document) == lines
-    found = [None if parent < 0 else lines[parent] for parent in enclosing_units(document).tolist()]
+    found = [None if parent < 0 else lines[parent] for parent in document.unit_parents.tolist()]
     assert all(
         (parent is None) is (start is None) and (parent or "").startswith(start or "")
         for parent, (_, start) in zip(found, BLOCKS, strict=True)
@@ -177,8 +177,8 @@ def test_paragraphs_that_are_further_in_are_under_no_sentence() -> None:
 
 def test_structured_lines_are_told_from_prose() -> None:
     document = segment("Prose is here. More of it.\n| a | b |\n    return x;\n- an item\nProse again is here.")
-    assert structured_units(document).tolist() == [False, False, True, True, True, False]
-    assert structured_units(segment("")).tolist() == []
+    assert document.unit_structured.tolist() == [False, False, True, True, True, False]
+    assert segment("").unit_structured.tolist() == []
 
 
 # --- lead-ins and partners -------------------------------------------------------------------------------------------
