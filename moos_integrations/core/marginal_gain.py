@@ -71,7 +71,7 @@ def log_odds(probability: FloatArray) -> FloatArray:
 def unit_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:
     """Relevance of all units by what the scorer says.
 
-    It is the mean log-odds of the unit's words, plus the unit's similarity to the question and a part of the log-odds
+    It is the mean log-odds of the metric of the unit's words, plus the unit's similarity to the question and a part of the log-odds
     of its passage, where the scorer knows them.
 
     Args:
@@ -82,7 +82,7 @@ def unit_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> F
         In log-odds; a unit without words gets the least there is. Shape: `(units,)`.
     """
     words = np.bincount(table.unit_of_word, minlength=table.units)
-    totals = np.bincount(table.unit_of_word, weights=log_odds(table.preserve), minlength=table.units)
+    totals = np.bincount(table.unit_of_word, weights=log_odds(table.metric), minlength=table.units)
     least = float(log_odds(np.zeros(1))[0])
     relevance = np.divide(totals, words, out=np.full(table.units, least), where=words > 0)
     passage = table.passage_probability[table.document_of_unit]
@@ -108,11 +108,8 @@ def standardised(scores: Sequence[float | None]) -> FloatArray:
     return np.asarray(np.where(known, (values - values[known].mean()) / spread, 0.0))
 
 
-def echoes(table: Table, query: str | None) -> BoolArray:
-    """Units that only repeat the question: headings and questions with hardly a term that the question has not.
-
-    They say where the answer is, not what it is. Shape: `(units,)`.
-    """
+def repeats_of(table: Table, query: str | None) -> BoolArray:
+    """Units with hardly a term that the question has not, and most of the terms that it has. Shape: `(units,)`."""
     asked = set(terms_of(query or ""))
     flags = np.zeros(table.units, bool)
     if not asked:
@@ -120,7 +117,15 @@ def echoes(table: Table, query: str | None) -> BoolArray:
     for unit, terms in enumerate(table.unit_terms):
         common = len(asked.intersection(terms))
         flags[unit] = common >= max(_ECHO_OF_UNIT * len(terms), _ECHO_OF_QUESTION * len(asked), 1)
-    return np.asarray(flags & (table.asks | (table.kinds == Kind.HEADING)))
+    return flags
+
+
+def echoes(table: Table, query: str | None) -> BoolArray:
+    """Units that only repeat the question: headings and questions with hardly a term that the question has not.
+
+    They say where the answer is, not what it is. Shape: `(units,)`.
+    """
+    return np.asarray(repeats_of(table, query) & (table.asks | (table.kinds == Kind.HEADING)))
 
 
 def with_introductions(table: Table, relevance: FloatArray, echo: BoolArray) -> FloatArray:
