@@ -71,8 +71,8 @@ def log_odds(probability: FloatArray) -> FloatArray:
 def unit_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:
     """Relevance of all units by what the scorer says.
 
-    It is the mean log-odds of the metric of the unit's words, plus the unit's similarity to the question and a part of the log-odds
-    of its passage, where the scorer knows them.
+    It is the mean log-odds of the metric of the unit's words, plus the unit's similarity to the question and a part of
+    the log-odds of its passage, where the scorer knows them.
 
     Args:
         table: The request.
