@@ -123,9 +123,20 @@ def repeats_of(table: Table, query: str | None) -> BoolArray:
 def echoes(table: Table, query: str | None) -> BoolArray:
     """Units that only repeat the question: headings and questions with hardly a term that the question has not.
 
-    They say where the answer is, not what it is. Shape: `(units,)`.
+    They say where the answer is, not what it is. A statement may have the words of a question that can be answered by
+    yes; it is an echo only if it has them all, in the question's order. Shape: `(units,)`.
     """
-    return np.asarray(repeats_of(table, query) & (table.asks | (table.kinds == Kind.HEADING)))
+    flags = repeats_of(table, query)
+    words, statements = terms_of(query or ""), table.statements if flags.any() else []
+    for unit in np.flatnonzero(flags & ~table.asks & (table.kinds != Kind.HEADING)).tolist():
+        flags[unit] = _in_order(words, statements[unit])
+    return flags
+
+
+def _in_order(words: Sequence[str], statement: Sequence[str]) -> bool:
+    """Whether all words are in a statement, in their order."""
+    places = iter(statement)
+    return all(word in places for word in words)
 
 
 def with_introductions(table: Table, relevance: FloatArray, echo: BoolArray) -> FloatArray:
