@@ -192,6 +192,17 @@ def test_what_several_units_are_under_is_paid_for_by_the_first_of_them() -> None
     assert alone < second <= first
 
 
+def test_the_rule_under_the_head_of_a_table_comes_after_its_best_row() -> None:
+    long = " ".join(["word"] * 40)
+    table = table_of([segment(f"| name | text |\n| --- | --- |\n| bread | {long} |\n| milk | white |\n")])
+    relevance = np.full(table.units, -9.0)
+    relevance[2] = 3.0
+    found = marginal_gains(table, relevance, weight=0.0)
+    priority = word_priority(table, found, np.zeros(table.words, bool), temperature=1.0, whole_from=0.0)
+    of_unit = [priority[table.unit_of_word == unit][0] for unit in range(table.units)]
+    assert found.gain[1] - np.log(table.path_cost[1]) > of_unit[2] > of_unit[1]
+
+
 def test_a_repeated_question_does_not_set_the_level_and_the_level_is_bounded() -> None:
     table = table_of([segment("Who built the old bridge. Anna Meier built it. It rained.")])
     found = marginal_gains(table, np.array([20.0, 5.0, 1.0]), weight=0.0)

@@ -191,6 +191,7 @@ MUTANTS = (
     M("ordering", "np.where(extra, table.metric, means[table.unit_of_word])", "means[table.unit_of_word]"),
     M("ordering", "np.maximum(table.path_cost, 1)", "np.maximum(table.unit_cost, 1)"),
     M("ordering", "np.minimum(later, first)", "later"),
+    M("ordering", "alone[table.kinds == Kind.RULE] = -np.inf", "pass"),
     M("ordering", "alive & ~repeats_of(table, query)", "alive"),
     M("ordering", "min(gains.gain[setting].max(), HIGHEST_LEVEL)", "gains.gain[setting].max()"),
     M(
