@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import regex
 
+from moos_integrations.core.json_commas import JsonCommas
 from moos_integrations.core.types import BoolArray, IntArray, SegmentedText, Span
 
 _WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}_]")
@@ -31,6 +32,7 @@ class Renderer:
     def __init__(self, document: SegmentedText) -> None:
         """Look at the gaps between the document's words once."""
         self._text = document.text
+        self._commas = JsonCommas.of(self._text)
         self._starts, self._ends = document.word_starts, document.word_ends
         self._joint_starts, self._joint_ends, self._strength = self._gaps()
         self._line_starts = np.array([0, *(match.end() for match in _LINE_BREAK.finditer(self._text))], np.int64)
@@ -71,6 +73,10 @@ class Renderer:
         Args:
             kept: Shape: `(words,)`.
         """
+        spans = self._spans(kept)
+        return spans if self._commas is None else self._commas.without_dangling(spans)
+
+    def _spans(self, kept: BoolArray) -> list[Span]:
         words = np.flatnonzero(kept)
         if len(words) == 0:
             return []
