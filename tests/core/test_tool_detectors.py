@@ -7,7 +7,7 @@ import time
 import pytest
 
 from moos_integrations import ContextCompressor
-from moos_integrations.core.protection import protected_words
+from moos_integrations.core.protection import DETECTORS, protected_words
 from moos_integrations.core.text import segment
 
 
@@ -108,8 +108,8 @@ def test_hunks_of_a_diff_are_protected_and_its_file_heads_are_not() -> None:
 
 
 def test_an_error_line_stays_whatever_the_model_thinks(compressor: ContextCompressor) -> None:
-    lines = [f"INFO worker {number} did its work and went to sleep again" for number in range(40)]
-    lines[23] = "ERROR worker 23 lost its lease (exit code 4)"
+    lines = [f"INFO: worker {number} did its work and went to sleep again" for number in range(40)]
+    lines[23] = "ERROR: worker 23 lost its lease (exit code 4)"
     shielding = ContextCompressor.from_pretrained(
         lazy=True, protect=["errors", "exit_codes", "tracebacks", "diff_hunks"], budget_tokens=40
     )
@@ -122,11 +122,6 @@ def test_an_error_line_stays_whatever_the_model_thinks(compressor: ContextCompre
     "piece", ["error ", "no ", "exit code ", "Traceback (most recent call last):\n ", " at x\n", "@@ -1 +1 @@\n", "\n "]
 )
 def test_detectors_are_linear(detector: str, piece: str) -> None:
-    document = segment("x")
-    for text in (piece * 20_000,):
-        from moos_integrations.core.protection import DETECTORS
-
-        start = time.perf_counter()
-        sum(1 for _ in DETECTORS[detector].finditer(text))
-        assert time.perf_counter() - start < 2
-    assert len(document) == 1
+    start = time.process_time()
+    sum(1 for _ in DETECTORS[detector].finditer(piece * 20_000))
+    assert time.process_time() - start < 2
