@@ -26,7 +26,7 @@ from moos_integrations.core.tokens import TokenCounter
 from moos_integrations.evaluation.metrics import normalise, ratio, survives, wilson_interval
 
 SQUAD = ("xquad_en", "policyqa", "tydiqa_en", "friendsqa")
-ASKED = ("qed", "clapnq", "tatqa_rest", "tatqa_tables", "wikitablequestions", "tool_output", "records", "covidqa_long")
+ASKED = ("qed", "clapnq", "tatqa_rest", "tatqa_tables", "wikitablequestions", "tool_output", "covidqa_long")
 SIZES = (16, 32, 64, 128, 256)
 """Each is the least number of tokens of a request; the next one is above the largest."""
 DOCUMENTS = (1, 3)
@@ -116,7 +116,7 @@ def main(
     limit: Annotated[int, typer.Option(help="Questions per set.")] = 60,
 ) -> None:
     """Measure small requests of many sets."""
-    compressor = ContextCompressor.from_pretrained(cache_bytes=2**28)
+    compressor = ContextCompressor.from_pretrained(cache_bytes=2**28, min_tokens=0)
     folders = [data, more] if more else [data]
     names = [name for name in (*SQUAD, *ASKED) if any(list(folder.glob(f"{name}.jsonl*")) for folder in folders)]
     if not names:

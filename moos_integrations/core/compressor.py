@@ -331,8 +331,9 @@ class ContextCompressor:
         outputs = partial(Output, table, counter, self.config.separator, ordered.documents)
         output = outputs(self.config.omission)
         selection = output.completed(select(table, ordered, wanted, output, fill=self.config.gains.fill))
-        # With `fill=False`, a larger budget keeps a superset, which this could break.
-        if self.config.omission is None or selection.kept.any() or not table.words or not self.config.gains.fill:
+        # With `fill=False` a larger budget keeps a superset, which this could break. Earlier marks would be cut as text.
+        may_go = self.config.omission is not None and self.config.gains.fill and not output.has_earlier_marks
+        if selection.kept.any() or not table.words or not may_go:
             return output, selection
         plain = outputs()
         unmarked = select(table, ordered, wanted, plain)

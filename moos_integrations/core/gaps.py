@@ -53,6 +53,11 @@ class Omissions:
             for mark in known:
                 self._is_known[first_word + mark.first : first_word + mark.last + 1] = True
 
+    @property
+    def has_earlier(self) -> bool:
+        """Whether a text has marks already."""
+        return bool(self._is_known.any())
+
     def closed(self, kept: BoolArray) -> BoolArray:
         """What is kept where gaps have marks.
 

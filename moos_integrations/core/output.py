@@ -98,6 +98,11 @@ class Output:
         kept = self._omissions.closed(selection.kept)
         return replace(selection, kept=kept, restored=kept & ~selection.kept, absorbed=selection.kept & ~kept)
 
+    @property
+    def has_earlier_marks(self) -> bool:
+        """Whether a source has omission marks from an earlier pass."""
+        return self._omissions is not None and self._omissions.has_earlier
+
     def _closed(self, kept: BoolArray) -> BoolArray:
         return kept if self._omissions is None else self._omissions.closed(kept)
 
