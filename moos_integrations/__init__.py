@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moos_integrations.core.compressor import ContextCompressor
     from moos_integrations.core.config import CompressorConfig
+    from moos_integrations.core.omission import OmissionMark
     from moos_integrations.core.result import Citation, CompressedDocument, CompressionResult
     from moos_integrations.core.types import Scorer, SegmentedText, WordScores
     from moos_integrations.errors import (
@@ -40,6 +41,7 @@ _HOMES = {
     "MissingExtraError": "errors",
     "ModelError": "errors",
     "MoosError": "errors",
+    "OmissionMark": "core.omission",
     "PassthroughWarning": "errors",
     "Scorer": "core.types",
     "SegmentedText": "core.types",
@@ -59,6 +61,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "MoosError",
+    "OmissionMark",
     "PassthroughWarning",
     "Scorer",
     "SegmentedText",

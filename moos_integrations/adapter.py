@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +15,7 @@ from typing_extensions import Self
 from moos_integrations.core.checks import unknown_setting
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import CompressorConfig, Settings
+from moos_integrations.core.omission import OmissionMark
 from moos_integrations.core.result import Citation, CompressedDocument
 from moos_integrations.errors import ConfigError
 from moos_integrations.messages import Notice
@@ -121,7 +124,85 @@ def document_metadata(document: CompressedDocument, warnings: Sequence[Notice] =
         "kept_tokens": document.kept_tokens,
         "spans": [list(span) for span in document.spans],
     }
-    return entry | warnings_metadata(warnings)
+    return entry | marks_metadata(document.marks) | warnings_metadata(warnings)
+
+
+def marks_metadata(marks: Iterable[OmissionMark]) -> dict[str, Any]:
+    """The part of the entry with the places of omission marks in the text; empty without any."""
+    places = [[mark.start, mark.end] for mark in marks]
+    return {"marks": places} if places else {}
+
+
+def marks_in(entry: Mapping[str, Any] | None) -> tuple[OmissionMark, ...]:
+    """The omission marks of an entry, by their places in the text alone.
+
+    Raises:
+        TypeError, ValueError: If the entry was changed so that they cannot be read.
+    """
+    places = (entry or {}).get("marks") or ()
+    return tuple(OmissionMark(int(start), int(end), (0, 0), 1, "part") for start, end in places)
+
+
+def chained(
+    document: CompressedDocument, spans: Sequence[Sequence[int]], marks: Sequence[OmissionMark]
+) -> tuple[list[list[int]], list[OmissionMark]]:
+    """Where the text of a second pass comes from in the source of the first, and its marks, those of the first included.
+
+    Args:
+        document: Of the second pass.
+        spans: Of the first pass: spans of its source, whose concatenation is the text between without its marks.
+        marks: Of the first pass: places in the text between.
+    """
+    between = _Between(spans, marks)
+    found: list[list[int]] = []
+    shown: list[OmissionMark] = list(document.marks)
+    position, new = 0, list(document.marks)
+    for first, last in document.spans:
+        while new and new[0].start <= position:
+            position += new[0].end - new.pop(0).start
+        for start, end, is_mark in between.parts(first, last):
+            if is_mark:
+                shown.append(OmissionMark(position, position + end - start, (0, 0), 1, "part"))
+            elif found and found[-1][1] == start:
+                found[-1][1] = end
+            else:
+                found.append([start, end])
+            position += end - start
+    return found, sorted(shown, key=lambda mark: mark.start)
+
+
+class _Between:
+    """The text between two passes as parts: spans of the first source, and marks."""
+
+    def __init__(self, spans: Sequence[Sequence[int]], marks: Sequence[OmissionMark]) -> None:
+        """Lay the spans out between the marks."""
+        self._parts: list[tuple[int, int, int, bool]] = []  # place in the text between, start, end, is a mark
+        waiting, place = list(marks), 0
+        for start, end in spans:
+            at = start
+            while at < end:
+                if waiting and waiting[0].start <= place:
+                    place = self._add_mark(place, waiting.pop(0))
+                    continue
+                stop = min(end, at + waiting[0].start - place) if waiting else end
+                self._parts.append((place, at, stop, False))
+                place, at = place + stop - at, stop
+        for mark in waiting:
+            place = self._add_mark(place, mark)
+
+    def _add_mark(self, place: int, mark: OmissionMark) -> int:
+        length = mark.end - mark.start
+        self._parts.append((place, place, place + length, True))
+        return place + length
+
+    def parts(self, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
+        """What lies between two places: start and end (in the source, or in the text of a mark), and whether it is one."""
+        for place, start, end, is_mark in self._parts[max(0, bisect_right(self._parts, (first, math.inf)) - 1) :]:
+            if place >= last:
+                break
+            low, high = max(first, place) - place, min(last, place + end - start) - place
+            if low < high:
+                yield start + low, start + high, is_mark
 
 
 def warnings_metadata(warnings: Sequence[Notice]) -> dict[str, Any]:
@@ -130,7 +211,13 @@ def warnings_metadata(warnings: Sequence[Notice]) -> dict[str, Any]:
 
 
 def citations_of(
-    quote: str, index: int, name: str | None, text: str, spans: Sequence[Sequence[int]] | None, start: int, least: float
+    quote: str,
+    index: int,
+    name: str | None,
+    text: str,
+    entry: Mapping[str, Any] | None,
+    start: int,
+    least: float,
 ) -> list[Citation]:
     """Places of a quote in the original of a framework's document.
 
@@ -139,13 +226,15 @@ def citations_of(
         index: Position of the document in its list.
         name: Its id.
         text: Its compressed text.
-        spans: The spans of its source that `text` was made of; None for an uncompressed document.
+        entry: Its metadata entry, with the spans of its source that `text` was made of and the places of omission marks;
+            None for an uncompressed document.
         start: Offset of the source in the original that it was cut from.
         least: Smallest share of the quote's words that a place must have in a row.
     """
+    spans = None if entry is None else entry.get("spans")
     known = [(0, len(text))] if spans is None else spans
     shifted = tuple((int(first) + start, int(last) + start) for first, last in known)
-    document = CompressedDocument(index, text, shifted, 0, 0, ())
+    document = CompressedDocument(index, text, shifted, 0, 0, (), marks_in(entry))
     return [replace(place, id=name) for place in document.cite(quote, min_coverage=least)]
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -299,9 +300,9 @@ def _run(
 
 
 def _compressor(config: CompressorConfig, texts: list[str]) -> ContextCompressor:
-    """The compressor; without its model, which takes seconds to load, if there is no word to score."""
+    """The compressor; its model, which takes seconds to load, is loaded only if there is a word to score."""
     if any(text.strip() for text in texts):
-        return ContextCompressor.from_pretrained(config=config)
+        return ContextCompressor.from_pretrained(lazy=True, config=config)
     return ContextCompressor(_NoWords(), config)
 
 
@@ -350,6 +351,7 @@ def _as_dict(result: CompressionResult, names: list[str], *, words: bool) -> dic
                 "original_tokens": document.original_tokens,
                 "kept_tokens": document.kept_tokens,
                 "dropped_units": document.dropped_units,
+                "marks": [asdict(mark) for mark in document.marks],
             }
             for name, document in zip(names, result.documents, strict=True)
         ],
@@ -366,6 +368,8 @@ def _statistics(console: Console, result: CompressionResult, names: list[str], c
         highlight=False,
         style="dim",
     )
+    if result.left_alone:
+        console.print(f"left alone: fewer than {config.min_tokens} tokens (`--min-tokens`)", style="dim", highlight=False)
     for warning in [*(message for _, message in without_effect(config)), *result.warnings]:
         console.print(f"warning: {warning}", style="yellow", highlight=False)
 

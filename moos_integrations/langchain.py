@@ -317,11 +317,11 @@ def cite(quote: str, documents: Sequence[Document], *, min_coverage: float = 0.5
     places = []
     for index, document in enumerate(_checked_documents(documents, "the documents")):
         entry = document.metadata.get(METADATA_KEY)
-        spans = entry.get("spans") if isinstance(entry, Mapping) else None
+        known = entry if isinstance(entry, Mapping) else None
         start = document.metadata.get("start_index")
         start = start if isinstance(start, int) and start >= 0 else 0  # splitters write -1 where they found no place
         text = document.page_content
-        places += citations_of(quote, index, document.id, text, spans, start, min_coverage)
+        places += citations_of(quote, index, document.id, text, known, start, min_coverage)
     return best_first(places)
 
 

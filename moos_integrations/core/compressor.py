@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,9 +20,9 @@ from moos_integrations.core.config import CompressorConfig, SettingKeywords, Tar
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
 from moos_integrations.core.marginal_gain import standardised
-from moos_integrations.core.ordering import order
+from moos_integrations.core.ordering import Order, order
 from moos_integrations.core.output import Output, joined, whole
-from moos_integrations.core.prepared import TextCache
+from moos_integrations.core.prepared import PreparedText, TextCache
 from moos_integrations.core.result import CompressedDocument, CompressionResult
 from moos_integrations.core.selection import select
 from moos_integrations.core.table import Table
@@ -36,6 +37,10 @@ from moos_integrations.errors import (
 )
 from moos_integrations.messages import Notice, warn_once
 
+_NO_ROOM = (
+    "The ceiling leaves no room for text with omission marks of about {tokens} tokens each: they were not written. Raise "
+    "the ceiling, or set a shorter `omission` such as '[...]'."
+)
 _SHARE_OF_TEXTS = 0.25  # of `cache_bytes`; the rest is for scores
 
 
@@ -173,12 +178,27 @@ class ContextCompressor:
         checked = _checked_queries(queries, len(texts))
         retrieved = _checked_document_scores(document_scores, texts)
         try:
-            scorer, counter = self.load()
+            counter = self.counter
             prepared = [[self._texts.prepare(text, counter) for text in request] for request in texts]
-            scores = _score(scorer, [[text.document for text in request] for request in prepared], checked)
-            tables = map(partial(Table.of, protect=self.config.protect), prepared, scores)
-            rows = zip(tables, checked, retrieved, strict=True)
-            results = [self._finish(*row, target, counter, start) for row in rows]
+            alone = [target is None and self._leaves_alone(request) for request in prepared]
+            large = [index for index, is_alone in enumerate(alone) if not is_alone]
+            scores = self._scores([prepared[index] for index in large], [checked[index] for index in large])
+            found = {
+                index: self._finish(
+                    Table.of(prepared[index], own, self.config.protect),
+                    checked[index],
+                    retrieved[index],
+                    target,
+                    counter,
+                    start,
+                )
+                for index, own in zip(large, scores, strict=True)
+            }
+            results = [
+                found.get(index)
+                or self._left_alone(request, checked[index], (document_scores or [None] * len(texts))[index], start)
+                for index, request in enumerate(prepared)
+            ]
         except (ConfigError, InputError):
             raise
         except Exception as error:
@@ -244,9 +264,12 @@ class ContextCompressor:
         with self._lock:
             if self._scorer is None:
                 self._scorer = self._make_scorer()  # type: ignore[operator]
-            if self._counter is None:
-                self._counter = token_counter(self.config.tokenizer)
-            return self._scorer, self._counter
+            return self._scorer, self._loaded_counter()
+
+    def _loaded_counter(self) -> TokenCounter:
+        if self._counter is None:
+            self._counter = token_counter(self.config.tokenizer)
+        return self._counter
 
     @property
     def scorer(self) -> Scorer:
@@ -255,8 +278,19 @@ class ContextCompressor:
 
     @property
     def counter(self) -> TokenCounter:
-        """The counter of the target LLM's tokens; loaded on first use."""
-        return self.load()[1]
+        """The counter of the target LLM's tokens; loaded on first use, without the weights."""
+        with self._lock:
+            return self._loaded_counter()
+
+    def _scores(
+        self, requests: Sequence[list[PreparedText]], queries: Sequence[str | None]
+    ) -> list[list[WordScores]]:
+        """Scores of the words of all requests; the model loads only if there are any."""
+        documents = [[text.document for text in request] for request in requests]
+        return _score(self.scorer, documents, queries) if documents else []
+
+    def _leaves_alone(self, request: list[PreparedText]) -> bool:
+        return self.config.leaves_alone(sum(text.tokens for text in request), len(request))
 
     def _finish(
         self,
@@ -270,8 +304,7 @@ class ContextCompressor:
         """Order, select, render and count; `target` is None for that of the settings."""
         wanted = target or self.config.target(asked=table.reads_question)
         ordered = order(table, self.config, query, retrieved)
-        output = Output(table, counter, self.config.separator, ordered.documents)
-        selection = select(table, ordered, wanted, output, fill=self.config.gains.fill)
+        output, selection = self._selected(table, ordered, wanted, counter)
         documents, text = output.render(selection)
         return CompressionResult(
             documents=documents,
@@ -290,6 +323,52 @@ class ContextCompressor:
                 temperature=self.config.gains.temperature,
             ),
         )
+
+    def _selected(
+        self, table: Table, ordered: Order, wanted: Target, counter: TokenCounter
+    ) -> tuple[Output, Selection]:
+        """What is kept. Where a budget has no room for anything with omission marks, they are not written."""
+        outputs = partial(Output, table, counter, self.config.separator, ordered.documents)
+        output = outputs(self.config.omission)
+        selection = output.completed(select(table, ordered, wanted, output, fill=self.config.gains.fill))
+        # With `fill=False` a larger budget keeps a superset, which this could break. Earlier marks would be cut as text.
+        may_go = self.config.omission is not None and self.config.gains.fill and not output.has_earlier_marks
+        if selection.kept.any() or not table.words or not may_go:
+            return output, selection
+        plain = outputs()
+        unmarked = select(table, ordered, wanted, plain)
+        if not unmarked.kept.any():
+            return output, selection
+        notice = Notice("no room for omission marks", _NO_ROOM.format(tokens=output.mark_tokens))
+        return plain, replace(unmarked, warnings=(*unmarked.warnings, notice))
+
+    def _left_alone(
+        self, request: list[PreparedText], query: str | None, scores: Sequence[float | None] | None, start: float
+    ) -> CompressionResult:
+        """The documents as they are, because they are too small to compress."""
+        texts = [text.document.text for text in request]
+        text = joined(texts, self.config.separator)
+        tokens = self.counter.count(text)
+        return CompressionResult(
+            tuple(
+                CompressedDocument(index, text.document.text, whole(text.document.text), text.tokens, text.tokens, ())
+                for index, text in enumerate(request)
+            ),
+            text,
+            tokens,
+            tokens,
+            protected_tokens=0,
+            seconds=time.perf_counter() - start,
+            order=tuple(range(len(request))),
+            left_alone=True,
+            _explanation=partial(self._explained, texts, query, scores),
+        )
+
+    def _explained(
+        self, texts: list[str], query: str | None, scores: Sequence[float | None] | None
+    ) -> Explanation:
+        """The scores of a request of which all is kept."""
+        return self.compress(texts, query, document_scores=scores, rate=1.0).explain()
 
     def _pass_all_through(self, requests: list[list[str]], error: Exception, start: float) -> list[CompressionResult]:
         text = f"Compression failed, the documents are returned unchanged: {type(error).__name__}: {error}"

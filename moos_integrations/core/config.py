@@ -41,6 +41,7 @@ from moos_integrations.core.checks import (
     shown,
 )
 from moos_integrations.core.embeddings import Embeddings
+from moos_integrations.core.omission import check_omission
 from moos_integrations.core.protection import check_protect, pattern_from_json, pattern_to_json
 from moos_integrations.core.tokens import check_tokenizer
 from moos_integrations.errors import ConfigError
@@ -63,6 +64,7 @@ BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_RATE = 0.5
 DEFAULT_TOKENIZER = "o200k_base"
 DEFAULT_SEPARATOR = "\n\n"
+DEFAULT_MIN_TOKENS = 0
 DEFAULT_CACHE_BYTES = 64 * 2**20
 DEFAULT_ALPHA = 1.0
 DEFAULT_STATISTIC: OutlierStatistic = "class_diag"
@@ -261,6 +263,17 @@ class Settings(CheckedModel):
     top_n: PositiveCount | None = Field(
         default=None, description="Keep text from at most this many documents, the most relevant ones."
     )
+    min_tokens: Count = Field(
+        default=DEFAULT_MIN_TOKENS,
+        description="If no target is set, here or in the call, documents that together have fewer tokens are returned "
+        "unchanged, and the model does not run (`min_tokens.json`). 0 compresses inputs of any size.",
+    )
+    omission: Annotated[str | None, BeforeValidator(check_omission)] = Field(
+        default=None,
+        description="Mark for what is left out of a document, as a template with the fields `{count}` and `{unit}`: "
+        "'[... {count} {unit} omitted]' gives '[... 12 lines omitted]'; '[...]' will do. Marks count as tokens. None "
+        "writes no marks.",
+    )
     order: Order = Field(
         default="source",
         description="Order of the kept documents: 'source' as they came, 'relevance' best first, 'ends' best first and "
@@ -408,6 +421,8 @@ class SettingKeywords(TypedDict, total=False):
     tokenizer: Any
     separator: str
     top_n: int | None
+    min_tokens: int
+    omission: str | None
     order: Order
     on_error: OnError
     cache_bytes: int
@@ -454,6 +469,19 @@ class CompressorConfig(Settings, FrozenModel):
         """
         default = DEFAULT_ASKED if asked else Target(rate=DEFAULT_RATE)
         return Target.of(self.rate, self.budget_tokens, self.threshold) or default
+
+    def leaves_alone(self, tokens: int, documents: int) -> bool:
+        """Whether a request without a target in the call is too small to compress.
+
+        Never where another setting asks for more than compression: a target, `top_n`, or an `order` of documents.
+
+        Args:
+            tokens: Of its documents together.
+            documents: How many there are.
+        """
+        chosen = Target.of(self.rate, self.budget_tokens, self.threshold)
+        picks = documents > 1 and (self.order != "source" or (self.top_n or documents) < documents)
+        return tokens < self.min_tokens and chosen is None and not picks
 
     def to_json(self) -> str:
         """The settings as a JSON object.

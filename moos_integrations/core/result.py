@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
 from moos_integrations.core.citations import places_of
 from moos_integrations.core.explain import Explanation
+from moos_integrations.core.omission import OmissionMark
 from moos_integrations.core.types import Span
 from moos_integrations.errors import CompressionError, InputError
 from moos_integrations.messages import Notice
@@ -23,7 +24,8 @@ class Citation:
         document: Index of the document.
         start: Offset into the source document, in code points.
         end: Offset behind the last character.
-        text: The compressed text of this place; words of the source may have been dropped in between.
+        text: The compressed text of this place; words of the source may have been dropped in between, and omission
+            marks may lie there.
         coverage: Share of the quote's words that are there in a row, in (0, 1]; higher is better.
         id: The document's id, set by the adapters; None without one.
     """
@@ -38,15 +40,16 @@ class Citation:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CompressedDocument:
-    """One compressed document: a character subsequence of its source.
+    """One compressed document: a character subsequence of its source, omission marks apart.
 
     Attributes:
         index: Position of the source in the input.
-        text: The kept text; empty if the document was dropped.
-        spans: Source spans whose concatenation is `text`.
+        text: The kept text with its omission marks; empty if the document was dropped.
+        spans: Source spans whose concatenation is `text` without its marks.
         original_tokens: Tokens of the source in the target LLM's tokenizer.
-        kept_tokens: Tokens of `text`.
+        kept_tokens: Tokens of `text`, marks included.
         dropped_units: Source spans of the sentences or lines of which no word was kept.
+        marks: The omission marks in `text`, in order; none unless `omission` is set.
     """
 
     index: int
@@ -55,6 +58,7 @@ class CompressedDocument:
     original_tokens: int
     kept_tokens: int
     dropped_units: tuple[Span, ...]
+    marks: tuple[OmissionMark, ...] = ()
 
     def __repr__(self) -> str:
         """Short: the spans of a long document would fill the screen."""
@@ -77,24 +81,56 @@ class CompressedDocument:
 
         Raises:
             IndexError: If the position lies outside `text`.
+            InputError: If it lies in an omission mark, which has no place in the source.
         """
         if not 0 <= position <= len(self.text):
             raise IndexError(f"Expected a position from 0 to {len(self.text)}, got {position}.")
+        for mark in self.marks:
+            if mark.start <= position < mark.end:
+                raise InputError(
+                    f"Position {position} lies in the omission mark {self.text[mark.start : mark.end]!r}, which has no "
+                    "place in the source; `marks` has what it is for."
+                )
+        return self._in_source(position - sum(mark.end - mark.start for mark in self.marks if mark.end <= position))
+
+    def cite(self, quote: str, *, min_coverage: float = 0.5) -> list[Citation]:
+        """Find a quote in the kept text, and its place in the source; see `CompressionResult.cite`."""
+        if not isinstance(quote, str):
+            raise InputError(f"A quote must be a string, got {type(quote).__name__}.")
+        places = places_of(quote, self._without_marks(), min_coverage)
+        if self.marks and not any(coverage == 1 for _, _, coverage in places):
+            places = places_of(self._words_without_marks(quote), self._without_marks(), min_coverage)
+        return [
+            # The end is mapped from the last character: behind it, text may have been dropped.
+            Citation(self.index, self._in_source(start), self._in_source(end - 1) + 1, self._shown(start, end), coverage)
+            for start, end, coverage in places
+        ]
+
+    def _in_source(self, position: int) -> int:
+        """Map a position of the text without its marks to the source."""
         if not self.spans:
             return 0
         lengths = list(accumulate((end - start for start, end in self.spans), initial=0))
         span = min(bisect_right(lengths, position) - 1, len(self.spans) - 1)
         return self.spans[span][0] + position - lengths[span]
 
-    def cite(self, quote: str, *, min_coverage: float = 0.5) -> list[Citation]:
-        """Find a quote in the kept text, and its place in the source; see `CompressionResult.cite`."""
-        if not isinstance(quote, str):
-            raise InputError(f"A quote must be a string, got {type(quote).__name__}.")
-        return [
-            # The end is mapped from the last character: behind it, text may have been dropped.
-            Citation(self.index, self.to_source(start), self.to_source(end - 1) + 1, self.text[start:end], coverage)
-            for start, end, coverage in places_of(quote, self.text, min_coverage)
-        ]
+    def _without_marks(self) -> str:
+        borders = [0, *(border for mark in self.marks for border in (mark.start, mark.end)), len(self.text)]
+        return "".join(self.text[start:end] for start, end in zip(borders[::2], borders[1::2], strict=True))
+
+    def _words_without_marks(self, quote: str) -> str:
+        """A quote without the marks that an LLM has copied with it."""
+        for text in sorted({self.text[mark.start : mark.end] for mark in self.marks}, key=len, reverse=True):
+            quote = quote.replace(text, " ")
+        return quote
+
+    def _shown(self, start: int, end: int) -> str:
+        """The part of the text, marks included, that positions without marks name."""
+        first, last = start, end - 1
+        for mark in self.marks:
+            first += (mark.end - mark.start) * (mark.start <= first)
+            last += (mark.end - mark.start) * (mark.start <= last)
+        return self.text[first : last + 1]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -110,6 +146,7 @@ class CompressionResult:
         seconds: Wall time of the call.
         warnings: What could not be done as requested: strings with an attribute `kind`.
         order: Indices of the documents in their order in `text`.
+        left_alone: True if the input was too small to compress (`min_tokens`), so that the documents are unchanged.
     """
 
     documents: tuple[CompressedDocument, ...]
@@ -120,11 +157,13 @@ class CompressionResult:
     seconds: float
     warnings: tuple[Notice, ...] = ()
     order: tuple[int, ...] = ()
-    _explanation: Explanation | None = field(default=None, repr=False, compare=False)
+    left_alone: bool = False
+    _explanation: Explanation | Callable[[], Explanation] | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         """The counts, and the number of warnings."""
-        notes = f", {len(self.warnings)} warning(s)" if self.warnings else ""
+        notes = ", left alone" if self.left_alone else ""
+        notes += f", {len(self.warnings)} warning(s)" if self.warnings else ""
         return (
             f"CompressionResult({len(self.documents)} documents, {self.original_tokens} -> {self.kept_tokens} tokens, "
             f"{1000 * self.seconds:.0f} ms{notes})"
@@ -135,16 +174,22 @@ class CompressionResult:
         """Share of the tokens that was kept, in [0, 1]; 1.0 for empty input."""
         return self.kept_tokens / self.original_tokens if self.original_tokens else 1.0
 
+    @property
+    def dropped_documents(self) -> tuple[int, ...]:
+        """Indices of the documents of which nothing was kept; no omission mark is written for them."""
+        return tuple(document.index for document in self.documents if document.dropped)
+
     def summary(self) -> dict[str, Any]:
         """The counts of the call, JSON-ready, for events and traces."""
         return {
             "documents": len(self.documents),
-            "dropped_documents": [document.index for document in self.documents if document.dropped],
+            "dropped_documents": list(self.dropped_documents),
             "original_tokens": self.original_tokens,
             "kept_tokens": self.kept_tokens,
             "protected_tokens": self.protected_tokens,
             "rate": self.rate,
             "seconds": self.seconds,
+            "left_alone": self.left_alone,
             "warnings": list(self.warnings),
         }
 
@@ -176,12 +221,14 @@ class CompressionResult:
     def explain(self) -> Explanation:
         """Every word with its scores, whether it was kept and why; notebooks and rich terminals show it in colour.
 
+        If the input was left alone, the model runs now.
+
         Raises:
             CompressionError: If the documents were passed through unchanged, so that there are no scores.
         """
         if self._explanation is None:
             raise CompressionError("There are no scores to explain: the documents were passed through unchanged.")
-        return self._explanation
+        return self._explanation() if callable(self._explanation) else self._explanation
 
     def __iter__(self) -> Iterator[CompressedDocument]:
         """Iterate over the documents."""

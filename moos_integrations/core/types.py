@@ -180,6 +180,8 @@ class Selection:
         cutoff: Value of the worst word kept by its value; `-inf` if all are, `inf` if none is.
         needed: Words that are kept because others need them; None for none. Shape: `(words,)`.
         filled: Words below the cut that fill what larger ones left of the budget; None for none. Shape: `(words,)`.
+        restored: Words that are kept because an omission mark would cost more; None for none. Shape: `(words,)`.
+        absorbed: Words of an earlier omission mark that are part of a new one; None for none. Shape: `(words,)`.
         warnings: Why the target could not be met.
     """
 
@@ -188,4 +190,6 @@ class Selection:
     cutoff: float
     needed: BoolArray | None = None
     filled: BoolArray | None = None
+    restored: BoolArray | None = None
+    absorbed: BoolArray | None = None
     warnings: tuple[Notice, ...] = ()

@@ -9,7 +9,16 @@ from typing import Any
 
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeWithScore, TextNode
 
-from moos_integrations.adapter import METADATA_KEY, best_first, citations_of, document_metadata, warnings_metadata
+from moos_integrations.adapter import (
+    METADATA_KEY,
+    best_first,
+    chained,
+    citations_of,
+    document_metadata,
+    marks_in,
+    marks_metadata,
+    warnings_metadata,
+)
 from moos_integrations.core.result import Citation, CompressedDocument
 from moos_integrations.errors import InputError
 from moos_integrations.messages import Notice
@@ -90,9 +99,9 @@ def cite(quote: str, nodes: Sequence[BaseNode | NodeWithScore], *, min_coverage:
         node = item.node if isinstance(item, NodeWithScore) else item
         if not isinstance(node, BaseNode):
             raise InputError(f"Expected nodes to cite from; item {index} is a {type(item).__name__}.")
-        entry = _earlier_entry(node) or {}
-        start = entry.get("start_char_idx", getattr(node, "start_char_idx", None)) or 0
-        places += citations_of(quote, index, node.node_id, text_of(node), entry.get("spans"), start, min_coverage)
+        entry = _earlier_entry(node)
+        start = (entry or {}).get("start_char_idx", getattr(node, "start_char_idx", None)) or 0
+        places += citations_of(quote, index, node.node_id, text_of(node), entry, start, min_coverage)
     return best_first(places)
 
 
@@ -117,9 +126,10 @@ def _entry(node: BaseNode, document: CompressedDocument, warnings: Sequence[Noti
     earlier = _earlier_entry(node)
     if earlier is None:
         return entry
-    spans = _chained(document.spans, earlier["spans"])
-    earlier = {name: value for name, value in earlier.items() if name != "warnings"}  # those were of the earlier call
-    return {**earlier, **entry, "original_tokens": earlier["original_tokens"], "spans": spans}
+    spans, marks = chained(document, earlier["spans"], marks_in(earlier))
+    earlier = {name: value for name, value in earlier.items() if name not in ("warnings", "marks")}
+    # The marks and warnings of the earlier call are not those of the text now.
+    return {**earlier, **entry, "original_tokens": earlier["original_tokens"], "spans": spans, **marks_metadata(marks)}
 
 
 def _earlier_entry(node: BaseNode) -> dict[str, Any] | None:
@@ -128,22 +138,7 @@ def _earlier_entry(node: BaseNode) -> dict[str, Any] | None:
     try:
         entry = json.loads(stored) if isinstance(stored, str) else stored
         length = sum(end - start for start, end in entry["spans"])
+        length += sum(mark.end - mark.start for mark in marks_in(entry))
         return entry if length == len(text_of(node)) and isinstance(entry["original_tokens"], int) else None
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _chained(spans: Sequence[Sequence[int]], earlier: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Spans of the text that `earlier` made, as spans of the source that `earlier` was made from. Both ascend."""
-    chained: list[list[int]] = []
-    index = offset = 0
-    for start, end in earlier:
-        stop = offset + end - start  # this earlier span is [offset, stop) of the text in between
-        while index < len(spans) and spans[index][0] < stop:
-            first, last = max(spans[index][0], offset), min(spans[index][1], stop)
-            chained.append([start + first - offset, start + last - offset])
-            if spans[index][1] > stop:
-                break  # goes on in the next earlier span
-            index += 1
-        offset = stop
-    return chained

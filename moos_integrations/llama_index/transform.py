@@ -146,6 +146,7 @@ def _together(results: Sequence[CompressionResult], separator: str) -> Compressi
         seconds=max(result.seconds for result in results),
         warnings=tuple(dict.fromkeys(warning for result in results for warning in result.warnings)),
         order=tuple(range(len(results))),
+        left_alone=all(result.left_alone for result in results),
         _explanation=results[0]._explanation,
     )
 

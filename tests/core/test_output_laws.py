@@ -606,7 +606,7 @@ def lines_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of lines comes without their indentation."""
 
     def joints(self: Renderer, gap: int, word: int) -> list[tuple[int, int]]:
-        end = int(self._joint_ends[gap])
+        end = int(self._starts[gap + 1])
         return [] if gap < 0 else [(end - 1, end)]
 
     monkeypatch.setattr(Renderer, "_beginning", lambda self, word: [])

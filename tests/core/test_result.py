@@ -43,6 +43,7 @@ def test_the_summary_holds_the_counts() -> None:
         "protected_tokens": 1,
         "rate": 3 / 13,
         "seconds": 0.5,
+        "left_alone": False,
         "warnings": ["2 of 5 tokens are unused."],
     }
     assert "2 documents, 13 -> 3 tokens, 500 ms, 1 warning(s)" in repr(result)
