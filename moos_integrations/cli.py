@@ -369,7 +369,9 @@ def _statistics(console: Console, result: CompressionResult, names: list[str], c
         style="dim",
     )
     if result.left_alone:
-        console.print(f"left alone: fewer than {config.min_tokens} tokens (`--min-tokens`)", style="dim", highlight=False)
+        console.print(
+            f"left alone: fewer than {config.min_tokens} tokens (`--min-tokens`)", style="dim", highlight=False
+        )
     for warning in [*(message for _, message in without_effect(config)), *result.warnings]:
         console.print(f"warning: {warning}", style="yellow", highlight=False)
 

@@ -282,9 +282,7 @@ class ContextCompressor:
         with self._lock:
             return self._loaded_counter()
 
-    def _scores(
-        self, requests: Sequence[list[PreparedText]], queries: Sequence[str | None]
-    ) -> list[list[WordScores]]:
+    def _scores(self, requests: Sequence[list[PreparedText]], queries: Sequence[str | None]) -> list[list[WordScores]]:
         """Scores of the words of all requests; the model loads only if there are any."""
         documents = [[text.document for text in request] for request in requests]
         return _score(self.scorer, documents, queries) if documents else []
@@ -364,9 +362,7 @@ class ContextCompressor:
             _explanation=partial(self._explained, texts, query, scores),
         )
 
-    def _explained(
-        self, texts: list[str], query: str | None, scores: Sequence[float | None] | None
-    ) -> Explanation:
+    def _explained(self, texts: list[str], query: str | None, scores: Sequence[float | None] | None) -> Explanation:
         """The scores of a request of which all is kept."""
         return self.compress(texts, query, document_scores=scores, rate=1.0).explain()
 

@@ -102,7 +102,9 @@ class CompressedDocument:
             places = places_of(self._words_without_marks(quote), self._without_marks(), min_coverage)
         return [
             # The end is mapped from the last character: behind it, text may have been dropped.
-            Citation(self.index, self._in_source(start), self._in_source(end - 1) + 1, self._shown(start, end), coverage)
+            Citation(
+                self.index, self._in_source(start), self._in_source(end - 1) + 1, self._shown(start, end), coverage
+            )
             for start, end, coverage in places
         ]
 
