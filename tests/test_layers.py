@@ -19,6 +19,7 @@ ORDER = [
     "messages",
     "core.citations",
     "core.types",
+    "core.provenance",
     "core.text.words",
     "core.text.sentences",
     "core.text.lines",

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from moos_integrations.core.citations import places_of
+from moos_integrations.core.citations import Place, places_in, places_of
 from moos_integrations.core.explain import Explanation
+from moos_integrations.core.provenance import Within
 from moos_integrations.core.types import Span
 from moos_integrations.errors import CompressionError, InputError
 from moos_integrations.messages import Notice
@@ -21,11 +22,14 @@ class Citation:
 
     Attributes:
         document: Index of the document.
-        start: Offset into the source document, in code points.
+        start: Offset in code points into the text that `within` names.
         end: Offset behind the last character.
         text: The compressed text of this place; words of the source may have been dropped in between.
-        coverage: Share of the quote's words that are there in a row, in (0, 1]; higher is better.
-        id: The document's id, set by the adapters; None without one.
+        coverage: Share of the quote's words that are there, in (0, 1]; higher is better.
+        id: The document's or node's id, set by the adapters; None without one.
+        within: What `start` and `end` count in. "document": the source document; in the adapters, the one that the node
+            or chunk was cut from. "node": the node or chunk before compression. "text": the text as it is now, because
+            nothing is known of an earlier one.
     """
 
     document: int
@@ -34,6 +38,7 @@ class Citation:
     text: str
     coverage: float
     id: str | None = None
+    within: Within = "document"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -90,11 +95,12 @@ class CompressedDocument:
         """Find a quote in the kept text, and its place in the source; see `CompressionResult.cite`."""
         if not isinstance(quote, str):
             raise InputError(f"A quote must be a string, got {type(quote).__name__}.")
-        return [
-            # The end is mapped from the last character: behind it, text may have been dropped.
-            Citation(self.index, self.to_source(start), self.to_source(end - 1) + 1, self.text[start:end], coverage)
-            for start, end, coverage in places_of(quote, self.text, min_coverage)
-        ]
+        return [self._citation(place) for place in places_of(quote, self.text, min_coverage)]
+
+    def _citation(self, place: Place) -> Citation:
+        start, end, coverage = place
+        # The end is mapped from the last character: behind it, text may have been dropped.
+        return Citation(self.index, self.to_source(start), self.to_source(end - 1) + 1, self.text[start:end], coverage)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -157,7 +163,7 @@ class CompressionResult:
         """Find the source of a quoted piece of an answer.
 
         Words are compared without case and punctuation. A quote that an LLM has rewrapped is found too, also across
-        dropped words.
+        dropped words, with "..." for words that were left out, and over two documents.
 
         Args:
             quote: A piece of an answer.
@@ -165,13 +171,16 @@ class CompressionResult:
 
         Returns:
             Per document the places of the whole quote, or else the place of the longest run of its words. Places with
-            most of the quote come first, then in document order. Empty for a quote without words.
+            most of the quote come first, then in document order. Of a quote that begins in one document and ends in
+            another, both parts. Empty for a quote without words.
 
         Raises:
             InputError: If the quote is not a string.
         """
-        found = [place for document in self.documents for place in document.cite(quote, min_coverage=min_coverage)]
-        return sorted(found, key=lambda place: -place.coverage)
+        if not isinstance(quote, str):
+            raise InputError(f"A quote must be a string, got {type(quote).__name__}.")
+        places = places_in(quote, [document.text for document in self.documents], min_coverage)
+        return [self.documents[index]._citation(place) for index, place in places]
 
     def explain(self) -> Explanation:
         """Every word with its scores, whether it was kept and why; notebooks and rich terminals show it in colour.
