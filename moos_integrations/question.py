@@ -1,7 +1,7 @@
 """Finds the question in what a chain or a graph passes on: a dict or another state, a string, or messages.
 
-Messages are those of LangChain, dicts with `role` and `content`, or pairs of both. They are known by their form, so that
-no framework is imported here.
+Messages are those of LangChain, dicts with `role` and `content`, or pairs of both. They are known by their form, so
+that no framework is imported here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HUMAN = ("human", "user")
 
 
 def as_mapping(given: Any) -> Mapping[str, Any] | None:
-    """A dict, or the fields of a pydantic model or dataclass, as graphs have for their state; None for anything else."""
+    """A dict, or the fields of a pydantic model or dataclass, as states of graphs are; None for anything else."""
     if isinstance(given, Mapping):
         return given
     if dataclasses.is_dataclass(given) and not isinstance(given, type):
@@ -61,7 +61,7 @@ def _question(value: Any, key: str) -> str | None:
     if messages is not None:
         human = [message for message in messages if _role(message) in _HUMAN]
         value = _content(human[-1]) if human else None
-    text = _text(value)
+    text = None if _is_list_of_strings(value) and messages is None else _text(value)
     if text is None and value is not None:
         raise InputError(
             f"Expected the query under {key!r} as a string, messages or None, got {type(value).__name__}. If the query "
@@ -112,6 +112,11 @@ def _text(value: Any) -> str | None:
         if all(isinstance(block, str) or (isinstance(block, Mapping) and "type" in block) for block in blocks):
             return "\n".join(_texts_of(blocks))
     return None
+
+
+def _is_list_of_strings(value: Any) -> bool:
+    """Whether these are strings without types: in a message, parts of it; elsewhere perhaps several questions."""
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(member, str) for member in value)
 
 
 def _texts_of(blocks: Sequence[Any]) -> Iterator[str]:

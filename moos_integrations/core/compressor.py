@@ -16,6 +16,7 @@ from typing_extensions import Unpack
 
 from moos_integrations.core.cache import DirectoryStore, MemoryStore, ScoreStore, cached
 from moos_integrations.core.config import CompressorConfig, SettingKeywords, Target
+from moos_integrations.core.documents import RISING, rise, with_relevance
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
 from moos_integrations.core.marginal_gain import standardised
@@ -117,7 +118,8 @@ class ContextCompressor:
             query: The question, if there is one. A query-aware model (`"moos": {"query_aware": true}` in its
                 config.json) scores the words for it; any other model scores as without it.
             document_scores: A retriever's or reranker's score of each document, higher is better; None for a document
-                without one. They add to relevance with the weight `gains.retriever_weight`.
+                without one. They add to relevance with the weight `gains.retriever_weight`. Four or more that rise from
+                the first to the last look like distances. They are left out, and this is logged.
             rate: Share of the tokens to keep, in place of the configured target. See `Target` for all three.
             budget_tokens: Hard ceiling over the joined output in tokens, in place of the configured target.
             threshold: Adaptive, in place of the configured target.
@@ -274,7 +276,7 @@ class ContextCompressor:
         selection = select(table, ordered, wanted, output, fill=self.config.gains.fill)
         documents, text = output.render(selection)
         return CompressionResult(
-            documents=documents,
+            documents=with_relevance(documents, table, ordered.gains, query),
             text=text,
             original_tokens=output.original_tokens,
             kept_tokens=output.whole_tokens if selection.whole else counter.count(text),
@@ -414,8 +416,11 @@ def _checked_document_scores(scores: Any, texts: list[list[str]]) -> list[FloatA
         for score in own:
             if score is not None and (isinstance(score, bool) or not isinstance(score, numbers.Real)):
                 raise InputError(f"`document_scores` must hold numbers or None, got {score!r}.")
+    if any(map(rise, scores)):
+        warn_once(RISING)
     return [
-        np.zeros(len(request)) if own is None else standardised(own) for own, request in zip(scores, texts, strict=True)
+        np.zeros(len(request)) if own is None or rise(own) else standardised(own)
+        for own, request in zip(scores, texts, strict=True)
     ]
 
 

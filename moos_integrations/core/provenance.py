@@ -87,9 +87,7 @@ class Origin:
 
 def chained(pieces: Sequence[Piece], origin: Origin) -> Origin:
     """The origin of a text that is made of pieces of another text, whose origin is known."""
-    return Origin(
-        origin.within, tuple(piece for at, start, end in pieces for piece in origin.part(start, end, at))
-    )
+    return Origin(origin.within, tuple(piece for at, start, end in pieces for piece in origin.part(start, end, at)))
 
 
 def stored(origin: Origin, text: str, offset: int | None = None) -> str:
@@ -171,7 +169,7 @@ def _read(letter: str, digits: str) -> tuple[Origin, int, int | None] | None:
     return Origin(_LEVELS[letter.lower()], tuple(pieces)), length, first - 1 if first else None
 
 
-# --- numbers in groups of three digits: below 900 one group; a group from 900 on is followed by another one --------------
+# --- numbers in groups of three digits: up to 899 one group; 900 and more go on in the next --------------
 
 
 def _groups(number: int) -> Iterator[int]:
@@ -202,7 +200,7 @@ def _numbers(digits: str) -> list[int]:
     return numbers
 
 
-# --- a checksum that can be searched for: the sum of code * base**position, modulo a prime ---------------------------------
+# --- a checksum that can be searched for: the sum of code * base**position, modulo a prime ----------------------------
 
 
 def _checksum(text: str) -> int:

@@ -52,6 +52,7 @@ class CompressedDocument:
         original_tokens: Tokens of the source in the target LLM's tokenizer.
         kept_tokens: Tokens of `text`.
         dropped_units: Source spans of the sentences or lines of which no word was kept.
+        relevance: How much the question needs its best sentence or line, in log-odds; None without a question.
     """
 
     index: int
@@ -60,6 +61,7 @@ class CompressedDocument:
     original_tokens: int
     kept_tokens: int
     dropped_units: tuple[Span, ...]
+    relevance: float | None = None
 
     def __repr__(self) -> str:
         """Short: the spans of a long document would fill the screen."""

@@ -96,9 +96,10 @@ def test_passes_are_chained(drawn: tuple[Origin, str, str], data: st.DataObject)
         kept += text[start:end]
     again = chained(pieces, origin)
     check(again, kept, source)
-    if all(at + end - start <= len(text) for at, start, end in origin.pieces) and "".join(
-        source[start:end] for start, end in origin.spans
-    ) == text:
+    if (
+        all(at + end - start <= len(text) for at, start, end in origin.pieces)
+        and "".join(source[start:end] for start, end in origin.spans) == text
+    ):
         assert "".join(source[start:end] for start, end in again.spans) == kept
 
 
