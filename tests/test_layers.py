@@ -57,6 +57,7 @@ ORDER = [
     "core.result",
     "core.documents",
     "core.output",
+    "core.tracing",
     "core.compressor",
     "",
     "question",

@@ -27,6 +27,7 @@ from moos_integrations.core.result import CompressedDocument, CompressionResult
 from moos_integrations.core.selection import select
 from moos_integrations.core.table import Table
 from moos_integrations.core.tokens import TokenCounter, token_counter
+from moos_integrations.core.tracing import traced
 from moos_integrations.core.types import FloatArray, Scorer, SegmentedText, Selection, WordScores
 from moos_integrations.errors import (
     CompressionError,
@@ -144,6 +145,7 @@ class ContextCompressor:
             threshold=threshold,
         )[0]
 
+    @traced
     def compress_many(
         self,
         requests: Sequence[str | Sequence[str]],
