@@ -44,6 +44,7 @@ ORDER = [
     "core.hub",
     "core.encoder",
     "core.lexical",
+    "core.language",
     "core.thinning",
     "core.rendering",
     "core.prepared",

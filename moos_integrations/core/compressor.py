@@ -19,6 +19,7 @@ from moos_integrations.core.config import CompressorConfig, SettingKeywords, Tar
 from moos_integrations.core.documents import RISING, rise, with_relevance
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
+from moos_integrations.core.language import unread, without_model
 from moos_integrations.core.marginal_gain import standardised
 from moos_integrations.core.ordering import order
 from moos_integrations.core.output import Output, joined, whole
@@ -273,7 +274,10 @@ class ContextCompressor:
     ) -> CompressionResult:
         """Order, select, render and count; `target` is None for that of the settings."""
         wanted = target or self.config.target(asked=table.reads_question)
-        ordered = order(table, self.config, query, retrieved)
+        language = _unread(self._scorer, [text.document for text in table.texts], query)
+        if language and not retrieved.any():
+            retrieved = standardised([float(-place) for place in range(table.documents)])
+        ordered = order(table, _for_unread(self.config) if language else self.config, query, retrieved)
         output = Output(table, counter, self.config.separator, ordered.documents)
         selection = select(table, ordered, wanted, output, fill=self.config.gains.fill)
         documents, text = output.render(selection)
@@ -284,7 +288,7 @@ class ContextCompressor:
             kept_tokens=output.whole_tokens if selection.whole else counter.count(text),
             protected_tokens=_protected_tokens(table, ordered.priority, selection) if wanted.threshold is None else 0,
             seconds=time.perf_counter() - start,
-            warnings=selection.warnings,
+            warnings=(*selection.warnings, *([language] if language else [])),
             order=output.order,
             _explanation=Explanation(
                 table,
@@ -361,15 +365,31 @@ def _protected_tokens(table: Table, value: FloatArray, selection: Selection) -> 
 def _score(
     scorer: Scorer, requests: Sequence[list[SegmentedText]], queries: Sequence[str | None]
 ) -> list[list[WordScores]]:
-    """Score all requests; those with the same query share their batches."""
+    """Score all requests; those with the same query share their batches. The model does not see what it cannot read."""
     scores: list[list[WordScores]] = [[] for _ in requests]
     for query in dict.fromkeys(queries):
         members = [index for index, other in enumerate(queries) if other == query]
+        foreign = [index for index in members if _unread(scorer, requests[index], query)]
+        for index in foreign:
+            scores[index] = [without_model(document, query) for document in requests[index]]
+        members = [index for index in members if index not in foreign]
         documents = [document for index in members for document in requests[index]]
         found = iter(_checked_scores(scorer, documents, query))
         for index in members:
             scores[index] = [next(found) for _ in requests[index]]
     return scores
+
+
+def _unread(scorer: Any, documents: Sequence[SegmentedText], query: str | None) -> Notice | None:
+    return unread(getattr(scorer, "languages", None), [document.text for document in documents], query)
+
+
+def _for_unread(config: CompressorConfig) -> CompressorConfig:
+    """The settings for text that the model does not read: sentences are kept whole."""
+    gains = config.gains
+    if gains.whole_from == 0 and gains.budgets == "gain":
+        return config
+    return config.model_copy(update={"gains": gains.model_copy(update={"whole_from": 0.0, "budgets": "gain"})})
 
 
 def _checked_scores(scorer: Scorer, documents: list[SegmentedText], query: str | None) -> list[WordScores]:
