@@ -161,6 +161,8 @@ def test_a_quote_over_two_documents_is_found_in_both() -> None:
         assert (left.document, left.start, left.end) == (0, 113, 140)
         assert (right.document, right.start, right.end) == (1, 140, 156)
         assert left.coverage + right.coverage == pytest.approx(1.0)
+    holed = "The old bridge was built by not a young engineer"
+    assert [place.document for place in result(first, second).cite(holed)] == [0]  # "not" is in neither
     lopsided = "It was cold. The old bridge was built by a young"
     assert [place.document for place in result(first, second).cite(lopsided)] == [0]  # two words prove nothing
 
