@@ -19,7 +19,7 @@ from moos_integrations.core.config import CompressorConfig, SettingKeywords, Tar
 from moos_integrations.core.documents import RISING, rise, with_relevance
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
-from moos_integrations.core.language import unread, without_model
+from moos_integrations.core.language import script_is_unread, unread, without_model
 from moos_integrations.core.marginal_gain import standardised
 from moos_integrations.core.ordering import order
 from moos_integrations.core.output import Output, joined, whole
@@ -369,7 +369,10 @@ def _score(
     scores: list[list[WordScores]] = [[] for _ in requests]
     for query in dict.fromkeys(queries):
         members = [index for index, other in enumerate(queries) if other == query]
-        foreign = [index for index in members if _unread(scorer, requests[index], query)]
+        languages = getattr(scorer, "languages", None)
+        foreign = [
+            index for index in members if script_is_unread(languages, [own.text for own in requests[index]], query)
+        ]
         for index in foreign:
             scores[index] = [without_model(document, query) for document in requests[index]]
         members = [index for index in members if index not in foreign]

@@ -6,7 +6,7 @@ Cheap, and sure rather than complete: a text without clear signs (code, tables, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -106,13 +106,13 @@ def _language_of(text: str) -> str | None:
     return best if found[best] >= max(_LEAST_WORDS, _LEAST_SHARE * words.total()) else None
 
 
-def reads(languages: Iterable[str], text: str) -> bool:
+def reads(languages: Sequence[str], text: str) -> bool:
     """Whether a model of these languages reads a text; True if the text's language is unclear."""
     known, found = set(languages), language_of(text)
     if found is None or found in known:
         return True
     if found in _SCRIPTS:
-        return not known.isdisjoint(_SCRIPTS[found].split())
+        return _reads_script(languages, found)
     words = Counter(_WORD.findall(text[:_SAMPLE].lower()))
     hits = {code: sum(words[word] for word in _FUNCTION_WORDS[code]) for code in {*known, found} & set(_FUNCTION_WORDS)}
     ours = max((hits[code] for code in known if code in hits), default=0)
@@ -127,20 +127,45 @@ def unread(languages: Sequence[str] | None, texts: Sequence[str], query: str | N
         texts: The documents of a request.
         query: The question, if there is one.
     """
-    if languages is None:
+    foreign = _foreign(languages, texts, query)
+    if languages is None or not foreign:
         return None
-    foreign = [text for text in texts if not reads(languages, text)]
-    asked = query is not None and not reads(languages, query)
-    if 2 * sum(map(len, foreign)) <= sum(map(len, texts)) and not asked:
-        return None
-    names = dict.fromkeys(str(language_of(text)) for text in [*foreign, *([query] if asked and query else [])])
+    names = dict.fromkeys(str(language_of(text)) for text in foreign)
+    what = (
+        "Its scores are not used. The words that they share with the question and the order of the documents choose"
+        if script_is_unread(languages, texts, query)
+        else "Its scores are less sure. The order of the documents counts too"
+    )
     return Notice(
         "language",
         f"The model reads {', '.join(languages)}, and most of the text or the question is in another language or "
-        f"script ({', '.join(names)}). Its scores are not used: sentences are kept whole by the words that they share "
-        "with the question and by the order of the documents. Use a model for this language (`model`), or "
+        f"script ({', '.join(names)}). {what}, and sentences are kept whole. Use a model of it (`model`), or "
         "`embeddings`.",
     )
+
+
+def script_is_unread(languages: Sequence[str] | None, texts: Sequence[str], query: str | None) -> bool:
+    """Whether this is so because of the script: a model knows no word there.
+
+    In another language of a script that it reads, it knows names, numbers and related words.
+    """
+    foreign = _foreign(languages, texts, query)
+    return bool(foreign) and all(not _reads_script(languages or (), str(language_of(text))) for text in foreign)
+
+
+def _foreign(languages: Sequence[str] | None, texts: Sequence[str], query: str | None) -> list[str]:
+    """The texts and the question that the model does not read, if they are most of the text, or the question."""
+    if languages is None:
+        return []
+    foreign = [text for text in texts if not reads(languages, text)]
+    asked = [query] if query is not None and not reads(languages, query) else []
+    return [*foreign, *asked] if asked or 2 * sum(map(len, foreign)) > sum(map(len, texts)) else []
+
+
+def _reads_script(languages: Sequence[str], found: str) -> bool:
+    if found in _SCRIPTS:
+        return not set(languages).isdisjoint(_SCRIPTS[found].split())
+    return not set(languages).isdisjoint(_FUNCTION_WORDS)
 
 
 def without_model(document: SegmentedText, query: str | None) -> WordScores:

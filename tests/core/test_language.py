@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from moos_integrations import CompressorConfig, ContextCompressor, WordScores
-from moos_integrations.core.language import language_of, reads, unread
+from moos_integrations.core.language import language_of, reads, script_is_unread, unread
 from moos_integrations.core.lexical import terms_of
 from moos_integrations.core.types import SegmentedText
 
@@ -91,22 +91,37 @@ GERMAN = [
 ]
 
 
-def test_unread_text_is_kept_whole_by_shared_words_and_order() -> None:
+RUSSIAN = [
+    "Река длинная и очень холодная. Рыбы в ней небольшие. Зимой на реке тихо и спокойно.",
+    "Старый мост построил в 1820 году инженер с севера. Он из камня и стоит там до сих пор.",
+]
+
+
+def test_text_in_another_script_is_kept_whole_by_shared_words_and_order() -> None:
     compressor = ContextCompressor(Wrong())
-    result = compressor.compress(GERMAN, "Wann wurde die alte Brücke gebaut?", rate=0.4)
-    assert "Die alte Brücke wurde im Jahr 1820 von einem Ingenieur gebaut." in result.text
-    assert [notice.kind for notice in result.warnings] == ["language"]
-    for document, source in zip(result, GERMAN, strict=True):
+    result = compressor.compress(RUSSIAN, "Кто построил старый мост?", rate=0.4)
+    assert "Старый мост построил в 1820 году инженер с севера." in result.text
+    assert "language" in [notice.kind for notice in result.warnings]
+    for document, source in zip(result, RUSSIAN, strict=True):
         for start, end in document.spans:  # whole sentences
             assert source[start:end].strip()[-1] == "."
-    everything = compressor.compress(GERMAN, "Wann wurde die alte Brücke gebaut?")
-    assert everything.text == "\n\n".join(GERMAN)  # without a target, nothing is given up
+    everything = compressor.compress(RUSSIAN, "Кто построил старый мост?")
+    assert everything.text == "\n\n".join(RUSSIAN)  # without a target, nothing is given up
+
+
+def test_another_language_of_the_script_keeps_the_scores_of_the_model() -> None:
+    result = ContextCompressor(Wrong()).compress(GERMAN, "Wann wurde die alte Brücke gebaut?", rate=0.4)
+    assert "1820" not in result.text  # as this model says
+    assert "language" in [notice.kind for notice in result.warnings]
+    assert script_is_unread(["ru"], GERMAN, None)
+    assert not script_is_unread(["ru"], RUSSIAN, None)
+    assert not script_is_unread(["en"], GERMAN, None)
 
 
 def test_the_order_of_the_documents_breaks_ties() -> None:
-    texts = [f"Das ist der Satz mit der Nummer {word} und er ist nicht kurz." for word in ("eins", "zwei", "drei")]
+    texts = [f"Это предложение под номером {word}, и оно не очень короткое." for word in ("один", "пять", "семь")]
     for order in (texts, texts[::-1]):
-        result = ContextCompressor(Wrong()).compress(order, "Worum geht es?", rate=0.4)
+        result = ContextCompressor(Wrong()).compress(order, "О чём речь?", rate=0.4)
         assert result.text == order[0]
 
 
