@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import accumulate
 from typing import Any, Literal
 
 from pydantic import PrivateAttr
@@ -223,9 +222,15 @@ def without_entry(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pieces_of(document: CompressedDocument) -> tuple[Piece, ...]:
-    """Where the kept spans are in the compressed text."""
-    starts = accumulate((end - start for start, end in document.spans), initial=0)
-    return tuple((at, start, end) for at, (start, end) in zip(starts, document.spans, strict=False))
+    """Where the kept spans are in the compressed text; omission marks stand between them."""
+    behind = {mark.start: mark.end for mark in getattr(document, "marks", ())}
+    pieces, at = [], 0
+    for start, end in document.spans:
+        while at in behind:
+            at = behind[at]
+        pieces.append((at, start, end))
+        at += end - start
+    return tuple(pieces)
 
 
 def pays_off(entry: Mapping[str, Any], document: CompressedDocument, count: Callable[[str], int] | None) -> bool:
@@ -264,8 +269,12 @@ def citations_in(
     """
     if not isinstance(quote, str):
         raise InputError(f"A quote must be a string, got {type(quote).__name__}.")
+    found = places_in(quote, [origin.without_rest(text) for origin, text in zip(origins, texts, strict=True)], least)
+    if not found or found[0][1][2] < 1:
+        printed = places_in(quote, texts, least)  # a quote may have a mark or a heading that is not from the source
+        found = printed if printed and (not found or printed[0][1][2] > found[0][1][2]) else found
     places = []
-    for index, (start, end, coverage) in places_in(quote, texts, least):
+    for index, (start, end, coverage) in found:
         place, within = origins[index].place(start, end), origins[index].within
         if place is None:
             place, within = (start, end), "text"

@@ -19,7 +19,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 from llama_index.core import Document, VectorStoreIndex
-from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.instrumentation import get_dispatcher
@@ -72,6 +72,7 @@ from moos_integrations.llama_index import (
     cite,
     origin_of,
 )
+from moos_integrations.messages import forget_call_sites
 
 TEXTS = [
     "The meeting of the board ended at 17:30. It was on 3 May. Nobody had objected to the plan. Few had come.",
@@ -971,3 +972,45 @@ def test_the_examples_in_the_docstrings_run(name):
     results = [doctest.DocTestRunner().run(example) for example in examples]
     assert sum(result.attempted for result in results) > 0
     assert sum(result.failed for result in results) == 0
+
+
+# --- what rerankers send, and scores that rise ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_rerank_events_for_tracers_and_legacy_handlers(trace, asynchronous):
+    handler = LlamaDebugHandler(print_trace_on_end=False)
+    component = postprocessor(rate=0.5)
+    component.callback_manager = CallbackManager([handler])
+    nodes = scored()
+    if asynchronous:
+        kept = await component.apostprocess_nodes(nodes, query_str="who?")
+    else:
+        kept = component.postprocess_nodes(nodes, query_str="who?")
+    ((start, end),) = handler.get_event_pairs(CBEventType.RERANKING)
+    assert start.payload[EventPayload.QUERY_STR] == "who?"
+    assert (start.payload[EventPayload.MODEL_NAME], start.payload[EventPayload.TOP_K]) == (BUNDLED_MODEL, 3)
+    assert start.payload[EventPayload.NODES] == nodes
+    assert end.payload[EventPayload.NODES] == kept
+    first, last = [event for event in trace[0] if event.class_name().startswith("ReRank")]
+    assert (first.class_name(), last.class_name()) == ("ReRankStartEvent", "ReRankEndEvent")
+    assert (first.query, first.top_n, first.model_name) == ("who?", 3, BUNDLED_MODEL)
+    assert [node.text for node in last.nodes] == [node.text for node in kept]
+
+
+def test_distances_are_left_out_with_a_warning(caplog):
+    component = postprocessor(UnitScorer(), top_n=1, rate=1.0, gains={"retriever_weight": 50.0})
+    for count in (2, 3):
+        forget_call_sites()
+        caplog.clear()
+        nodes = [NodeWithScore(node=item.node, score=0.2 + index) for index, item in enumerate(scored()[:count])]
+        none = [NodeWithScore(node=item.node) for item in nodes]
+        (kept,) = component.postprocess_nodes(nodes, query_str="Who?")
+        (expected,) = component.postprocess_nodes(none, query_str="Who?")
+        assert kept.text == expected.text
+        assert "scores rise" in kept.node.metadata["moos_warnings"]
+        assert "moos_warnings" not in expected.node.metadata
+        assert "look like distances" in caplog.text
+        falling = [NodeWithScore(node=item.node, score=2.0 - index) for index, item in enumerate(scored()[:count])]
+        (best,) = component.postprocess_nodes(falling, query_str="Who?")
+        assert best.text == TEXTS[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,8 @@ from tiny import UnitScorer
 from moos_integrations import ContextCompressor
 from moos_integrations import langchain as lc
 from moos_integrations import llama_index as li
-from moos_integrations.adapter import ADDED_KEYS
+from moos_integrations.adapter import ADDED_KEYS, entry_of
+from moos_integrations.core.provenance import Origin
 from moos_integrations.core.tokens import token_counter
 
 SENTENCES = [
@@ -145,6 +146,11 @@ def test_relevance_goes_under_a_name_of_choice() -> None:
     assert item.score == 0.5
 
 
+def test_a_score_key_without_questions_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    li.MOOSNodeTransform(score_key="relevance_score")
+    assert "`score_key='relevance_score'` has no effect: at ingestion there is no question" in caplog.text
+
+
 # --- passes and splitters ---------------------------------------------------------------------------------------------
 
 
@@ -260,6 +266,35 @@ def test_offsets_of_another_text_are_not_used() -> None:
     (kept,) = compressor(rate=0.5, added_metadata="none").transform_documents([source])
     assert kept.metadata == {"start_index": -1}
     assert lc.origin_of(kept).within == "text"
+
+
+def test_marks_between_spans_are_no_part_of_quotes() -> None:
+    class Mark(NamedTuple):
+        start: int
+        end: int
+
+    class Marked(NamedTuple):
+        text: str
+        spans: tuple[tuple[int, int], ...]
+        marks: tuple[Mark, ...]
+        original_tokens: int = 9
+        kept_tokens: int = 5
+        relevance: None = None
+
+    source = "The bridge is old. Nobody knows it. It was built in 1820. So it is."
+    mark = "[1 sentence omitted] "
+    text = f"The bridge is old. {mark}It was built in 1820. {mark}"
+    first, second = 19, source.index("It was")
+    marks = (Mark(first, first + len(mark)), Mark(len(text) - len(mark), len(text)))
+    marked: Any = Marked(text, ((0, 19), (second, second + 22)), marks)
+    origin = Origin.whole("node", len(source))
+    kept = Document(text, metadata=entry_of({}, marked, origin, None))
+    assert lc.origin_of(kept).spans == marked.spans
+    (place,) = lc.cite("bridge is old. It was built", [kept])
+    assert (place.within, place.coverage) == ("node", 1.0)
+    assert source[place.start : place.end] == "bridge is old. Nobody knows it. It was built"
+    (place,) = lc.cite("1820. [1 sentence omitted]", [kept])
+    assert place.within == "text"
 
 
 def test_a_quote_over_two_chunks_is_found() -> None:

@@ -64,6 +64,14 @@ class Origin:
             return None
         return first[1] + start - first[0], last[1] + end - last[0]
 
+    def without_rest(self, text: str) -> str:
+        """The text with blanks for what is not from the source, as long as before."""
+        kept, reached = [], 0
+        for at, start, end in self.pieces:
+            kept += [" " * (at - reached), text[at : at + end - start]]
+            reached = at + end - start
+        return "".join([*kept, " " * (len(text) - reached)])
+
     def part(self, start: int, end: int, at: int = 0) -> Iterator[Piece]:
         """The pieces of a part of the text, which stands at `at` of another text."""
         for place, first, last in self._pieces_from(start):

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llama_index.core.schema import BaseNode, TransformComponent
 from pydantic import ConfigDict
 from typing_extensions import Self, Unpack
 
 import moos_integrations
-from moos_integrations.core.config import BUNDLED_MODELS, WITHOUT_QUESTION
+from moos_integrations.core.config import BUNDLED_MODELS, WITHOUT_QUESTION, Rule
 from moos_integrations.core.result import CompressionResult
 from moos_integrations.errors import InputError
 from moos_integrations.llama_index.component import NodeCompressor, NodeCompressorKeywords, dispatcher
@@ -52,7 +52,10 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    more_rules = WITHOUT_QUESTION
+    more_rules: ClassVar[tuple[Rule, ...]] = (
+        *WITHOUT_QUESTION,
+        (("score_key",), lambda settings: True, "at ingestion there is no question, and so no relevance."),
+    )
 
     if TYPE_CHECKING:
 

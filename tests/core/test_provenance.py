@@ -118,6 +118,15 @@ def test_places_outside_of_the_source_are_none() -> None:
     assert Origin("node", ()).place(0, 1) is None
 
 
+@given(origins())
+def test_what_is_not_from_the_source_is_blanked(drawn: tuple[Origin, str, str]) -> None:
+    origin, text, source = drawn
+    blanked = origin.without_rest(text)
+    assert len(blanked) == len(text)
+    check(origin, blanked, source)
+    assert len(blanked.replace(" ", "")) <= sum(end - start for start, end in origin.spans)
+
+
 def test_a_span_costs_about_two_tokens() -> None:
     spans = [(start, start + 60) for start in range(0, 3000, 150)]
     pieces = tuple((60 * index, start, end) for index, (start, end) in enumerate(spans))
