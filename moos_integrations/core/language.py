@@ -16,7 +16,7 @@ from moos_integrations.core.types import SegmentedText, WordScores
 from moos_integrations.messages import Notice
 
 _SAMPLE = 4000  # code points of a text that are looked at
-_LEAST_WORDS, _LEAST_SHARE, _LEAD = 3, 0.12, 1.5  # function words of a language: how many, of how many, against ours
+_LEAST_WORDS, _LEAST_SHARE, _LEAD = 3, 0.12, 1.5  # function words: different ones; share of all; against our own
 _LEAST_LETTERS = 4
 
 _SCRIPTS = {
@@ -48,7 +48,7 @@ _SCRIPTS = {
 _LETTERS = {name: regex.compile(rf"[\p{{L}}&&\p{{Script={name}}}]", regex.V1) for name in _SCRIPTS}
 _LATIN = regex.compile(r"[\p{L}&&\p{Script=Latin}]", regex.V1)
 _LETTER = regex.compile(r"\p{L}")
-_WORD = regex.compile(r"[\p{L}\p{M}]+")
+_WORD = regex.compile(r"(?<![\p{N}_])[\p{L}\p{M}]{2,}+(?![\p{N}_])")  # not of codes and identifiers
 
 _FUNCTION_WORDS = {
     code: frozenset(words.split())
@@ -103,7 +103,9 @@ def _language_of(text: str) -> str | None:
     words = Counter(_WORD.findall(text.lower()))
     found = {code: sum(words[word] for word in own) for code, own in _FUNCTION_WORDS.items()}
     best = max(found, key=lambda code: found[code])
-    return best if found[best] >= max(_LEAST_WORDS, _LEAST_SHARE * words.total()) else None
+    # Different ones: in codes and tables, one that looks like a word may come often.
+    different = len(_FUNCTION_WORDS[best].intersection(words))
+    return best if different >= _LEAST_WORDS and found[best] >= _LEAST_SHARE * words.total() else None
 
 
 def reads(languages: Sequence[str], text: str) -> bool:

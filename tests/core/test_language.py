@@ -39,6 +39,11 @@ UNCLEAR = [
     "SELECT id FROM users WHERE id = 3",
     "München",
     "λ = 0.5, σ = 2",
+    "\n".join(
+        f"2026-03-02T04:11:0{n}Z WARN db-{n} connection pool is at {n} of 50, moved to api-{n} by z" for n in range(9)
+    ),
+    "iVBORw0KGgo/z+zAA/o/w/w/z0KGgoa+AUANSUhEUg/z/z/a/z " * 9,
+    "de la de la de la 3 de la",
 ]
 
 
