@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import math
 import threading
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import PrivateAttr
 from typing_extensions import Self
 
 from moos_integrations.core.checks import unknown_setting
+from moos_integrations.core.citations import places_in
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import CompressorConfig, Settings
-from moos_integrations.core.omission import OmissionMark
+from moos_integrations.core.provenance import Origin, Piece, chained, found, stored
 from moos_integrations.core.result import Citation, CompressedDocument
-from moos_integrations.errors import ConfigError
+from moos_integrations.errors import ConfigError, InputError
 from moos_integrations.messages import Notice
 
 METADATA_KEY = "moos"
-"""The metadata key of everything that is added to a document."""
+"""The metadata key of the string that leads back into the source."""
+ORIGINAL_TOKENS_KEY, KEPT_TOKENS_KEY = "moos_original_tokens", "moos_kept_tokens"
+RELEVANCE_KEY, WARNINGS_KEY = "moos_relevance", "moos_warnings"
+ADDED_KEYS = (METADATA_KEY, ORIGINAL_TOKENS_KEY, KEPT_TOKENS_KEY, RELEVANCE_KEY, WARNINGS_KEY)
+"""All keys that may be added to a document's metadata."""
+
+AddedMetadata = Literal["spans", "all", "none"]
+_SEAM = 3  # tokens that may come where the entry meets its neighbours
 
 _BUILDING = threading.Lock()
 
@@ -99,6 +107,30 @@ class CompressorFields(Settings):
                 self._compressor = ContextCompressor.from_pretrained(lazy=True, config=self.config_of_compressor())
             return self._compressor
 
+    def compressor_for(self, settings: Mapping[str, Any]) -> tuple[ContextCompressor, dict[str, Any]]:
+        """The compressor of one call, and the call's target.
+
+        Args:
+            settings: Those of `PER_CALL` that the call has; None for a target that it has not.
+
+        Returns:
+            A compressor that shares model and caches with the usual one, and the keywords for its methods.
+
+        Raises:
+            ConfigError: If a setting cannot be used.
+        """
+        target = {name: settings[name] for name in TARGETS if settings.get(name) is not None}
+        changed = {name: value for name, value in settings.items() if name not in TARGETS}
+        usual = self.compressor
+        if not changed:
+            return usual, target
+        with suppress(Exception):  # the call itself loads again, and raises or passes through
+            usual.load()
+        other = ContextCompressor.__new__(ContextCompressor)
+        other.__dict__.update(usual.__dict__)
+        other.config = self._with(changed)
+        return other, target
+
     def config_of_compressor(self) -> CompressorConfig:
         """These settings as a `CompressorConfig`."""
         # They were checked when they were set, and the warnings were logged there.
@@ -107,137 +139,145 @@ class CompressorFields(Settings):
             **{name: getattr(self, name) for name in Settings.model_fields},
         )
 
+    def check_call(self, settings: Mapping[str, Any]) -> None:
+        """Check the settings of a call.
+
+        Raises:
+            ConfigError: If one cannot be used, or there are two targets.
+        """
+        targets = dict.fromkeys(TARGETS) if any(settings.get(name) is not None for name in TARGETS) else {}
+        self._with({**targets, **settings})
+
     def _with(self, changed: Mapping[str, Any]) -> CompressorConfig:
         """These settings with others for some, checked."""
         return CompressorConfig(**{**{name: getattr(self, name) for name in Settings.model_fields}, **changed})
 
 
-def document_metadata(document: CompressedDocument, warnings: Sequence[Notice] = ()) -> dict[str, Any]:
-    """The metadata entry under `METADATA_KEY`: JSON-ready, enough to map the text back to its source.
+# --- settings of one call ---------------------------------------------------------------------------------------------
+
+TARGETS = ("rate", "budget_tokens", "threshold")
+PER_CALL = (*TARGETS, "on_error", "order", "protect", "separator", "top_n")
+"""Settings that a single call may have in place of the configured ones: none of them changes what is loaded."""
+
+
+# --- metadata ---------------------------------------------------------------------------------------------------------
+
+
+def origin_in(metadata: Mapping[str, Any], text: str, offset: int | None, *, offset_is_sure: bool = True) -> Origin:
+    """Where a text comes from, by its metadata.
 
     Args:
-        document: A compressed document.
-        warnings: Of the whole call. The entry has their kinds as `warnings`, if there are any.
+        metadata: Of a document or node.
+        text: Its text.
+        offset: Where a splitter says that it begins in the text that it was cut from.
+        offset_is_sure: Whether `offset` can be of this text.
+
+    Returns:
+        Within "text" if nothing is known: the text is then its own source.
     """
-    entry = {
-        "original_tokens": document.original_tokens,
-        "kept_tokens": document.kept_tokens,
-        "spans": [list(span) for span in document.spans],
+    if METADATA_KEY in metadata:
+        known = found(metadata[METADATA_KEY], text, offset)
+        # With an entry of another text, the offset may be of another text too.
+        return known or Origin.whole("text", len(text))
+    if offset is None or not offset_is_sure:
+        return Origin.whole("text", len(text))
+    return Origin.whole("document", len(text), offset)
+
+
+def entry_of(
+    metadata: Mapping[str, Any],
+    document: CompressedDocument,
+    origin: Origin,
+    offset: int | None,
+    warnings: Sequence[Notice] = (),
+) -> dict[str, Any]:
+    """What is added to the metadata of a compressed document: flat keys with strings and numbers.
+
+    Args:
+        metadata: Of the source.
+        document: What was kept of it.
+        origin: Of the source's text.
+        offset: Where the metadata of the result say that its text begins.
+        warnings: Of the whole call.
+    """
+    source = replace(origin, within="node") if origin.within == "text" else origin
+    earlier = metadata.get(ORIGINAL_TOKENS_KEY) if origin.within != "text" else None
+    entry: dict[str, Any] = {
+        METADATA_KEY: stored(chained(pieces_of(document), source), document.text, offset),
+        ORIGINAL_TOKENS_KEY: earlier if isinstance(earlier, int) else document.original_tokens,
+        KEPT_TOKENS_KEY: document.kept_tokens,
     }
-    return entry | marks_metadata(document.marks) | warnings_metadata(warnings)
+    if document.relevance is not None:
+        entry[RELEVANCE_KEY] = round(document.relevance, 4)
+    return entry | warnings_entry(warnings)
 
 
-def marks_metadata(marks: Iterable[OmissionMark]) -> dict[str, Any]:
-    """The part of the entry with the places of omission marks in the text; empty without any."""
-    places = [[mark.start, mark.end] for mark in marks]
-    return {"marks": places} if places else {}
+def warnings_entry(warnings: Sequence[Notice]) -> dict[str, Any]:
+    """The part of the entry with the kinds of the warnings; empty without any."""
+    return {WARNINGS_KEY: "; ".join(dict.fromkeys(notice.kind for notice in warnings))} if warnings else {}
 
 
-def marks_in(entry: Mapping[str, Any] | None) -> tuple[OmissionMark, ...]:
-    """The omission marks of an entry, by their places in the text alone.
-
-    Raises:
-        TypeError, ValueError: If the entry was changed so that they cannot be read.
-    """
-    places = (entry or {}).get("marks") or ()
-    return tuple(OmissionMark(int(start), int(end), (0, 0), 1, "part") for start, end in places)
+def without_entry(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata without what an earlier call added."""
+    return {name: value for name, value in metadata.items() if name not in ADDED_KEYS}
 
 
-def chained(
-    document: CompressedDocument, spans: Sequence[Sequence[int]], marks: Sequence[OmissionMark]
-) -> tuple[list[list[int]], list[OmissionMark]]:
-    """Where the text of a second pass comes from in the source of the first, and its marks, those of the first included.
+def pieces_of(document: CompressedDocument) -> tuple[Piece, ...]:
+    """Where the kept spans are in the compressed text; omission marks stand between them."""
+    behind = {mark.start: mark.end for mark in document.marks}
+    pieces, at = [], 0
+    for start, end in document.spans:
+        while at in behind:
+            at = behind[at]
+        pieces.append((at, start, end))
+        at += end - start
+    return tuple(pieces)
+
+
+def pays_off(entry: Mapping[str, Any], document: CompressedDocument, count: Callable[[str], int] | None) -> bool:
+    """Whether the entry, printed in a prompt with the rest of the metadata, costs less than compression saved.
 
     Args:
-        document: Of the second pass.
-        spans: Of the first pass: spans of its source, whose concatenation is the text between without its marks.
-        marks: Of the first pass: places in the text between.
+        entry: What is added.
+        document: The compressed document.
+        count: Counts tokens; None if that may be slow. The entry then has at most a token per character.
     """
-    between = _Between(spans, marks)
-    found: list[list[int]] = []
-    shown: list[OmissionMark] = list(document.marks)
-    position, new = 0, list(document.marks)
-    for first, last in document.spans:
-        while new and new[0].start <= position:
-            position += new[0].end - new.pop(0).start
-        for start, end, is_mark in between.parts(first, last):
-            if is_mark:
-                shown.append(OmissionMark(position, position + end - start, (0, 0), 1, "part"))
-            elif found and found[-1][1] == start:
-                found[-1][1] = end
-            else:
-                found.append([start, end])
-            position += end - start
-    return found, sorted(shown, key=lambda mark: mark.start)
+    printed = "".join(f", {name!r}: {value!r}" for name, value in entry.items())
+    cost = len(printed) if count is None else count(printed) + _SEAM
+    return cost <= document.original_tokens - document.kept_tokens
 
 
-class _Between:
-    """The text between two passes as parts: spans of the first source, and marks."""
-
-    def __init__(self, spans: Sequence[Sequence[int]], marks: Sequence[OmissionMark]) -> None:
-        """Lay the spans out between the marks."""
-        self._parts: list[tuple[int, int, int, bool]] = []  # place in the text between, start, end, is a mark
-        waiting, place = list(marks), 0
-        for start, end in spans:
-            at = start
-            while at < end:
-                if waiting and waiting[0].start <= place:
-                    place = self._add_mark(place, waiting.pop(0))
-                    continue
-                stop = min(end, at + waiting[0].start - place) if waiting else end
-                self._parts.append((place, at, stop, False))
-                place, at = place + stop - at, stop
-        for mark in waiting:
-            place = self._add_mark(place, mark)
-
-    def _add_mark(self, place: int, mark: OmissionMark) -> int:
-        length = mark.end - mark.start
-        self._parts.append((place, place, place + length, True))
-        return place + length
-
-    def parts(self, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
-        """What lies between two places: start and end (in the source, or in the text of a mark), and whether it is one."""
-        for place, start, end, is_mark in self._parts[max(0, bisect_right(self._parts, (first, math.inf)) - 1) :]:
-            if place >= last:
-                break
-            low, high = max(first, place) - place, min(last, place + end - start) - place
-            if low < high:
-                yield start + low, start + high, is_mark
+# --- citations --------------------------------------------------------------------------------------------------------
 
 
-def warnings_metadata(warnings: Sequence[Notice]) -> dict[str, Any]:
-    """The part of the entry with the kinds of the warnings; empty without any."""
-    return {"warnings": list(dict.fromkeys(notice.kind for notice in warnings))} if warnings else {}
-
-
-def citations_of(
-    quote: str,
-    index: int,
-    name: str | None,
-    text: str,
-    entry: Mapping[str, Any] | None,
-    start: int,
-    least: float,
+def citations_in(
+    quote: str, texts: Sequence[str], names: Sequence[str | None], origins: Sequence[Origin], least: float
 ) -> list[Citation]:
-    """Places of a quote in the original of a framework's document.
+    """Places of a quote in the sources of texts.
 
     Args:
         quote: A piece of an answer.
-        index: Position of the document in its list.
-        name: Its id.
-        text: Its compressed text.
-        entry: Its metadata entry, with the spans of its source that `text` was made of and the places of omission marks;
-            None for an uncompressed document.
-        start: Offset of the source in the original that it was cut from.
-        least: Smallest share of the quote's words that a place must have in a row.
+        texts: The texts as they are now.
+        names: Their ids.
+        origins: Where they come from.
+        least: Smallest share of the quote's words that a place must have.
+
+    Returns:
+        Places with most of the quote first. A place outside of the pieces of its origin is one in the text.
+
+    Raises:
+        InputError: If the quote is not a string.
     """
-    spans = None if entry is None else entry.get("spans")
-    known = [(0, len(text))] if spans is None else spans
-    shifted = tuple((int(first) + start, int(last) + start) for first, last in known)
-    document = CompressedDocument(index, text, shifted, 0, 0, (), marks_in(entry))
-    return [replace(place, id=name) for place in document.cite(quote, min_coverage=least)]
-
-
-def best_first(places: Iterable[Citation]) -> list[Citation]:
-    """Places with most of the quote first, then in document order."""
-    return sorted(places, key=lambda place: -place.coverage)
+    if not isinstance(quote, str):
+        raise InputError(f"A quote must be a string, got {type(quote).__name__}.")
+    found = places_in(quote, [origin.without_rest(text) for origin, text in zip(origins, texts, strict=True)], least)
+    if not found or found[0][1][2] < 1:
+        printed = places_in(quote, texts, least)  # a quote may have a mark or a heading that is not from the source
+        found = printed if printed and (not found or printed[0][1][2] > found[0][1][2]) else found
+    places = []
+    for index, (start, end, coverage) in found:
+        place, within = origins[index].place(start, end), origins[index].within
+        if place is None:
+            place, within = (start, end), "text"
+        places.append(Citation(index, *place, texts[index][start:end], coverage, names[index], within))
+    return places

@@ -58,6 +58,8 @@ class CachedScorer:
             stores: Searched one after another; scores found in a later one are copied into the earlier ones.
         """
         self._scorer, self.fingerprint, self._stores = scorer, fingerprint, stores
+        self.languages = getattr(scorer, "languages", None)
+        self.query_aware = bool(getattr(scorer, "query_aware", False))
 
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
         """Stored scores where there are any, the others from the scorer, each text once."""

@@ -17,8 +17,10 @@ from typing_extensions import Unpack
 
 from moos_integrations.core.cache import DirectoryStore, MemoryStore, ScoreStore, cached
 from moos_integrations.core.config import CompressorConfig, SettingKeywords, Target
+from moos_integrations.core.documents import RISING, rise, with_relevance
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
+from moos_integrations.core.language import script_is_unread, unread, without_model
 from moos_integrations.core.marginal_gain import standardised
 from moos_integrations.core.ordering import Order, order
 from moos_integrations.core.output import Output, joined, whole
@@ -27,6 +29,7 @@ from moos_integrations.core.result import CompressedDocument, CompressionResult
 from moos_integrations.core.selection import select
 from moos_integrations.core.table import Table
 from moos_integrations.core.tokens import TokenCounter, token_counter
+from moos_integrations.core.tracing import traced
 from moos_integrations.core.types import FloatArray, Scorer, SegmentedText, Selection, WordScores
 from moos_integrations.errors import (
     CompressionError,
@@ -122,7 +125,8 @@ class ContextCompressor:
             query: The question, if there is one. A query-aware model (`"moos": {"query_aware": true}` in its
                 config.json) scores the words for it; any other model scores as without it.
             document_scores: A retriever's or reranker's score of each document, higher is better; None for a document
-                without one. They add to relevance with the weight `gains.retriever_weight`.
+                without one. They add to relevance with the weight `gains.retriever_weight`. Four or more that rise from
+                the first to the last look like distances. They are left out, and this is logged.
             rate: Share of the tokens to keep, in place of the configured target. See `Target` for all three.
             budget_tokens: Hard ceiling over the joined output in tokens, in place of the configured target.
             threshold: Adaptive, in place of the configured target.
@@ -147,6 +151,7 @@ class ContextCompressor:
             threshold=threshold,
         )[0]
 
+    @traced
     def compress_many(
         self,
         requests: Sequence[str | Sequence[str]],
@@ -301,17 +306,20 @@ class ContextCompressor:
     ) -> CompressionResult:
         """Order, select, render and count; `target` is None for that of the settings."""
         wanted = target or self.config.target(asked=table.reads_question)
-        ordered = order(table, self.config, query, retrieved)
+        language = _unread(self._scorer, [text.document for text in table.texts], query)
+        if language and not retrieved.any():
+            retrieved = standardised([float(-place) for place in range(table.documents)])
+        ordered = order(table, _for_unread(self.config) if language else self.config, query, retrieved)
         output, selection = self._selected(table, ordered, wanted, counter)
         documents, text = output.render(selection)
         return CompressionResult(
-            documents=documents,
+            documents=with_relevance(documents, table, ordered.gains, query),
             text=text,
             original_tokens=output.original_tokens,
             kept_tokens=output.whole_tokens if selection.whole else counter.count(text),
             protected_tokens=_protected_tokens(table, ordered.priority, selection) if wanted.threshold is None else 0,
             seconds=time.perf_counter() - start,
-            warnings=selection.warnings,
+            warnings=(*selection.warnings, *([language] if language else [])),
             order=output.order,
             _explanation=Explanation(
                 table,
@@ -432,15 +440,34 @@ def _protected_tokens(table: Table, value: FloatArray, selection: Selection) -> 
 def _score(
     scorer: Scorer, requests: Sequence[list[SegmentedText]], queries: Sequence[str | None]
 ) -> list[list[WordScores]]:
-    """Score all requests; those with the same query share their batches."""
+    """Score all requests; those with the same query share their batches. The model does not see what it cannot read."""
     scores: list[list[WordScores]] = [[] for _ in requests]
     for query in dict.fromkeys(queries):
         members = [index for index, other in enumerate(queries) if other == query]
+        languages = getattr(scorer, "languages", None)
+        foreign = [
+            index for index in members if script_is_unread(languages, [own.text for own in requests[index]], query)
+        ]
+        for index in foreign:
+            scores[index] = [without_model(document, query) for document in requests[index]]
+        members = [index for index in members if index not in foreign]
         documents = [document for index in members for document in requests[index]]
         found = iter(_checked_scores(scorer, documents, query))
         for index in members:
             scores[index] = [next(found) for _ in requests[index]]
     return scores
+
+
+def _unread(scorer: Any, documents: Sequence[SegmentedText], query: str | None) -> Notice | None:
+    return unread(getattr(scorer, "languages", None), [document.text for document in documents], query)
+
+
+def _for_unread(config: CompressorConfig) -> CompressorConfig:
+    """The settings for text that the model does not read: sentences are kept whole."""
+    gains = config.gains
+    if gains.whole_from == 0 and gains.budgets == "gain":
+        return config
+    return config.model_copy(update={"gains": gains.model_copy(update={"whole_from": 0.0, "budgets": "gain"})})
 
 
 def _checked_scores(scorer: Scorer, documents: list[SegmentedText], query: str | None) -> list[WordScores]:
@@ -489,8 +516,11 @@ def _checked_document_scores(scores: Any, texts: list[list[str]]) -> list[FloatA
         for score in own:
             if score is not None and (isinstance(score, bool) or not isinstance(score, numbers.Real)):
                 raise InputError(f"`document_scores` must hold numbers or None, got {score!r}.")
+    if any(map(rise, scores)):
+        warn_once(RISING)
     return [
-        np.zeros(len(request)) if own is None else standardised(own) for own, request in zip(scores, texts, strict=True)
+        np.zeros(len(request)) if own is None or rise(own) else standardised(own)
+        for own, request in zip(scores, texts, strict=True)
     ]
 
 

@@ -101,6 +101,16 @@ class TokenClassifierScorer:
         self._max_batch_pieces = max_batch_pieces
 
     @property
+    def languages(self) -> tuple[str, ...] | None:
+        """ISO 639 codes of the languages that the model reads; None if unknown."""
+        return self.classifier.languages
+
+    @property
+    def query_aware(self) -> bool:
+        """Whether the model reads questions."""
+        return self.classifier.query_aware
+
+    @property
     def fingerprint(self) -> str:
         """Changes whenever the same text could get other scores: weights, precision, settings, this code."""
         classifier = self.classifier

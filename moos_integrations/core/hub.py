@@ -44,6 +44,8 @@ class Classifier:
             `"moos": {"query_aware": true}`.
         similarity_scale: Weight, in log-odds, of the cosine between the states of the question and of a unit; 0 if the
             states were not trained for it. Its config.json has it as `"moos": {"similarity_scale": 10.0}`.
+        languages: ISO 639 codes of the languages that it reads; None if unknown. Its config.json has them as
+            `"moos": {"languages": ["en"]}`.
         takes_types: It distinguishes question and passage by token types.
         max_pieces: Longest input, special tokens included.
         width: Numbers in a state.
@@ -60,6 +62,7 @@ class Classifier:
     preserve_label: int
     query_aware: bool
     similarity_scale: float
+    languages: tuple[str, ...] | None
     takes_types: bool
     max_pieces: int
     width: int
@@ -126,6 +129,7 @@ def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | i
         preserve_label=_preserve_label(name, model.config, preserve_label),
         query_aware=_query_aware(name, model.config, special),
         similarity_scale=_similarity_scale(name, model.config),
+        languages=_languages(name, model.config),
         takes_types=takes_types(model),
         max_pieces=_max_pieces(model.config, tokenizer),
         width=model.config.hidden_size,
@@ -216,6 +220,18 @@ def _similarity_scale(name: str, config: Any) -> float:
             f"{value!r}."
         )
     return float(value)
+
+
+def _languages(name: str, config: Any) -> tuple[str, ...] | None:
+    value = getattr(config, "moos", {}).get("languages")
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value or not all(isinstance(code, str) and code for code in value):
+        raise ModelError(
+            f"Model {name!r}: `languages` in `moos` of its config.json must be a list of codes such as "
+            f'`["en", "de"]`, got {value!r}. Leave it out if they are unknown.'
+        )
+    return tuple(value)
 
 
 def takes_types(model: torch.nn.Module) -> bool:

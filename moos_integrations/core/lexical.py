@@ -17,11 +17,23 @@ from moos_integrations.core.types import FloatArray, SegmentedText
 _SATURATION, _LENGTH = 1.5, 0.75  # BM25's k1 and b
 _STATED = regex.compile(r"(?<![\p{L}\p{N}])[+\-−±]?\p{N}[\p{L}\p{N}.,:/]*|[\p{L}\p{M}\p{N}]+")
 _TERM = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_RUN = regex.compile(rf"[{_UNSPACED}ー]+|[^{_UNSPACED}ー]+")
+_IS_UNSPACED = regex.compile(rf"[{_UNSPACED}]")
 
 
 def terms_of(text: str) -> list[str]:
-    """Lower-cased runs of letters and digits."""
-    return _TERM.findall(text.lower())
+    """Lower-cased runs of letters and digits; of scripts without spaces, each two neighbouring letters."""
+    terms = _TERM.findall(text.lower())
+    if not _IS_UNSPACED.search(text):
+        return terms
+    return [part for term in terms for run in _RUN.findall(term) for part in _parts(run)]
+
+
+def _parts(run: str) -> list[str]:
+    if len(run) < 2 or not _IS_UNSPACED.match(run):
+        return [run]
+    return [run[index : index + 2] for index in range(len(run) - 1)]
 
 
 def unit_terms(document: SegmentedText) -> list[list[str]]:

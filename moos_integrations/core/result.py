@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from moos_integrations.core.citations import places_of
+from moos_integrations.core.citations import Place, places_in, places_of
 from moos_integrations.core.explain import Explanation
 from moos_integrations.core.omission import OmissionMark
+from moos_integrations.core.provenance import Within
 from moos_integrations.core.types import Span
 from moos_integrations.errors import CompressionError, InputError
 from moos_integrations.messages import Notice
@@ -22,12 +23,15 @@ class Citation:
 
     Attributes:
         document: Index of the document.
-        start: Offset into the source document, in code points.
+        start: Offset in code points into the text that `within` names.
         end: Offset behind the last character.
         text: The compressed text of this place; words of the source may have been dropped in between, and omission
             marks may lie there.
-        coverage: Share of the quote's words that are there in a row, in (0, 1]; higher is better.
-        id: The document's id, set by the adapters; None without one.
+        coverage: Share of the quote's words that are there, in (0, 1]; higher is better.
+        id: The document's or node's id, set by the adapters; None without one.
+        within: What `start` and `end` count in. "document": the source document; in the adapters, the one that the node
+            or chunk was cut from. "node": the node or chunk before compression. "text": the text as it is now, because
+            nothing is known of an earlier one.
     """
 
     document: int
@@ -36,6 +40,7 @@ class Citation:
     text: str
     coverage: float
     id: str | None = None
+    within: Within = "document"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,6 +55,7 @@ class CompressedDocument:
         kept_tokens: Tokens of `text`, marks included.
         dropped_units: Source spans of the sentences or lines of which no word was kept.
         marks: The omission marks in `text`, in order; none unless `omission` is set.
+        relevance: How much the question needs its best sentence or line, in log-odds; None without a question.
     """
 
     index: int
@@ -59,6 +65,7 @@ class CompressedDocument:
     kept_tokens: int
     dropped_units: tuple[Span, ...]
     marks: tuple[OmissionMark, ...] = ()
+    relevance: float | None = None
 
     def __repr__(self) -> str:
         """Short: the spans of a long document would fill the screen."""
@@ -100,13 +107,15 @@ class CompressedDocument:
         places = places_of(quote, self._without_marks(), min_coverage)
         if self.marks and not any(coverage == 1 for _, _, coverage in places):
             places = places_of(self._words_without_marks(quote), self._without_marks(), min_coverage)
-        return [
-            # The end is mapped from the last character: behind it, text may have been dropped.
-            Citation(
-                self.index, self._in_source(start), self._in_source(end - 1) + 1, self._shown(start, end), coverage
-            )
-            for start, end, coverage in places
-        ]
+        return [self._citation(place) for place in places]
+
+    def _citation(self, place: Place) -> Citation:
+        """The citation of a place in the text without its marks."""
+        start, end, coverage = place
+        # The end is mapped from the last character: behind it, text may have been dropped.
+        return Citation(
+            self.index, self._in_source(start), self._in_source(end - 1) + 1, self._shown(start, end), coverage
+        )
 
     def _in_source(self, position: int) -> int:
         """Map a position of the text without its marks to the source."""
@@ -204,7 +213,7 @@ class CompressionResult:
         """Find the source of a quoted piece of an answer.
 
         Words are compared without case and punctuation. A quote that an LLM has rewrapped is found too, also across
-        dropped words.
+        dropped words, with "..." for words that were left out, and over two documents.
 
         Args:
             quote: A piece of an answer.
@@ -212,13 +221,24 @@ class CompressionResult:
 
         Returns:
             Per document the places of the whole quote, or else the place of the longest run of its words. Places with
-            most of the quote come first, then in document order. Empty for a quote without words.
+            most of the quote come first, then in document order. Of a quote that begins in one document and ends in
+            another, both parts. Empty for a quote without words.
 
         Raises:
             InputError: If the quote is not a string.
         """
-        found = [place for document in self.documents for place in document.cite(quote, min_coverage=min_coverage)]
-        return sorted(found, key=lambda place: -place.coverage)
+        if not isinstance(quote, str):
+            raise InputError(f"A quote must be a string, got {type(quote).__name__}.")
+        texts = [document._without_marks() for document in self.documents]
+        places = places_in(quote, texts, min_coverage)
+        if not any(coverage == 1 for _, (_, _, coverage) in places):
+            places = places_in(self._words_without_marks(quote), texts, min_coverage)
+        return [self.documents[index]._citation(place) for index, place in places]
+
+    def _words_without_marks(self, quote: str) -> str:
+        for document in self.documents:
+            quote = document._words_without_marks(quote)
+        return quote
 
     def explain(self) -> Explanation:
         """Every word with its scores, whether it was kept and why; notebooks and rich terminals show it in colour.

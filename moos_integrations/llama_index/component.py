@@ -10,7 +10,7 @@ from llama_index.core.schema import BaseComponent, BaseNode
 from pydantic import BaseModel, Field, field_serializer
 from typing_extensions import Self
 
-from moos_integrations.adapter import CompressorFields
+from moos_integrations.adapter import AddedMetadata, CompressorFields
 from moos_integrations.core.config import AllKeywords
 from moos_integrations.core.result import CompressedDocument, CompressionResult
 from moos_integrations.core.tokens import token_counter
@@ -34,6 +34,8 @@ class NodeCompressorKeywords(AllKeywords, total=False):
     """The fields of both components as keywords, for type checkers."""
 
     keep_empty: bool
+    added_metadata: AddedMetadata
+    score_key: str | None
 
 
 class NodeCompressor(CompressorFields, BaseComponent):
@@ -41,6 +43,16 @@ class NodeCompressor(CompressorFields, BaseComponent):
 
     keep_empty: bool = Field(
         default=False, strict=True, description="Keep nodes of which no text is left, with empty text."
+    )
+    added_metadata: AddedMetadata = Field(
+        default="all",
+        description="What is added to metadata, hidden from LLM and embedding model: 'spans' what `cite` needs; 'all' "
+        "also token counts, relevance and kinds of warnings; 'none'.",
+    )
+    score_key: str | None = Field(
+        default=None,
+        strict=True,
+        description="Metadata key for each node's relevance, in log-odds, such as `relevance_score`; None for none.",
     )
 
     # --- saving ------------------------------------------------------------------------------------------------------
@@ -106,8 +118,6 @@ class NodeCompressor(CompressorFields, BaseComponent):
         nodes: Sequence[BaseNode],
         result: CompressionResult | None,
         warnings: Sequence[Sequence[Notice]] | None = None,
-        *,
-        flat: bool = False,
     ) -> list[BaseNode | None]:
         """A copy for each node, None for those to drop.
 
@@ -115,25 +125,23 @@ class NodeCompressor(CompressorFields, BaseComponent):
             nodes: The sources.
             result: What was kept of them; None if there was no text.
             warnings: Those of each node, where nodes were compressed one by one; None for those of the call.
-            flat: Write our metadata as one JSON string.
         """
         if result is None:
-            return [self._copy(node, None, (), flat) for node in nodes]
+            return [self._copy(node, None, ()) for node in nodes]
         dispatcher.event(MOOSCompressionEndEvent(**result.summary()))
         each = [result.warnings] * len(nodes) if warnings is None else warnings
         if result.passed_through:
-            return [passed_through_copy(node, notices, flat=flat) for node, notices in zip(nodes, each, strict=True)]
+            pairs = zip(nodes, each, strict=True)
+            return [passed_through_copy(node, notices, added=self.added_metadata) for node, notices in pairs]
         rows = zip(nodes, result.documents, each, strict=True)
-        return [self._copy(node, document, notices, flat) for node, document, notices in rows]
+        return [self._copy(node, document, notices) for node, document, notices in rows]
 
-    def _copy(
-        self, node: BaseNode, document: CompressedDocument | None, warnings: Sequence[Notice], flat: bool
-    ) -> BaseNode | None:
+    def _copy(self, node: BaseNode, document: CompressedDocument | None, warnings: Sequence[Notice]) -> BaseNode | None:
         if not (document and document.text) and not self.keep_empty and not is_more_than_text(node):
             return None
         if document is None or not text_of(node):
             return copy_of(node)  # there was no text to compress
-        return compressed_copy(node, document, warnings, flat=flat)
+        return compressed_copy(node, document, warnings, added=self.added_metadata, score_key=self.score_key)
 
 
 def _name(tokenizer: Any) -> str:

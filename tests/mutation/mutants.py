@@ -71,9 +71,12 @@ MUTANTS = (
     M("cache", "range(0, len(keys), _KEYS_AT_ONCE)", "range(0, min(len(keys), _KEYS_AT_ONCE), _KEYS_AT_ONCE)"),
     M("cache", "return _OBJECT_BYTES + sum(", "return sum("),
     # --- citations
-    M("citations", "match.size >= min_coverage * len(wanted)", "match.size > min_coverage * len(wanted)"),
+    M("citations", "size < min_coverage * len(wanted)", "size <= min_coverage * len(wanted)"),
     M("citations", "start >= found[-1] + len(wanted)", "start >= found[-1] + 1"),
-    M("citations", "spans[start + size - 1][1]", "spans[start + size - 1][0]"),
+    M("citations", "self.spans[end - 1][1]", "self.spans[end - 1][0]"),
+    M("citations", "heads[first][1] + tails[second][1] >= len(wanted)", "heads[first][1] + tails[second][1] > 0"),
+    M("citations", "if self.lengths[after] == self.lengths[before] + 1", "if self.lengths[after]"),
+    M("citations", "key=lambda item: -item[1][2]", "key=lambda item: item[1][2]"),
     # --- embeddings
     M("embeddings", "document.text[start:end].strip()", "document.text[start:end]"),
     M("embeddings", "self._scale * (vectors @ asked)", "(vectors @ asked)"),
@@ -290,7 +293,6 @@ MUTANTS = (
     # --- result
     M("result", "self.to_source(end - 1) + 1", "self.to_source(end)"),
     M("result", "if self.original_tokens else 1.0", "if self.original_tokens else 0.0"),
-    M("result", "key=lambda place: -place.coverage", "key=lambda place: place.coverage"),
     # --- selection
     M("selection", "original_tokens + 1e-9)", "original_tokens)"),
     M("selection", "middle = (low + high) // 2", "middle = low + 1"),
