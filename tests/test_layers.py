@@ -33,6 +33,7 @@ ORDER = [
     "core.text",
     "core.protection",
     "core.embeddings",
+    "core.token_families",
     "core.tokens",
     "core.checks",
     "core.config",
