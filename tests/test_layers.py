@@ -34,6 +34,7 @@ ORDER = [
     "core.text",
     "core.protection",
     "core.embeddings",
+    "core.token_families",
     "core.tokens",
     "core.checks",
     "core.omission",

@@ -12,7 +12,7 @@ from cachetools import LRUCache
 
 from moos_integrations.core.lexical import unit_statements, unit_terms
 from moos_integrations.core.rendering import Renderer
-from moos_integrations.core.text import segment
+from moos_integrations.core.text import segment, well_formed
 from moos_integrations.core.thinning import droppable_words
 from moos_integrations.core.tokens import TokenCounter
 from moos_integrations.core.types import BoolArray, IntArray, Kind, SegmentedText
@@ -30,14 +30,17 @@ class PreparedText:
         document: The segmented text.
         renderer: Renders it, with any words kept.
         costs: About how many tokens each word costs. Shape: `(words,)`.
-        tokens: Its exact number of tokens.
+        tokens: Its exact number of tokens; if the counter has no offsets, that of the tokens of `o200k_base`.
     """
 
     def __init__(self, document: SegmentedText, counter: TokenCounter) -> None:
         """Look at a segmented text."""
         self.document, self.renderer = document, Renderer(document)
         starts = counter.starts(document.text)
-        self.costs, self.tokens = _word_costs(document, starts), len(starts)
+        self.costs = _word_costs(document, starts)
+        # Offsets need well-formed text, and counts are those of the text as it is.
+        odd = counter.locates and well_formed(document.text) != document.text
+        self.tokens = counter.count(document.text) if odd else len(starts)
 
     @cached_property
     def statements(self) -> list[tuple[str, ...]]:

@@ -377,11 +377,10 @@ MUTANTS = (
     # --- tokens
     M("tokens", "(bytes_of_text & 0xC0) != 0x80) - 1", "(bytes_of_text & 0xC0) != 0x80)"),
     M("tokens", "add_special_tokens=False", "add_special_tokens=True"),
-    M("tokens", "tokens, endpoint=False)", "tokens, endpoint=True)"),
     M(
         "tokens",
-        "            return self._encoding.encode_ordinary(text)\n",
-        "            return self._encoding.encode_ordinary(text)[::-1]\n",
+        "            return self.encoding.encode_ordinary(text)\n",
+        "            return self.encoding.encode_ordinary(text)[::-1]\n",
     ),
     # --- types
     M("types", "not math.isnan(self.passage_probability)", "False"),
