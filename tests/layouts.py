@@ -105,7 +105,7 @@ SECTIONS: dict[str, Callable[[Sequence[Section]], str]] = {
 """Layouts of sections. In "spoken", "csv" and "pipes" a section's title and sentences share a line."""
 
 
-# --- questions and answers, in seven layouts ---------------------------------------------------------------------------
+# --- questions and answers, in seven layouts --------------------------------------------------------------------------
 
 
 def _faq(exchanges: Sequence[Exchange]) -> str:

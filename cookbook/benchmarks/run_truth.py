@@ -121,7 +121,7 @@ def sections(compressor: ContextCompressor) -> dict[str, Any]:
                     result = compressor.compress(source, group["asks"].format(title=own["title"]), **settings)
                     output = Output.of(result, source)
                     places = _title_places(source, [each["title"] for each in group["sections"]])
-                    wrong = [line for line in _foreign(output, places)]
+                    wrong = list(_foreign(output, places, [each["body"] for each in group["sections"]]))
                     foreign += len(wrong)
                     right.append(output.has(own["key"], places[group["sections"].index(own)][1]))
                     tokens.update(kept=result.kept_tokens, all=result.original_tokens)
@@ -149,13 +149,15 @@ def _title_places(source: str, titles: Sequence[str]) -> list[tuple[int, int]]:
     return places
 
 
-def _foreign(output: Output, places: Sequence[tuple[int, int]]) -> Iterator[str]:
-    """Sections of which a line is left without the title."""
-    borders = [start for start, _ in places[1:]] + [len(output.source)]
-    for (start, end), border in zip(places, borders, strict=True):
-        letters = [place for place in range(end, border) if output.kept[place] and output.source[place].isalnum()]
-        if letters and output.share(start, end) < 1.0:
-            yield output.source[start:end]
+def _foreign(output: Output, places: Sequence[tuple[int, int]], bodies: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Sentences that are left without the title of their section."""
+    for (start, end), body in zip(places, bodies, strict=True):
+        at = end
+        for sentence in body:
+            at = output.source.index(sentence, at)
+            if output.share(at, at + len(sentence)) > 0 and output.share(start, end) < 1.0:
+                yield f"{output.source[start:end]}: {sentence}"
+            at += len(sentence)
 
 
 # --- lines and atoms -------------------------------------------------------------------------------------------------
