@@ -5,7 +5,7 @@
 Written for this and committed in `texts/`: exchanges of question and answer, sections of alike sentences, corrected
 statements. They are put into the layouts of `tests/layouts.py`, which also generates the structured texts and the
 atoms. What is kept is looked up by its place in the source, not by its words. Attacks and repetitions are measured on
-development sets; those parts are left out without `--data`.
+development sets; those parts are empty without `--data`. A result file keeps the parts that are not measured anew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import numpy as np
 import regex
 import typer
-from common import environment, normalise, survives, write_result
+from common import RESULTS, environment, normalise, survives
 from moos_benchmarks import command_line
 from moos_benchmarks.data import data_file, read_asked
 
@@ -30,7 +30,7 @@ from moos_integrations import CompressionResult, ContextCompressor
 from moos_integrations.core.config import BUNDLED_MODEL
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-from layouts import ATOMS, EXCHANGES, SECTIONS, STRUCTURED  # noqa: E402
+from layouts import ATOMS, EXCHANGES, SECTIONS, STRUCTURED
 
 TEXTS = Path(__file__).parent / "texts"
 EXAMPLES = 3
@@ -258,8 +258,7 @@ def corrections(compressor: ContextCompressor) -> dict[str, Any]:
 
 
 def _staircase(question: str) -> str:
-    words = "The harbour was quiet and the boats lay still until the early morning bell rang over the water".split()
-    steps = [f"{' ' * depth}{' '.join(words[depth % 9 : depth % 9 + 7])} {depth}" for depth in range(40)]
+    steps = [f"{' ' * depth}The harbour was quiet when bell {depth} rang over the water" for depth in range(40)]
     return "\n".join([*steps, " " * 40 + question])
 
 
@@ -365,15 +364,15 @@ def main(
         "attacks": lambda: attacks(compressor, data, limit) if data else {},
         "repetitions": lambda: repeated_lines(compressor, lined, limit // 3),
     }
-    payload: dict[str, Any] = {"model": model, "limit": limit, "texts": texts}
+    path = output or RESULTS / "truth.json"
+    payload: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    settings = {"model": model, "limit": limit, "texts": texts}
     for name in chosen:
         payload[name] = measures[name]()
+        measured = {**payload.get("measured", {}), name: {**settings, "git_revision": environment()["git_revision"]}}
+        payload |= {"environment": environment(), "measured": measured}
+        path.write_text(f"{json.dumps(payload, indent=1)}\n", encoding="utf-8")
         print(name, flush=True)
-    if output is None:
-        print(write_result("truth", payload))
-    else:
-        text = json.dumps({"environment": environment(), **payload}, indent=1)
-        output.write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
