@@ -701,7 +701,7 @@ def robust_text() -> str:
 
 def truth_exchanges() -> str:
     """Answers kept at the default, and tokens saved."""
-    entries = found("truth").get("exchanges", {})
+    entries = load("truth").get("exchanges", {})
     rows = [
         [layout, wording, str(own["texts"]), f"{own['answers']:.1%}", f"{own['saved']:.0%}"]
         for layout, wordings in entries.items()
@@ -713,7 +713,7 @@ def truth_exchanges() -> str:
 def truth_sections() -> str:
     """Foreign lines and the right line, by layout and target."""
     rows = []
-    for layout, targets in found("truth").get("sections", {}).items():
+    for layout, targets in load("truth").get("sections", {}).items():
         cells = [f"{own['foreign']} / {own['right']:.0%} / {own['kept']:.0%}" for own in targets.values()]
         rows.append([layout, str(targets["default"]["texts"]), *cells])
     return table(["layout", "texts", "default", "50 %", "30 %"], rows) if rows else NOT_MEASURED
@@ -721,7 +721,7 @@ def truth_sections() -> str:
 
 def truth_parts() -> str:
     """What must be nothing: cut lines, parts of atoms, versions lost, numbers taken for others."""
-    measured, rows = found("truth"), []
+    measured, rows = load("truth"), []
     for part, what, of in (("lines", "cut", "outputs"), ("atoms", "parts", "outputs")):
         entries = measured.get(part, {})
         rows += [[f"{part}: {kind}", f"{own['outputs']:,} {of}", str(own[what])] for kind, own in entries.items()]
@@ -739,7 +739,7 @@ def truth_attacks() -> str:
     """Answers kept at an eighth of the tokens with an attacking document in front."""
     rows = [
         [name, attack, str(own["texts"]), f"{own['answers']:.1%}", f"{100 * own['change']:+.1f}", f"{own['share']:.0%}"]
-        for name, attacks in found("truth").get("attacks", {}).items()
+        for name, attacks in load("truth").get("attacks", {}).items()
         for attack, own in attacks.items()
     ]
     header = ["set", "attack", "questions", "answers kept", "points", "budget taken"]
