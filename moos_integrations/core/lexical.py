@@ -43,12 +43,13 @@ def unit_terms(document: SegmentedText) -> list[list[str]]:
 
 
 def unit_statements(document: SegmentedText) -> list[tuple[str, ...]]:
-    """The words of each unit, lower-cased and without punctuation; numbers keep their signs, points and commas."""
+    """The words of each unit; see `statement`."""
     spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
-    return [_statement(document.text[start:end]) for start, end in spans]
+    return [statement(document.text[start:end]) for start, end in spans]
 
 
-def _statement(text: str) -> tuple[str, ...]:
+def statement(text: str) -> tuple[str, ...]:
+    """The words of a text, lower-cased and without punctuation; numbers keep their signs, points and commas."""
     return tuple(word.rstrip(".,") for word in _STATED.findall(text.lower()))
 
 

@@ -158,7 +158,7 @@ MUTANTS = (
     M("marginal_gain", "flags & (table.asks | (table.kinds == Kind.HEADING))", "flags"),
     M("marginal_gain", "others = relevance[~echo]", "others = relevance"),
     M("marginal_gain", "others.max() if len(others) else np.inf", "others.max() if len(others) else 0.0"),
-    M("marginal_gain", "found[echo & (table.leads_to < 0)] -= _EMPTY_ECHO", "found[echo] -= _EMPTY_ECHO"),
+    M("marginal_gain", "found[echo & _introduces_echoes(table, echo)] -= _EMPTY_ECHO", "found[echo] -= _EMPTY_ECHO"),
     M("marginal_gain", "_RULE_LOSS = 12, 0.5, 2.0, 1.0", "_RULE_LOSS = 4, 0.5, 2.0, 1.0"),
     M("marginal_gain", "(1 + place * bool(table.asks[lead]))", "(1 + place)"),
     M("marginal_gain", "max(relevance[unit], relevance[lead] - loss)", "relevance[lead] - loss"),
