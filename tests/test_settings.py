@@ -160,7 +160,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("protect", [""], "non-empty"),
     ("protect", [{"pattern": "("}], "`protect` has a stored pattern that cannot be read"),
     ("protect", [{"flags": 3}], "`protect` has a stored pattern that cannot be read"),
-    ("tokenizer", "claude-3", "`tokenizer` must name a tiktoken encoding (gpt2, "),
+    ("tokenizer", "minivan-3", "`tokenizer` must name a tiktoken encoding (gpt2, "),
     ("tokenizer", 7, "got int"),
     ("separator", None, "`separator` must be a string, got None."),
     ("top_n", 0, "`top_n` must be a whole number from 1 on, got 0."),

@@ -30,17 +30,18 @@ class PreparedText:
         document: The segmented text.
         renderer: Renders it, with any words kept.
         costs: About how many tokens each word costs. Shape: `(words,)`.
-        tokens: Its exact number of tokens; if the counter has no offsets, that of the tokens of `o200k_base`.
+        tokens: Its exact number of tokens.
     """
 
     def __init__(self, document: SegmentedText, counter: TokenCounter) -> None:
         """Look at a segmented text."""
         self.document, self.renderer = document, Renderer(document)
         starts = counter.starts(document.text)
-        self.costs = _word_costs(document, starts)
         # Offsets need well-formed text, and counts are those of the text as it is.
-        odd = counter.locates and well_formed(document.text) != document.text
-        self.tokens = counter.count(document.text) if odd else len(starts)
+        exact = counter.locates and well_formed(document.text) == document.text
+        self.tokens = len(starts) if exact else counter.count(document.text)
+        costs = _word_costs(document, starts)
+        self.costs = costs if counter.locates else _scaled(costs, self.tokens)
 
     @cached_property
     def statements(self) -> list[tuple[str, ...]]:
@@ -107,3 +108,9 @@ def _word_costs(document: SegmentedText, token_starts: IntArray) -> IntArray:
     """Tokens per word in the source; a token counts for the word in which, or before which, it starts."""
     owners = np.searchsorted(document.word_ends, token_starts, side="right")
     return np.bincount(owners, minlength=len(document) + 1)[: len(document)]
+
+
+def _scaled(costs: IntArray, tokens: int) -> IntArray:
+    """Costs in the same proportions that sum up to a number of tokens. Shape: `(words,)`."""
+    upto = np.concatenate([[0], np.cumsum(costs)])
+    return np.diff(np.rint(upto * (tokens / max(int(upto[-1]), 1)))).astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import Any, TypeVar
@@ -73,12 +73,6 @@ class Table:
             cost=_joined([text.costs for text in texts], np.int64),
             protected=_joined([protected_words(document, protect) for document in documents], np.bool_),
         )
-
-    def scaled(self, tokens: int) -> Table:
-        """The same words with costs that sum up to a number of tokens, each in proportion to its cost."""
-        upto = np.concatenate([[0], np.cumsum(self.cost)])
-        upto = np.rint(upto * (tokens / max(int(upto[-1]), 1))).astype(np.int64)
-        return replace(self, cost=np.diff(upto))
 
     @property
     def documents(self) -> int:

@@ -389,7 +389,7 @@ def test_unknown_models_are_refused_when_they_are_set(model: str) -> None:
 @given(HARD)
 def test_an_approximation_is_never_below_its_reference(text: str) -> None:
     reference = token_counter("o200k_base").count(text)
-    for model in ("claude-sonnet-5", "gemini-2.5-pro", "llama-3", "mistral-7b", "qwen3", "deepseek-chat"):
+    for model in ("claude-sonnet-5", "llama-3"):
         counter = token_counter(model)
         assert counter.count(text) >= reference
         starts = counter.starts(text)
