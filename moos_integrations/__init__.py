@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from moos_integrations.core.types import Scorer, SegmentedText, WordScores
     from moos_integrations.errors import (
         CompressionError,
+        CompressionTimeoutError,
         ConfigError,
         InputError,
         MissingExtraError,
@@ -33,6 +34,7 @@ _HOMES = {
     "CompressedDocument": "core.result",
     "CompressionError": "errors",
     "CompressionResult": "core.result",
+    "CompressionTimeoutError": "errors",
     "CompressorConfig": "core.config",
     "ConfigError": "errors",
     "ContextCompressor": "core.compressor",
@@ -52,6 +54,7 @@ __all__ = [
     "CompressedDocument",
     "CompressionError",
     "CompressionResult",
+    "CompressionTimeoutError",
     "CompressorConfig",
     "ConfigError",
     "ContextCompressor",

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import threading
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 from typing_extensions import Self
 
 from moos_integrations.core.checks import unknown_setting
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import CompressorConfig, Settings
 from moos_integrations.core.result import Citation, CompressedDocument
+from moos_integrations.core.threads import Lock
 from moos_integrations.errors import ConfigError
 from moos_integrations.messages import Notice
 
 METADATA_KEY = "moos"
 """The metadata key of everything that is added to a document."""
 
-_BUILDING = threading.Lock()
+_BUILDING = Lock()
+_DEEPEST = 32  # levels of metadata that are copied one by one
 
 
 class CompressorFields(Settings):
@@ -107,6 +109,39 @@ class CompressorFields(Settings):
     def _with(self, changed: Mapping[str, Any]) -> CompressorConfig:
         """These settings with others for some, checked."""
         return CompressorConfig(**{**{name: getattr(self, name) for name in Settings.model_fields}, **changed})
+
+
+def copied(value: Any, shared: Iterable[Any] = ()) -> Any:
+    """A deep copy; what cannot be copied (a lock, a connection, a generator) is shared with the original.
+
+    Args:
+        value: Usually metadata, or a document of a framework's class.
+        shared: Objects that are not copied in any case.
+    """
+    known = {id(own): own for own in shared}
+    try:
+        return copy.deepcopy(value, dict(known))
+    except Exception:  # whatever the metadata's own classes raise
+        return _copied_in_parts(value, known, ())
+
+
+def _copied_in_parts(value: Any, known: Mapping[int, Any], above: tuple[int, ...]) -> Any:
+    """Dicts and lists as new ones, down to the parts that can or cannot be copied as a whole."""
+    try:
+        return copy.deepcopy(value, dict(known))
+    except Exception:
+        if id(value) in above or len(above) >= _DEEPEST:
+            return value
+    above = (*above, id(value))
+    if type(value) is dict:
+        return {key: _copied_in_parts(own, known, above) for key, own in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_copied_in_parts(own, known, above) for own in value)
+    if isinstance(value, BaseModel):
+        names = [*type(value).model_fields, *(value.model_extra or ())]
+        parts = {name: _copied_in_parts(getattr(value, name), known, above) for name in names}
+        return BaseModel.model_copy(value, update=parts)
+    return value
 
 
 def document_metadata(document: CompressedDocument, warnings: Sequence[Notice] = ()) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from moos_integrations.adapter import (
     CompressorFields,
     best_first,
     citations_of,
+    copied,
     document_metadata,
     warnings_metadata,
 )
@@ -50,7 +51,7 @@ DOCUMENT_KEYS = ("context", "documents", "input_documents")
 QUERY_KEYS = ("question", "query", "input")
 """Keys of a dict that may have the query."""
 
-_TARGETS = ("rate", "budget_tokens", "threshold")
+_TARGETS = ("rate", "budget_tokens", "threshold", "timeout")
 
 
 class MOOSCompressorKeywords(AllKeywords, total=False):
@@ -131,7 +132,7 @@ class MOOSCompressor(
             input: The documents (no query), or a dict with the documents under `documents_key` and the query under
                 `query_key`. A dict without a query is compressed without one, unless `query_key` is set.
             config: LangChain's configuration of the call: callbacks, tags, ...
-            **kwargs: `rate`, `budget_tokens` or `threshold`, in place of the configured target.
+            **kwargs: `rate`, `budget_tokens` or `threshold`, in place of the configured target; `timeout` in seconds.
 
         Returns:
             The compressed documents, never the dict.
@@ -188,7 +189,7 @@ class MOOSCompressor(
 
         Args:
             documents: The documents; they are not changed.
-            **kwargs: `rate`, `budget_tokens` or `threshold`, in place of the configured target.
+            **kwargs: `rate`, `budget_tokens` or `threshold`, in place of the configured target; `timeout` in seconds.
 
         Returns:
             The compressed documents.
@@ -295,7 +296,11 @@ class MOOSCompressor(
         if result.passed_through:  # unchanged is unchanged, empty documents included
             return [_passed_through(document, result.warnings) for document in documents]
         pairs = [(documents[index], result.documents[index]) for index in result.order]
-        return [_pruned(*pair, result.warnings) for pair in pairs if self.keep_empty or not pair[1].dropped]
+        kept = [pair for pair in pairs if self.keep_empty or not pair[1].dropped or pair[1].passed_through]
+        return [
+            _passed_through(source, result.warnings) if own.passed_through else _pruned(source, own, result.warnings)
+            for source, own in kept
+        ]
 
 
 def cite(quote: str, documents: Sequence[Document], *, min_coverage: float = 0.5) -> list[Citation]:
@@ -372,14 +377,15 @@ def _scores(documents: Sequence[Document]) -> list[float | None]:
 
 def _pruned(source: Document, compressed: CompressedDocument, warnings: Sequence[Notice]) -> Document:
     """A copy with the new text; deep, so that neither metadata nor a subclass's fields are shared with the input."""
-    document = source.model_copy(update={"page_content": compressed.text}, deep=True)
+    document: Document = copied(source)
+    document.page_content = compressed.text
     document.metadata[METADATA_KEY] = document_metadata(compressed, warnings)
     return document
 
 
 def _passed_through(source: Document, warnings: Sequence[Notice]) -> Document:
     """A copy with the same text and a warning in its entry; the rest of an earlier entry stays."""
-    document = source.model_copy(deep=True)
+    document: Document = copied(source)
     earlier = document.metadata.get(METADATA_KEY)
     entry = dict(earlier) if isinstance(earlier, Mapping) else {}
     document.metadata[METADATA_KEY] = entry | warnings_metadata(warnings)

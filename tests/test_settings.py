@@ -103,6 +103,14 @@ class Embedder:
         return [1.0, 1.0]
 
 
+class Store:
+    def mget(self, keys: list[str]) -> list[bytes | None]:
+        return [None for _ in keys]
+
+    def mset(self, pairs: list[tuple[str, bytes]]) -> None:
+        pass
+
+
 FIELDS = dict(all_fields())
 GOOD: dict[str, Any] = {
     "model": "someone/some-model",
@@ -116,7 +124,9 @@ GOOD: dict[str, Any] = {
     "order": "ends",
     "on_error": "passthrough",
     "cache_bytes": 0,
+    "timeout": 2.5,
     "cache_dir": "not_there_yet/scores",
+    "cache_store": Store(),
     "device": "cuda:1",
     "dtype": "bfloat16",
     "embeddings": Embedder(),
@@ -170,6 +180,10 @@ BAD: list[tuple[str, Any, str]] = [
     ("cache_dir", "", "`cache_dir` must be the path of a directory, got ''."),
     ("cache_dir", __file__, "is a file"),
     ("cache_dir", f"{__file__}/scores", "is a file"),
+    ("timeout", 0, "`timeout` must be a finite number above 0, got 0."),
+    ("timeout", "1", "`timeout` must be a finite number above 0, got '1'."),
+    ("cache_store", "redis://", "`cache_store` must be a LangChain `BaseStore[str, bytes]` (`mget`, `mset`) or"),
+    ("cache_store", dict, "`cache_store` must be"),
     ("device", "gpu", "`device` must be 'auto' or a torch device such as 'cpu' or 'cuda:0', got 'gpu'. Did you mean "),
     ("device", "cuda:x", "`device` must be"),
     ("device", "cuda:0 ", "`device` must be"),

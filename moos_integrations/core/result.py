@@ -14,6 +14,9 @@ from moos_integrations.core.types import Span
 from moos_integrations.errors import CompressionError, InputError
 from moos_integrations.messages import Notice
 
+PASSED_THROUGH = "passed through"
+"""Kind of the warning that documents are unchanged because compression failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Citation:
@@ -47,6 +50,7 @@ class CompressedDocument:
         original_tokens: Tokens of the source in the target LLM's tokenizer.
         kept_tokens: Tokens of `text`.
         dropped_units: Source spans of the sentences or lines of which no word was kept.
+        passed_through: Compression failed on it, and it is unchanged (`on_error="passthrough"`).
     """
 
     index: int
@@ -55,6 +59,7 @@ class CompressedDocument:
     original_tokens: int
     kept_tokens: int
     dropped_units: tuple[Span, ...]
+    passed_through: bool = False
 
     def __repr__(self) -> str:
         """Short: the spans of a long document would fill the screen."""
@@ -150,8 +155,9 @@ class CompressionResult:
 
     @property
     def passed_through(self) -> bool:
-        """True if compression failed and the documents are unchanged (`on_error="passthrough"`)."""
-        return self._explanation is None
+        """True if compression failed and all documents are unchanged (`on_error="passthrough"`)."""
+        failed = any(notice.kind == PASSED_THROUGH for notice in self.warnings)
+        return failed and all(document.passed_through for document in self.documents)
 
     def cite(self, quote: str, *, min_coverage: float = 0.5) -> list[Citation]:
         """Find the source of a quoted piece of an answer.

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeWithScore, TextNode
 
-from moos_integrations.adapter import METADATA_KEY, best_first, citations_of, document_metadata, warnings_metadata
+from moos_integrations.adapter import (
+    METADATA_KEY,
+    best_first,
+    citations_of,
+    copied,
+    document_metadata,
+    warnings_metadata,
+)
 from moos_integrations.core.result import Citation, CompressedDocument
 from moos_integrations.errors import InputError
 from moos_integrations.messages import Notice
@@ -31,9 +37,8 @@ def is_more_than_text(node: BaseNode) -> bool:
 
 
 def copy_of(node: BaseNode) -> BaseNode:
-    """A deep copy that shares `obj` of an index node (an index, a query engine), which often cannot be copied."""
-    obj = getattr(node, "obj", None)
-    return copy.deepcopy(node, {id(obj): obj})
+    """A deep copy; it shares `obj` of an index node (an index, a query engine), and what cannot be copied."""
+    return cast(BaseNode, copied(node, [getattr(node, "obj", None)]))
 
 
 def compressed_copy(
