@@ -269,7 +269,7 @@ def check_files(folder: Path) -> None:
     if not any(folder.glob("*.safetensors")):
         pickled = [path.name for pattern in ("*.bin", "*.pt", "*.ckpt") for path in folder.glob(pattern)]
         raise ModelError(
-            f"The model's folder {str(folder)!r} has no weights in safetensors"
+            f"The model {str(folder)!r} could not be loaded: the folder has no usable model, no weights in safetensors"
             + (f" but {', '.join(pickled)}, which could run code when read. " if pickled else ". ")
             + "Save them with `model.save_pretrained(folder, safe_serialization=True)`."
         )

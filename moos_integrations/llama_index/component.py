@@ -27,6 +27,8 @@ from moos_integrations.messages import Notice
 
 dispatcher = get_dispatcher(__name__)
 
+_OBJECTS = {"tokenizer": "the name of a tokenizer", "embeddings": "none", "cache_store": "none"}
+"""Settings that may be objects, and what else they may be."""
 _PROBES = ("The meeting ended at 17:30.", "unübersetzbar, 数据库, 🙂🙂", "def f(x):\n    return x[0] + 1_000\n")
 
 
