@@ -22,10 +22,12 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import llama_index.core
 import numpy as np
 import tiktoken
 
@@ -36,12 +38,41 @@ from moos_integrations.core.text import segment
 RESULT = Path(__file__).parent / "results" / "guards.json"
 SEPARATOR = "\n\n"
 PIECES = (
-    "The meeting ended at 17:30.", "Do not restart the server", "It costs 1\u00a0240 €", "Dr. Karvea said: no.", "## Prices",
-    "- item one", "| a | b |\n|---|---|\n| 1 | 2 |", "def f(x):\n    return x - 1", "key: value", "Q: Why?\nA: Because.",
-    "対象外です。", "ไม่มีวรรคตอน", "Größe 12,5 mm; z. B. hier", "\ud800", "e\u0301\u0301", "👩‍👩‍👧", "\u200b", "\x00", "\r\n", "\u2028",
-    "a+" * 40, "```\ncode\n```", "http://example.org/a?b=c#d", '{"a": [1, 2, {"b": null}]}', "Vitamin C\u00a0; x", "...", "?!",
-    "2024-05-01T02:14:00Z ERROR x=1", "<b>bold</b>", "\\begin{x}\\end{x}", " " * 60, "\t\t", "— “quoted” ‘text’", "A. B. C. D.",
-)  # fmt: skip
+    "The meeting ended at 17:30.",
+    "Do not restart the server",
+    "It costs 1\u00a0240 €",
+    "Dr. Karvea said: no.",
+    "## Prices",
+    "- item one",
+    "| a | b |\n|---|---|\n| 1 | 2 |",
+    "def f(x):\n    return x - 1",
+    "key: value",
+    "Q: Why?\nA: Because.",
+    "対象外です。",
+    "ไม่มีวรรคตอน",
+    "Größe 12,5 mm; z. B. hier",
+    "\ud800",
+    "e\u0301\u0301",
+    "👩‍👩‍👧",
+    "\u200b",
+    "\x00",
+    "\r\n",
+    "\u2028",
+    "a+" * 40,
+    "```\ncode\n```",
+    "http://example.org/a?b=c#d",
+    '{"a": [1, 2, {"b": null}]}',
+    "Vitamin C\u00a0; x",
+    "...",
+    "?!",
+    "2024-05-01T02:14:00Z ERROR x=1",
+    "<b>bold</b>",
+    "\\begin{x}\\end{x}",
+    " " * 60,
+    "\t\t",
+    "— “quoted” ‘text’",
+    "A. B. C. D.",
+)
 JOINTS = ("\n", " ", "\n\n", "", "\n    ", ". ")
 QUESTIONS = (None, "When did the meeting end?", "", "Was kostet es?", "\ud800", "a+" * 30, "対象は？")
 
@@ -120,7 +151,7 @@ def fuzz(compressor: ContextCompressor, count: Callable[[str], int], inputs: int
 
 def counter_of_tiktoken() -> tuple[Callable[[str], int], str]:
     """Counts with `cl100k_base`, and where its vocabulary is from."""
-    folder = Path(__import__("llama_index.core").__file__).parent / "core" / "_static" / "tiktoken_cache"
+    folder = Path(llama_index.core.__file__).parent / "_static" / "tiktoken_cache"  # llama-index-core has the file
     os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(folder))
     encoding = tiktoken.get_encoding("cl100k_base")
     return lambda text: len(encoding.encode_ordinary(text)), "tiktoken.get_encoding('cl100k_base')"
@@ -182,7 +213,7 @@ def part_threads(options: argparse.Namespace) -> dict[str, Any]:
         compressor = make()
         expected = [compressor.compress(request, rate=0.5).documents for request in own]
         with ThreadPoolExecutor(64) as pool:
-            threads = [one.documents for one in pool.map(lambda request: compressor.compress(request, rate=0.5), own)]
+            threads = [one.documents for one in pool.map(partial(compressor.compress, rate=0.5), own)]
 
         async def all_at_once(own: Any = own, compressor: ContextCompressor = compressor) -> list[CompressionResult]:
             return await asyncio.gather(*(compressor.acompress(request, rate=0.5) for request in own))
@@ -297,7 +328,7 @@ def main() -> None:
         known = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
         known[name] = part
         RESULT.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        print(name, json.dumps({key: value for key, value in part.items()}, indent=1)[:3000])
+        print(name, json.dumps(part, indent=1)[:3000])
 
 
 if __name__ == "__main__":

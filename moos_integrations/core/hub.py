@@ -295,9 +295,9 @@ def _check_sizes(name: str, raw: Any) -> None:
     """Check the sizes in a config.json, before a network of these sizes is built."""
     if not isinstance(raw, dict):
         raise ModelError(f"Model {name!r}: its config.json must be an object.")
-    labels = raw.get("id2label")
-    count = raw.get("num_labels", 2) if labels is None else len(labels) if isinstance(labels, dict) else 0
-    sizes = {**{key: raw[key] for key in _MOST if raw.get(key) is not None}, "num_labels": count}
+    sizes = {key: raw[key] for key in (*_MOST, "num_labels") if raw.get(key) is not None}
+    if isinstance(raw.get("id2label"), dict):
+        sizes["id2label"] = len(raw["id2label"])
     for key, value in sizes.items():
         most = _MOST.get(key, 2**16)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:

@@ -312,8 +312,8 @@ def huge() -> bytes:
 
 WHOLE = packed("k", scores())
 DAMAGED = {
-    "text": "text", "number": 7, "nothing": b"", "zip": b"PK\x03\x04" + b"0" * 99, "cut": WHOLE[:-9], "longer": WHOLE + b"0",
-    "bit": WHOLE[:-3] + bytes([WHOLE[-3] ^ 1]) + WHOLE[-2:], "of another key": packed("l", scores()), "huge": huge(),
+    "text": "text", "number": 7, "nothing": b"", "zip": b"PK\x03\x04" + b"0" * 99, "cut": WHOLE[:-9],
+    "longer": WHOLE + b"0", "bit": WHOLE[:-3] + bytes([WHOLE[-3] ^ 1]) + WHOLE[-2:], "of another key": packed("l", scores()), "huge": huge(),
     "numpy": b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (999999999999,), }",
     "pickle": b"\x80\x04\x95cposix\nsystem\n(S'false'\ntR.",
 }  # fmt: skip
@@ -348,7 +348,7 @@ def test_a_directory_passes_damaged_entries_over_and_writes_them_anew(value: Any
         database.execute("UPDATE scores SET value = ?", (value,))
     database.close()
     scorer = Once()
-    with pytest.warns(RuntimeWarning, match="damaged entries") as caught:
+    with pytest.warns(RuntimeWarning, match="damaged entries") as caught:  # noqa: PT031
         store = DirectoryStore(tmp_path)
         for _ in range(3):
             CachedScorer(scorer, "m", store).score(documents, None)
@@ -379,7 +379,7 @@ def test_a_store_that_fails_is_passed_over_with_one_warning() -> None:
             raise ConnectionError("refused")
 
     scorer = CachedScorer(Once(), "m", FrameworkStore(Down()))
-    with pytest.warns(RuntimeWarning, match="Down cannot be used and is ignored: ConnectionError: refused") as caught:
+    with pytest.warns(RuntimeWarning, match="Down cannot be used and is ignored: refused") as caught:  # noqa: PT031
         scorer.score([segment(TEXT)], None)
         scorer.score([segment(TEXT)], None)
     assert len(caught) == 1
@@ -481,8 +481,8 @@ def attacked(folder: Path, attack: str) -> Path:
 @pytest.mark.parametrize(
     "attack",
     [
-        "code", "code of the tokenizer", "pickle", "path", "adapter", "weights", "depth", "num_hidden_layers", "vocab_size",
-        "hidden_size", "num_labels", "id2label",
+        "code", "code of the tokenizer", "pickle", "path", "adapter", "weights", "depth", "num_hidden_layers",
+        "vocab_size", "hidden_size", "num_labels", "id2label",
     ],
 )  # fmt: skip
 def test_a_hostile_folder_is_an_error_and_runs_no_code(
