@@ -43,7 +43,8 @@ class Lock:
         return intact
 
     def __exit__(self, *error: object) -> None:
-        self._lock.release()
+        if self._lock.locked():  # not in a process that was forked inside of this block
+            self._lock.release()
 
     def __reduce__(self) -> tuple[type[Lock], tuple[()]]:
         return Lock, ()

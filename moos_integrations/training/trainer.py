@@ -534,7 +534,11 @@ def start(recipe: Recipe) -> tuple[Any, Any]:
                 setattr(config, name, recipe.dropout)
         torch.manual_seed(recipe.seed)
         model: Any = AutoModelForTokenClassification.from_pretrained(
-            recipe.backbone_folder, config=config, dtype=torch.float32
+            recipe.backbone_folder,
+            config=config,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(recipe.backbone_folder, trust_remote_code=False)
     except (OSError, ValueError) as error:

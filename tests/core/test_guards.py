@@ -182,7 +182,10 @@ def test_public_objects_can_be_pickled_and_copied(tiny_model: Path) -> None:
         assert twin == result
         assert twin.explain().to_dicts() == result.explain().to_dicts()
     for own in (loaded.config, MOOSCompressor(rate=0.5), MOOSNodePostprocessor(rate=0.5), MOOSNodeTransform(rate=0.5)):
-        assert pickle.loads(pickle.dumps(own)) == own == copy.deepcopy(own)
+        for twin in (pickle.loads(pickle.dumps(own)), copy.deepcopy(own)):
+            assert type(twin) is type(own)
+            assert CompressorConfig.model_fields.keys() <= twin.model_dump().keys()
+            assert all(getattr(twin, name) == getattr(own, name) for name in CompressorConfig.model_fields)
 
 
 def test_errors_keep_their_fields() -> None:
@@ -313,7 +316,9 @@ def huge() -> bytes:
 WHOLE = packed("k", scores())
 DAMAGED = {
     "text": "text", "number": 7, "nothing": b"", "zip": b"PK\x03\x04" + b"0" * 99, "cut": WHOLE[:-9],
-    "longer": WHOLE + b"0", "bit": WHOLE[:-3] + bytes([WHOLE[-3] ^ 1]) + WHOLE[-2:], "of another key": packed("l", scores()), "huge": huge(),
+    "longer": WHOLE + b"0", 
+    "bit": WHOLE[:-3] + bytes([WHOLE[-3] ^ 1]) + WHOLE[-2:],
+    "of another key": packed("l", scores()), "huge": huge(),
     "numpy": b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (999999999999,), }",
     "pickle": b"\x80\x04\x95cposix\nsystem\n(S'false'\ntR.",
 }  # fmt: skip
@@ -379,7 +384,7 @@ def test_a_store_that_fails_is_passed_over_with_one_warning() -> None:
             raise ConnectionError("refused")
 
     scorer = CachedScorer(Once(), "m", FrameworkStore(Down()))
-    with pytest.warns(RuntimeWarning, match="Down cannot be used and is ignored: refused") as caught:  # noqa: PT031
+    with pytest.warns(RuntimeWarning, match="Down cannot be used and is ignored: .*refused") as caught:  # noqa: PT031
         scorer.score([segment(TEXT)], None)
         scorer.score([segment(TEXT)], None)
     assert len(caught) == 1
