@@ -465,7 +465,7 @@ async def test_targets_of_a_call() -> None:
     assert contents(await bound.ainvoke(some_documents())) == ["Extraordinary meetings happened."]
     assert contents(compressor.invoke(some_documents(), threshold=0.995)) == ["Extraordinary meetings happened."]
     with pytest.raises(
-        ConfigError, match=re.escape("Unknown argument 'alpha'; a call takes `rate`, `budget_tokens` or")
+        ConfigError, match=re.escape("Unknown argument 'alpha'; a call takes `rate`, `budget_tokens`, `threshold` or")
     ):
         compressor.invoke(some_documents(), alpha=1)
     with pytest.raises(ConfigError, match="Set exactly one of"):

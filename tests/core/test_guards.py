@@ -316,7 +316,7 @@ def huge() -> bytes:
 WHOLE = packed("k", scores())
 DAMAGED = {
     "text": "text", "number": 7, "nothing": b"", "zip": b"PK\x03\x04" + b"0" * 99, "cut": WHOLE[:-9],
-    "longer": WHOLE + b"0", 
+    "longer": WHOLE + b"0",
     "bit": WHOLE[:-3] + bytes([WHOLE[-3] ^ 1]) + WHOLE[-2:],
     "of another key": packed("l", scores()), "huge": huge(),
     "numpy": b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (999999999999,), }",
