@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from moos_integrations.core.types import Scorer, SegmentedText, WordScores
     from moos_integrations.errors import (
         CompressionError,
+        CompressionTimeoutError,
         ConfigError,
         InputError,
         MissingExtraError,
@@ -34,6 +35,7 @@ _HOMES = {
     "CompressedDocument": "core.result",
     "CompressionError": "errors",
     "CompressionResult": "core.result",
+    "CompressionTimeoutError": "errors",
     "CompressorConfig": "core.config",
     "ConfigError": "errors",
     "ContextCompressor": "core.compressor",
@@ -54,6 +56,7 @@ __all__ = [
     "CompressedDocument",
     "CompressionError",
     "CompressionResult",
+    "CompressionTimeoutError",
     "CompressorConfig",
     "ConfigError",
     "ContextCompressor",

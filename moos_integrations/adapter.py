@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import threading
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 from typing_extensions import Self
 
 from moos_integrations.core.checks import unknown_setting
@@ -18,6 +17,7 @@ from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import CompressorConfig, Settings
 from moos_integrations.core.provenance import Origin, Piece, chained, found, stored
 from moos_integrations.core.result import Citation, CompressedDocument
+from moos_integrations.core.threads import Lock
 from moos_integrations.errors import ConfigError, InputError
 from moos_integrations.messages import Notice
 
@@ -31,7 +31,8 @@ ADDED_KEYS = (METADATA_KEY, ORIGINAL_TOKENS_KEY, KEPT_TOKENS_KEY, RELEVANCE_KEY,
 AddedMetadata = Literal["spans", "all", "none"]
 _SEAM = 3  # tokens that may come where the entry meets its neighbours
 
-_BUILDING = threading.Lock()
+_BUILDING = Lock()
+_DEEPEST = 32  # levels of metadata that are copied one by one
 
 
 class CompressorFields(Settings):
@@ -156,11 +157,44 @@ class CompressorFields(Settings):
 # --- settings of one call ---------------------------------------------------------------------------------------------
 
 TARGETS = ("rate", "budget_tokens", "threshold")
-PER_CALL = (*TARGETS, "on_error", "order", "protect", "separator", "top_n")
+PER_CALL = (*TARGETS, "timeout", "on_error", "order", "protect", "separator", "top_n")
 """Settings that a single call may have in place of the configured ones: none of them changes what is loaded."""
 
 
 # --- metadata ---------------------------------------------------------------------------------------------------------
+
+
+def copied(value: Any, shared: Iterable[Any] = ()) -> Any:
+    """A deep copy; what cannot be copied (a lock, a connection, a generator) is shared with the original.
+
+    Args:
+        value: Usually metadata, or a document of a framework's class.
+        shared: Objects that are not copied in any case.
+    """
+    known = {id(own): own for own in shared}
+    try:
+        return copy.deepcopy(value, dict(known))
+    except Exception:  # whatever the metadata's own classes raise
+        return _copied_in_parts(value, known, ())
+
+
+def _copied_in_parts(value: Any, known: Mapping[int, Any], above: tuple[int, ...]) -> Any:
+    """Dicts and lists as new ones, down to the parts that can or cannot be copied as a whole."""
+    try:
+        return copy.deepcopy(value, dict(known))
+    except Exception:
+        if id(value) in above or len(above) >= _DEEPEST:
+            return value
+    above = (*above, id(value))
+    if type(value) is dict:
+        return {key: _copied_in_parts(own, known, above) for key, own in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_copied_in_parts(own, known, above) for own in value)
+    if isinstance(value, BaseModel):
+        names = [*type(value).model_fields, *(value.model_extra or ())]
+        parts = {name: _copied_in_parts(getattr(value, name), known, above) for name in names}
+        return BaseModel.model_copy(value, update=parts)
+    return value
 
 
 def origin_in(metadata: Mapping[str, Any], text: str, offset: int | None, *, offset_is_sure: bool = True) -> Origin:

@@ -36,6 +36,7 @@ from moos_integrations.adapter import (
     AddedMetadata,
     CompressorFields,
     citations_in,
+    copied,
     entry_of,
     origin_in,
     pays_off,
@@ -197,8 +198,8 @@ class MOOSCompressor(
                 `query_key`. Other states (pydantic models, dataclasses) are read like dicts.
             config: LangChain's configuration of the call: callbacks, tags, ... Under `configurable`, it may have the
                 settings of `kwargs`.
-            **kwargs: `rate`, `budget_tokens` or `threshold`, in place of the configured target; also `on_error`,
-                `order`, `protect`, `separator`, `top_n`.
+            **kwargs: `rate`, `budget_tokens` or `threshold`, in place of the configured target; also `timeout`,
+                `on_error`, `order`, `protect`, `separator`, `top_n`.
 
         Returns:
             The compressed documents, never the dict.
@@ -413,11 +414,18 @@ class MOOSCompressor(
         if result.passed_through:  # unchanged is unchanged, empty documents included
             return [self._passed_through(document, result.warnings) for document in documents]
         pairs = [(documents[index], result.documents[index]) for index in result.order]
-        return [self._pruned(*pair, result.warnings) for pair in pairs if self.keep_empty or not pair[1].dropped]
+        kept = [pair for pair in pairs if self.keep_empty or not pair[1].dropped or pair[1].passed_through]
+        return [
+            self._passed_through(source, result.warnings)
+            if own.passed_through
+            else self._pruned(source, own, result.warnings)
+            for source, own in kept
+        ]
 
     def _pruned(self, source: Document, compressed: CompressedDocument, warnings: Sequence[Notice]) -> Document:
         """A copy with the new text; deep, so that metadata and a subclass's fields are not shared with the input."""
-        document = source.model_copy(update={"page_content": compressed.text}, deep=True)
+        document: Document = copied(source)
+        document.page_content = compressed.text
         document.metadata = self._metadata(source, document.metadata, compressed, warnings)
         if self.score_key is not None and compressed.relevance is not None:
             document.metadata[self.score_key] = round(compressed.relevance, 4)
@@ -446,7 +454,7 @@ class MOOSCompressor(
 
     def _passed_through(self, source: Document, warnings: Sequence[Notice]) -> Document:
         """A copy with the same text and, with `added_metadata="all"`, a warning."""
-        document = source.model_copy(deep=True)
+        document: Document = copied(source)
         if self.added_metadata == "all":
             document.metadata |= warnings_entry(warnings)
         return document

@@ -17,6 +17,8 @@ PACKAGE = Path(moos_integrations.__file__).parent
 ORDER = [
     "errors",
     "messages",
+    "core.threads",
+    "core.failures",
     "core.citations",
     "core.types",
     "core.provenance",

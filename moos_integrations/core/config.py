@@ -36,6 +36,7 @@ from moos_integrations.core.checks import (
     check_device,
     check_model,
     check_share,
+    check_store,
     check_whole_number,
     settings_in,
     shown,
@@ -149,6 +150,10 @@ def _checked_embeddings(model: Any) -> Any:
     if model is not None:
         Embeddings(model)
     return model
+
+
+def _checked_store(store: Any) -> Any:
+    return None if store is None else check_store(store)
 
 
 class ScoreSettings(FrozenModel):
@@ -284,11 +289,21 @@ class Settings(CheckedModel):
         default="raise",
         description="If the model fails: 'raise', or 'passthrough' to return the documents unchanged with a warning.",
     )
+    timeout: AboveZero | None = Field(
+        default=None,
+        description="Most seconds for a call; None for no limit. The caller of an asynchronous method goes on at once, "
+        "and the work stops before the model's next batch. `on_error` says what happens then.",
+    )
     cache_bytes: Count = Field(
         default=DEFAULT_CACHE_BYTES, description="Memory in bytes for texts and their scores; 0 keeps none."
     )
     cache_dir: Annotated[str | None, BeforeValidator(lambda path: None if path is None else check_cache_dir(path))] = (
         Field(default=None, description="Directory that keeps scores across processes; None keeps none.")
+    )
+    cache_store: Annotated[Any, BeforeValidator(_checked_store)] = Field(
+        default=None,
+        description="LangChain `BaseStore[str, bytes]` (such as `RedisStore`) or LlamaIndex `BaseKVStore` that keeps "
+        "scores, beside memory and `cache_dir`.",
     )
     device: Annotated[Text, AfterValidator(check_device)] = Field(
         default="auto", description="'auto' (cuda, else mps, else cpu) or a torch device such as 'cuda:0'."
@@ -426,8 +441,10 @@ class SettingKeywords(TypedDict, total=False):
     omission: str | None
     order: Order
     on_error: OnError
+    timeout: float | None
     cache_bytes: int
     cache_dir: str | os.PathLike[str] | None
+    cache_store: Any
     device: str
     dtype: DType
     embeddings: Any
@@ -488,18 +505,19 @@ class CompressorConfig(Settings, FrozenModel):
         """The settings as a JSON object.
 
         Raises:
-            ConfigError: If `tokenizer` or `embeddings` is an object, which JSON cannot store.
+            ConfigError: If `tokenizer`, `embeddings` or `cache_store` is an object, which JSON cannot store.
         """
         if not isinstance(self.tokenizer, str):
             raise ConfigError(
                 "A config can be saved only with the name of a `tokenizer`; got "
                 f"{type(self.tokenizer).__name__}. Save it without, and pass the object again when loading."
             )
-        if self.embeddings is not None:
-            raise ConfigError(
-                f"A config can be saved only without `embeddings`; got {type(self.embeddings).__name__}. Save it "
-                "without, and pass the object again when loading."
-            )
+        for name in ("embeddings", "cache_store"):
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"A config can be saved only without `{name}`; got {type(getattr(self, name)).__name__}. Save it "
+                    "without, and pass the object again when loading."
+                )
         return json.dumps(self.model_dump(), ensure_ascii=False, indent=1)
 
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import Counter
 from functools import cached_property
 
@@ -14,6 +13,7 @@ from moos_integrations.core.lexical import unit_statements, unit_terms
 from moos_integrations.core.rendering import Renderer
 from moos_integrations.core.text import segment, well_formed
 from moos_integrations.core.thinning import droppable_words
+from moos_integrations.core.threads import Lock
 from moos_integrations.core.tokens import TokenCounter
 from moos_integrations.core.types import BoolArray, IntArray, Kind, SegmentedText
 
@@ -85,12 +85,18 @@ class TextCache:
 
     def __init__(self, max_bytes: int) -> None:
         """Keep about `max_bytes`; 0 keeps none."""
-        self._texts: LRUCache[str, PreparedText] = LRUCache(max_bytes // _BYTES_PER_CHARACTER, getsizeof=_characters)
-        self._lock = threading.Lock()
+        self._size = max_bytes // _BYTES_PER_CHARACTER
+        self._texts = self._empty()
+        self._lock = Lock()
+
+    def _empty(self) -> LRUCache[str, PreparedText]:
+        return LRUCache(self._size, getsizeof=_characters)
 
     def prepare(self, text: str, counter: TokenCounter) -> PreparedText:
         """The prepared text, known or new; all texts must come with the same counter."""
-        with self._lock:
+        with self._lock as intact:
+            if not intact:
+                self._texts = self._empty()
             known = self._texts.get(text)
         if known is not None:
             return known

@@ -16,6 +16,9 @@ from moos_integrations.core.types import Span
 from moos_integrations.errors import CompressionError, InputError
 from moos_integrations.messages import Notice
 
+PASSED_THROUGH = "passed through"
+"""Kind of the warning that documents are unchanged because compression failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Citation:
@@ -56,6 +59,7 @@ class CompressedDocument:
         dropped_units: Source spans of the sentences or lines of which no word was kept.
         marks: The omission marks in `text`, in order; none unless `omission` is set.
         relevance: How much the question needs its best sentence or line, in log-odds; None without a question.
+        passed_through: Compression failed on it, and it is unchanged (`on_error="passthrough"`).
     """
 
     index: int
@@ -66,6 +70,7 @@ class CompressedDocument:
     dropped_units: tuple[Span, ...]
     marks: tuple[OmissionMark, ...] = ()
     relevance: float | None = None
+    passed_through: bool = False
 
     def __repr__(self) -> str:
         """Short: the spans of a long document would fill the screen."""
@@ -206,8 +211,9 @@ class CompressionResult:
 
     @property
     def passed_through(self) -> bool:
-        """True if compression failed and the documents are unchanged (`on_error="passthrough"`)."""
-        return self._explanation is None
+        """True if compression failed and all documents are unchanged (`on_error="passthrough"`)."""
+        failed = any(notice.kind == PASSED_THROUGH for notice in self.warnings)
+        return failed and all(document.passed_through for document in self.documents)
 
     def cite(self, quote: str, *, min_coverage: float = 0.5) -> list[Citation]:
         """Find the source of a quoted piece of an answer.

@@ -16,7 +16,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def traced(method: _Method) -> _Method:
-    """`compress_many` or its like in a span; without OpenTelemetry, the method as it is.
+    """A method that runs a checked call in a span; without OpenTelemetry, the method as it is.
 
     The span has the attributes `moos.requests`, `moos.documents`, `moos.dropped_documents`, `moos.original_tokens`,
     `moos.kept_tokens`, `moos.rate`, `moos.seconds`, `moos.question` (whether there is one), `moos.model`, `moos.target`
@@ -24,11 +24,11 @@ def traced(method: _Method) -> _Method:
     """
 
     @functools.wraps(method)
-    def run(compressor: Any, requests: Any, queries: Any = None, **settings: Any) -> Any:
+    def run(compressor: Any, call: Any) -> Any:
         with _span() as span:
-            results = method(compressor, requests, queries, **settings)
+            results = method(compressor, call)
             if span is not None:
-                span.set_attributes(_attributes(compressor.config, queries, settings, results))
+                span.set_attributes(_attributes(compressor.config, call, results))
             return results
 
     return run  # type: ignore[return-value]
@@ -52,10 +52,10 @@ def _span() -> Iterator[Any]:
             raise
 
 
-def _attributes(config: Any, queries: Any, settings: Any, results: Sequence[CompressionResult]) -> dict[str, Any]:
+def _attributes(config: Any, call: Any, results: Sequence[CompressionResult]) -> dict[str, Any]:
     original, kept = (sum(getattr(result, f"{name}_tokens") for result in results) for name in ("original", "kept"))
-    source = settings if any(settings.get(name) is not None for name in _TARGETS) else vars(config)
-    target = next((name for name in _TARGETS if source.get(name) is not None), None)
+    source = config if call.target is None else call.target
+    target = next((name for name in _TARGETS if getattr(source, name) is not None), None)
     kinds = dict.fromkeys(notice.kind for result in results for notice in result.warnings)
     attributes = {
         "moos.requests": len(results),
@@ -65,9 +65,9 @@ def _attributes(config: Any, queries: Any, settings: Any, results: Sequence[Comp
         "moos.kept_tokens": kept,
         "moos.rate": kept / original if original else 1.0,
         "moos.seconds": max((result.seconds for result in results), default=0.0),
-        "moos.question": any(query is not None for query in queries or ()),
+        "moos.question": any(query is not None for query in call.queries),
         "moos.model": config.model,
         "moos.target": target or "default",
         "moos.warnings": list(kinds),
     }
-    return attributes if target is None else attributes | {"moos.target_value": source[target]}
+    return attributes if target is None else attributes | {"moos.target_value": getattr(source, target)}

@@ -152,6 +152,27 @@ class WordScores:
         """Whether a question was read: there is a score of the document or of its units for it."""
         return self.unit_similarity is not None or not math.isnan(self.passage_probability)
 
+    def misfit(self, document: SegmentedText) -> str:
+        """The first field that cannot be of this document, by length or by a number that is not finite; "" for none.
+
+        Outlier scores may be NaN: not computed.
+        """
+        words, units = len(document), len(document.unit_starts)
+        for name in ("metric", "preserve", "outlier"):
+            values = np.asarray(getattr(self, name))
+            wrong = np.isinf(values) if name == "outlier" else ~np.isfinite(values)
+            if values.shape != (words,) or wrong.any():
+                return name
+        if math.isinf(self.passage_probability):
+            return "passage_probability"
+        for name, dimensions in (("unit_similarity", 1), ("unit_vectors", 2)):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            if np.ndim(values) != dimensions or len(values) != units or not np.isfinite(values).all():
+                return name
+        return ""
+
     @classmethod
     def from_preserve(cls, preserve: npt.ArrayLike) -> WordScores:
         """Scores of a plain classifier (`alpha = 1`); also the short way to write a custom `Scorer`."""

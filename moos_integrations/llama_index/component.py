@@ -27,6 +27,8 @@ from moos_integrations.messages import Notice
 
 dispatcher = get_dispatcher(__name__)
 
+_OBJECTS = {"tokenizer": "the name of a tokenizer", "embeddings": "none", "cache_store": "none"}
+"""Settings that may be objects, and what else they may be."""
 _PROBES = ("The meeting ended at 17:30.", "unübersetzbar, 数据库, 🙂🙂", "def f(x):\n    return x[0] + 1_000\n")
 
 
@@ -61,9 +63,9 @@ class NodeCompressor(CompressorFields, BaseComponent):
     def _tokenizer_to_json(self, tokenizer: Any) -> Any:
         return tokenizer if isinstance(tokenizer, str) else {"object": _name(tokenizer), "counts": _counts(tokenizer)}
 
-    @field_serializer("embeddings")
-    def _embeddings_to_json(self, embeddings: Any) -> Any:
-        return None if embeddings is None else {"object": _name(embeddings)}
+    @field_serializer("embeddings", "cache_store")
+    def _object_to_json(self, value: Any) -> Any:
+        return None if value is None else {"object": _name(value)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
@@ -71,14 +73,18 @@ class NodeCompressor(CompressorFields, BaseComponent):
 
         Args:
             data: Output of `to_dict`; it is not changed.
-            **kwargs: Settings to replace. `tokenizer` must be among them if it was an object, and `embeddings` if there
-                were any: only their names were saved.
+            **kwargs: Settings to replace. `tokenizer` must be among them if it was an object, and `embeddings`
+                and `cache_store` if there were any: only their names were saved.
 
         Raises:
             ConfigError: If a setting is unknown or cannot be used, or an object that was not saved is missing.
         """
         settings = {**data, **kwargs}
-        for name, expected in (("tokenizer", "the name of a tokenizer"), ("embeddings", "none")):
+        for name, expected in (
+            ("tokenizer", "the name of a tokenizer"),
+            ("embeddings", "none"),
+            ("cache_store", "none"),
+        ):
             if isinstance(settings.get(name), Mapping):
                 raise ConfigError(
                     f"The `{name}` was the object {settings[name].get('object')!r}, which is not saved: expected "
@@ -141,6 +147,8 @@ class NodeCompressor(CompressorFields, BaseComponent):
             return None
         if document is None or not text_of(node):
             return copy_of(node)  # there was no text to compress
+        if document.passed_through:
+            return passed_through_copy(node, warnings, added=self.added_metadata)
         return compressed_copy(node, document, warnings, added=self.added_metadata, score_key=self.score_key)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeWithScore, TextNode
 
@@ -12,6 +11,7 @@ from moos_integrations.adapter import (
     METADATA_KEY,
     AddedMetadata,
     citations_in,
+    copied,
     entry_of,
     origin_in,
     warnings_entry,
@@ -39,9 +39,8 @@ def is_more_than_text(node: BaseNode) -> bool:
 
 
 def copy_of(node: BaseNode) -> BaseNode:
-    """A deep copy that shares `obj` of an index node (an index, a query engine), which often cannot be copied."""
-    obj = getattr(node, "obj", None)
-    return copy.deepcopy(node, {id(obj): obj})
+    """A deep copy; it shares `obj` of an index node (an index, a query engine), and what cannot be copied."""
+    return cast(BaseNode, copied(node, [getattr(node, "obj", None)]))
 
 
 def compressed_copy(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -89,7 +88,7 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:
         """`__call__` with the model in a worker thread, so that the event loop goes on."""
         texts = self._start(_checked(nodes), None)
-        return self._output(nodes, await asyncio.to_thread(self._compress, texts) if texts else [])
+        return self._output(nodes, await self.compressor.acompress_many(texts) if texts else [])
 
     def _compress(self, texts: list[str]) -> list[CompressionResult]:
         return self.compressor.compress_many(texts)

@@ -527,16 +527,20 @@ def start(recipe: Recipe) -> tuple[Any, Any]:
         ModelError: If the backbone cannot be loaded.
     """
     try:
-        config = AutoConfig.from_pretrained(recipe.backbone_folder)
+        config = AutoConfig.from_pretrained(recipe.backbone_folder, trust_remote_code=False)
         config.id2label, config.label2id = {0: "discard", 1: "preserve"}, {"discard": 0, "preserve": 1}
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "mlp_dropout"):
             if hasattr(config, name):
                 setattr(config, name, recipe.dropout)
         torch.manual_seed(recipe.seed)
         model: Any = AutoModelForTokenClassification.from_pretrained(
-            recipe.backbone_folder, config=config, dtype=torch.float32
+            recipe.backbone_folder,
+            config=config,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(recipe.backbone_folder)
+        tokenizer = AutoTokenizer.from_pretrained(recipe.backbone_folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         first_line = (str(error).splitlines() or [""])[0][:300]
         raise ModelError(
