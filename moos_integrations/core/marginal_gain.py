@@ -72,8 +72,8 @@ def log_odds(probability: FloatArray) -> FloatArray:
 def unit_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:
     """Relevance of all units by what the scorer says.
 
-    It is the mean log-odds of the unit's words, plus the unit's similarity to the question and a part of the log-odds
-    of its passage, where the scorer knows them.
+    It is the mean log-odds of the metric of the unit's words, plus the unit's similarity to the question and a part of
+    the log-odds of its passage, where the scorer knows them.
 
     Args:
         table: The request.
@@ -83,7 +83,7 @@ def unit_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> F
         In log-odds; a unit without words gets the least there is. Shape: `(units,)`.
     """
     words = np.bincount(table.unit_of_word, minlength=table.units)
-    totals = np.bincount(table.unit_of_word, weights=log_odds(table.preserve), minlength=table.units)
+    totals = np.bincount(table.unit_of_word, weights=log_odds(table.metric), minlength=table.units)
     least = float(log_odds(np.zeros(1))[0])
     relevance = np.divide(totals, words, out=np.full(table.units, least), where=words > 0)
     passage = table.passage_probability[table.document_of_unit]
@@ -109,23 +109,38 @@ def standardised(scores: Sequence[float | None]) -> FloatArray:
     return np.asarray(np.where(known, (values - values[known].mean()) / spread, 0.0))
 
 
+def repeats_of(table: Table, query: str | None) -> BoolArray:
+    """Units with hardly a term that the question has not, and most of the terms that it has. Shape: `(units,)`."""
+    asked = set(terms_of(query or ""))
+    flags = np.zeros(table.units, bool)
+    if not asked:
+        return flags
+    for unit, terms in enumerate(table.unit_terms):
+        common = len(asked.intersection(terms))
+        flags[unit] = common >= max(_ECHO_OF_UNIT * len(terms), _ECHO_OF_QUESTION * len(asked), 1)
+    return flags
+
+
 def echoes(table: Table, query: str | None) -> BoolArray:
     """Units that only repeat the question: headings and questions with hardly a term that the question has not.
 
     They say where the answer is, not what it is. So does any sentence or line that has the question word by word and
     little else. Shape: `(units,)`.
     """
+    heads = repeats_of(table, query) & (table.asks | (table.kinds == Kind.HEADING))
+    return np.asarray(heads | _states(table, query))
+
+
+def _states(table: Table, query: str | None) -> BoolArray:
+    """Units that have the question word by word and little else. Shape: `(units,)`."""
     asked, stated = set(terms_of(query or "")), f" {' '.join(statement(query or ''))} "
-    flags, states = np.zeros(table.units, bool), np.zeros(table.units, bool)
-    if not asked:
+    flags = np.zeros(table.units, bool)
+    if not asked or stated.count(" ") <= _LEAST_STATED:
         return flags
-    statements = table.statements if stated.count(" ") > _LEAST_STATED else []
     for unit, terms in enumerate(table.unit_terms):
-        common = len(asked.intersection(terms))
-        flags[unit] = common >= max(_ECHO_OF_UNIT * len(terms), _ECHO_OF_QUESTION * len(asked), 1)
-        if common == len(asked) and statements and common >= _STATED_OF_UNIT * len(terms):
-            states[unit] = stated in f" {' '.join(statements[unit])} "
-    return np.asarray(flags & (table.asks | (table.kinds == Kind.HEADING)) | states)
+        if asked.issubset(terms) and len(asked) >= _STATED_OF_UNIT * len(terms):
+            flags[unit] = stated in f" {' '.join(table.statements[unit])} "
+    return flags
 
 
 def with_introductions(table: Table, relevance: FloatArray, echo: BoolArray) -> FloatArray:

@@ -17,13 +17,16 @@ import numpy as np
 
 from moos_integrations.core.config import CompressorConfig
 from moos_integrations.core.config import Order as DocumentOrder
-from moos_integrations.core.marginal_gain import UnitGains, marginal_gains, unit_relevance
+from moos_integrations.core.marginal_gain import UnitGains, marginal_gains, repeats_of, unit_relevance
 from moos_integrations.core.table import Table
-from moos_integrations.core.types import BoolArray, FloatArray, IntArray
+from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Kind
 
 Quantity = Literal["metric", "priority", "odds"]
 """By what words compete: MOOSComp's metric (of a unit that is kept whole, its mean); the priority that marginal gains
 give; the odds of a word's unit as a share of the best unit's."""
+HIGHEST_LEVEL = 14.0
+"""In log-odds, what the best unit counts at most where others are compared with it: the best unit of nineteen in twenty
+questions of the development sets is below. What repeats a question word by word can be far above."""
 _AFTER_ALL = 1e9
 
 
@@ -83,7 +86,7 @@ def order(table: Table, config: CompressorConfig, query: str | None, retrieved: 
         metric = word_metric(table, extra)
         return Order(metric, metric, extra, ranks, eligible, documents, None)
     priority = word_priority(table, gains, extra, temperature=settings.temperature, whole_from=settings.whole_from)
-    level = relative_odds(table, gains)[table.unit_of_word]
+    level = relative_odds(table, gains, query)[table.unit_of_word]
     return Order(priority, level, extra, ranks, eligible, documents, gains)
 
 
@@ -135,11 +138,32 @@ def word_priority(
     Returns:
         Words of repetitions come after all others. Shape: `(words,)`.
     """
-    tokens = np.maximum(table.path_cost, 1).astype(np.float64)[table.unit_of_word]
-    if extra.any():
-        tokens = np.where(table.unit_has(extra), _tokens_of_unit(table, extra, whole_from), tokens)
+    unit = table.unit_of_word
     entry = gains.gain / temperature - np.where(gains.repeated, _AFTER_ALL, 0.0)
-    return np.asarray(entry[table.unit_of_word] - np.log(tokens))
+    priority = _unit_priority(table, entry)[unit]
+    if extra.any():
+        thinned = entry[unit] - np.log(_tokens_of_unit(table, extra, whole_from))
+        priority = np.where(table.unit_has(extra), thinned, priority)
+    return np.asarray(priority)
+
+
+def _unit_priority(table: Table, entry: FloatArray) -> FloatArray:
+    """Priority of units that are kept whole: `entry` against the tokens of the unit and of all that it is under.
+
+    What several units are under is paid for once, by the first of them: the others, which come after it, are held
+    against their own tokens. So a row is not punished for a header that another row brings, and nothing comes free.
+    Lines of code always count with all lines that they are under: deep ones are mostly details. Shape: `(units,)`.
+    """
+    alone = entry - np.log(np.maximum(table.path_cost, 1))
+    parents, brought = table.parents.tolist(), alone.tolist()
+    for unit in range(len(parents) - 1, -1, -1):  # what is below a unit comes after it
+        if parents[unit] >= 0 and brought[unit] > brought[parents[unit]]:
+            brought[parents[unit]] = brought[unit]
+    under = np.flatnonzero((table.parents >= 0) & (table.kinds != Kind.CODE))
+    later = entry[under] - np.log(np.maximum(table.unit_cost[under], 1))
+    first = np.array(brought)[table.parents[under]]
+    alone[under] = np.maximum(alone[under], np.minimum(later, first))
+    return np.asarray(alone)
 
 
 def _tokens_of_unit(table: Table, extra: BoolArray, whole_from: float) -> FloatArray:
@@ -157,16 +181,19 @@ def _tokens_of_unit(table: Table, extra: BoolArray, whole_from: float) -> FloatA
     return np.asarray(np.minimum(tokens, np.maximum(np.maximum(whole_from * length, core)[unit], 1.0)))
 
 
-def relative_odds(table: Table, gains: UnitGains) -> FloatArray:
+def relative_odds(table: Table, gains: UnitGains, query: str | None = None) -> FloatArray:
     """The odds of each unit as a share of the best unit's, in (0, 1]: what a `threshold` is compared with.
 
-    Repetitions have 0. A unit that only repeats the question does not set the level. An easy question leaves few units
-    above a threshold, one that nothing answers clearly leaves many. Shape: `(units,)`.
+    Repetitions have 0. A unit that only repeats the question does not set the level, and no unit sets it higher than
+    `HIGHEST_LEVEL`. An easy question leaves few units above a threshold, one that nothing answers clearly leaves many.
+    Shape: `(units,)`.
     """
     if not len(gains):
         return np.zeros(0)
     alive = ~gains.repeated
-    best = gains.gain[alive].max() if alive.any() else 0.0
+    telling = alive & ~repeats_of(table, query)
+    setting = telling if telling.any() else alive
+    best = min(gains.gain[setting].max(), HIGHEST_LEVEL) if setting.any() else 0.0
     return np.asarray(np.where(alive, np.exp(np.minimum(gains.gain - best, 0.0)), 0.0))
 
 

@@ -18,8 +18,9 @@ from moos_integrations.messages import Notice
 _BAND, _BAND_TOKENS = 0.06, 12
 # An unused part of the ceiling is reported from this on.
 _UNUSED_SHARE, _UNUSED_TOKENS = 0.05, 8
-# Groups that do not fit are left out so many times at most; then, or below so few tokens, what is left stays unused.
-_MOST_ROUNDS, _LEAST_TOKENS = 12, 4
+# Steps that do not fit are left out so many times at most; then what is left stays unused. In the first few rounds the
+# estimate is trusted within the band only, afterwards as it is: so much cannot be in vain.
+_MOST_ROUNDS, _TRUSTING_ROUNDS = 12, 4
 
 
 class Measure(Protocol):
@@ -132,8 +133,8 @@ class _Search:
             if count == len(steps.driver):
                 break
             left_out = int(steps.driver[count]) if left_out is None else left_out
-            wanted = self._that_may_fit(steps.driver[count + 1 :], used)
-            if not len(wanted) or budget - used < _LEAST_TOKENS:
+            wanted = self._that_may_fit(steps, count + 1, budget - used, sure=turn >= _TRUSTING_ROUNDS)
+            if not len(wanted) or used >= budget:
                 break
         words = kept[groups.of_word]
         filled = drivers & (groups.value < cutoff) & ~self._shielded
@@ -167,10 +168,16 @@ class _Search:
         begun = first[(first >= 0) & (first < len(steps.driver))]
         return np.bincount(begun, minlength=len(steps.driver)) * self._measure.separator_tokens
 
-    def _that_may_fit(self, rest: IntArray, used: int) -> IntArray:
-        """What is left whose own tokens are not too many already."""
-        room = (self._budget - used) * (1 + _BAND) + _BAND_TOKENS if self._measure.estimate_is_close else np.inf
-        return rest[self._groups.cost[rest] <= room + self._measure.mark_tokens]  # what fills a gap saves its mark
+    def _that_may_fit(self, steps: Steps, first: int, room: int, *, sure: bool) -> IntArray:
+        """Groups of the steps from one on that do not take too many tokens already, what they need included.
+
+        What a step takes is least while all steps before it are taken, so that none is left out that would fit.
+        """
+        rest, costs = steps.driver[first:], steps.cost[first:]
+        if not self._measure.estimate_is_close:
+            return rest
+        room += self._measure.mark_tokens  # what fills a gap saves its mark
+        return rest[costs <= (room if sure else room * (1 + _BAND) + _BAND_TOKENS)]
 
     def _warnings(self, kept: BoolArray, used: int, left_out: int | None, candidates: BoolArray) -> tuple[Notice, ...]:
         groups, budget = self._groups, self._budget

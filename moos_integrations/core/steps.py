@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,6 +62,42 @@ class Groups:
         groups = np.lexsort((np.arange(len(self.value)), -self.value))
         return groups[self.size[groups] > 0]
 
+    @cached_property
+    def links(self) -> Links:
+        """What units need, made once for all rounds."""
+        table = self.table
+        return Links(
+            self.unit.tolist(),
+            table.parents.tolist(),
+            table.partners.tolist(),
+            table.leads_to.tolist(),
+            table.needs_first.tolist(),
+            (table.kinds == Kind.RULE).tolist(),
+            self.cost.tolist(),
+        )
+
+
+class Links(NamedTuple):
+    """What units need, as lists: reading single numbers from arrays is slow.
+
+    Attributes:
+        unit: The unit of each group.
+        parents: The unit that each unit is under; -1 for none.
+        partners: Its other half; -1 for none.
+        first: The first unit of what it introduces; -1 for nothing.
+        needs_first: Whether it says nothing without that.
+        separates: Whether it is the rule under a table's head.
+        cost: About how many tokens each group costs.
+    """
+
+    unit: list[int]
+    parents: list[int]
+    partners: list[int]
+    first: list[int]
+    needs_first: list[bool]
+    separates: list[bool]
+    cost: list[int]
+
 
 class Kept:
     """Groups that are kept, grown one after another, each with all that it needs."""
@@ -72,14 +109,9 @@ class Kept:
             groups: All groups of a request.
             kept: Those to start with; None for none. Shape: `(kept,)`.
         """
-        table = groups.table
-        # As lists: reading single numbers from arrays is slow.
-        self._unit = groups.unit.tolist()
-        self._parents, self._partners = table.parents.tolist(), table.partners.tolist()
-        self._first, self._needs_first = table.leads_to.tolist(), table.needs_first.tolist()
-        self._separates = (table.kinds == Kind.RULE).tolist()
+        self._unit, self._parents, self._partners, self._first, self._needs_first, self._separates, _ = groups.links
         self._taken = bytearray(len(groups.unit))
-        self._below = [0] * table.units
+        self._below = [0] * groups.table.units
         for group in [] if kept is None else kept.tolist():
             self._taken[group] = 1
             if self._unit[group] == group:
@@ -153,7 +185,7 @@ class Steps:
             wanted: Those to take, best first. Shape: `(wanted,)`.
             kept: What is there already.
         """
-        costs = groups.cost.tolist()
+        costs = groups.links.cost
         driver: list[int] = []
         cost: list[int] = []
         of_group = np.full(len(groups.unit), len(wanted), np.int64)

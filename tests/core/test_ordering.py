@@ -16,6 +16,7 @@ from moos_integrations.core.config import CompressorConfig
 from moos_integrations.core.lexical import term_match
 from moos_integrations.core.marginal_gain import UnitGains, marginal_gains, unit_relevance
 from moos_integrations.core.ordering import (
+    HIGHEST_LEVEL,
     Order,
     arranged,
     document_ranks,
@@ -27,7 +28,7 @@ from moos_integrations.core.ordering import (
 )
 from moos_integrations.core.table import Table
 from moos_integrations.core.text import segment
-from moos_integrations.core.types import SegmentedText, WordScores
+from moos_integrations.core.types import Kind, SegmentedText, WordScores
 
 
 def order_of(
@@ -174,7 +175,30 @@ def test_only_units_that_are_thinned_count_their_tokens_without_what_they_are_un
     extra[np.flatnonzero(table.unit_of_word == 1)[0]] = True
     priority = word_priority(table, found, extra, temperature=1.0, whole_from=1.0)
     assert priority[table.unit_of_word == 2].tolist() == pytest.approx(
-        [found.gain[2] - np.log(table.path_cost[2])] * int(table.unit_cost[2])
+        [found.gain[2] - np.log(table.unit_cost[0])] * int(table.unit_cost[2])
+    )
+
+
+def test_what_several_units_are_under_is_paid_for_by_the_first_of_them() -> None:
+    table = table_of([segment("| name | price |\n| --- | --- |\n| bread | 2 |\n| milk and cream | 1 |\n")])
+    rows = np.flatnonzero(table.kinds == Kind.ROW)[-2:]
+    relevance = np.full(table.units, -9.0)
+    relevance[rows] = 3.0, 2.9
+    found = marginal_gains(table, relevance, weight=0.0)
+    priority = word_priority(table, found, np.zeros(table.words, bool), temperature=1.0, whole_from=0.0)
+    first, second = (priority[table.unit_of_word == row][0] for row in rows)
+    assert first == pytest.approx(found.gain[rows[0]] - np.log(table.path_cost[rows[0]]))
+    alone = found.gain[rows[1]] - np.log(table.path_cost[rows[1]])
+    assert alone < second <= first
+
+
+def test_a_repeated_question_does_not_set_the_level_and_the_level_is_bounded() -> None:
+    table = table_of([segment("Who built the old bridge. Anna Meier built it. It rained.")])
+    found = marginal_gains(table, np.array([20.0, 5.0, 1.0]), weight=0.0)
+    level = relative_odds(table, found, "Who built the old bridge?")
+    assert level.tolist() == pytest.approx([1.0, 1.0, np.exp(-4)])
+    assert relative_odds(table, found).tolist() == pytest.approx(
+        [1.0, np.exp(5 - HIGHEST_LEVEL), np.exp(1 - HIGHEST_LEVEL)]
     )
 
 

@@ -82,13 +82,19 @@ _DATE = (
     r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}/\p{Lu}\p{Ll}{2}/\d{4}|"
     r"\p{Lu}\p{Ll}{2}\s{1,2}\d{1,2})"
 )
-_STAMP = rf"[\[(<]?(?:{_DATE}[,T:\s]{{1,2}}\s?{_TIME}(?:Z|\s?[+\-]\d{{2}}:?\d{{2}})?|{_TIME})[\])>]?"
+_WEEKDAY = r"(?:\p{Lu}\p{Ll}{2},?\s{1,2})?"  # as in "[Mon Dec 05 06:36:59 2005]", where the year comes last
+_STAMP = (
+    rf"[\[(<]?(?:{_WEEKDAY}{_DATE}[,T:\s]{{1,2}}\s?{_TIME}(?:Z|\s?[+\-]\d{{2}}:?\d{{2}})?"
+    rf"(?:\s\d{{4}}(?=[\])>]))?|{_TIME}"
+    r"|\d{2}-\d{2}\s\d{2}:\d{2}:\d{2}\.\d{3})[\])>]?"
+)
 _NAME = r"\p{Lu}[\p{L}\p{M}\p{N}_'’.\-]{0,30}(?: [\p{Lu}\p{N}(][\p{L}\p{M}\p{N}_'’.\-)]{0,30}){0,3}"
 _LEVEL_WORD = r"(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRIT(?:ICAL)?|FATAL|SEVERE|PANIC|EMERG|ALERT)"
 _LOG = (
     rf"(?:\[?\d{{6,13}}(?:\.\d+)?\]?\s|)(?:{_STAMP}(?=\s)|\d{{6}}\s\d{{6}}\s\d+\s(?={_LEVEL_WORD}))"
     rf"|[\[<(]{_LEVEL_WORD}[\])>]:?\s|{_LEVEL_WORD}(?::\s|\s+(?:[\[(\d]|[\w.\-]+:\s|[\w\-]+(?:\.[\w\-]+)+\s))"
-    r"|-\s\d{9,10}\s\d{4}\.\d\d\.\d\d\s|\d{1,3}(?:\.\d{1,3}){3}\s-\s"
+    r"|(?:-|\p{Lu}{2,12})\s\d{9,10}\s\d{4}\.\d\d\.\d\d\s|\d{8}-\d{1,2}:\d{1,2}:\d{1,2}(?::\d{1,3})?(?=[|\s])"
+    r"|\d{1,3}(?:\.\d{1,3}){3}\s-\s"
     r"|[IWEF]\d{4}\s\d\d:\d\d:\d\d"
 )
 _KEYWORD = "|".join(
@@ -153,7 +159,8 @@ _FORMS = regex.compile(
             r"(?P<SECTION>\[{1,2}[\p{L}_][^\[\]\n=]{0,60}\]{1,2}$)",
             rf"(?P<MARKUP></?[a-zA-Z][\w:\-]*(?:\s[^<>]*)?/?>|</?{_BLOCK_TAG}(?=[\s>/]|$)|<!--|<!DOCTYPE|<\?xml|-->|<!\[CDATA"
             r"|\\(?:begin|end|documentclass|usepackage|label|caption|includegraphics|newcommand|(?:sub)*section|chapter|title)\b)",
-            r"(?P<ROW>\|[^|].*\||[^|`]+\|[^|`]+\|[^|]*+.*$|\|\s.*$)",
+            rf"(?P<ROW>(?!\d{{8}}-\d{{1,2}}:|{_STAMP}\s+[^\s|])"
+            r"(?:\|[^|].*\||[^|`]+\|[^|`]+\|[^|]*+.*$|\|\s.*$))",
             r"(?P<HEADING>(?P<atx>#{1,6})[ \t]+\S|(?P<bold>\*\*|__)(?=\S)(?:(?!(?P=bold)).){1,120}(?P=bold):?$"
             r"|(?P<wiki>={2,6})\s?[^=]+(?P=wiki)$)",
             rf"(?P<CHAT>{_STAMP}(?:\s-)?\s*<?(?!{_LEVEL_WORD}\b){_NAME}>?:\s)",

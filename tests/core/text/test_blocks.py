@@ -40,6 +40,24 @@ def test_headings(heading: str) -> None:
     assert document.unit_leads_until[1] == 4
 
 
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "[Mon Dec 05 06:36:59 2005] [error] ", "03-17 16:15:26.979  1702  2250 W ", "20171224-0:0:0:237|Step|3002|",
+        "APPSEV 1126434160 2005.09.11 R43 RAS ", "- 1126211906 2005.09.08 R62 RAS ", "2024-05-01 10:00:00,123 INFO ",
+        "Jul  1 09:00:55 host sshd: ",
+    ],
+)  # fmt: skip
+def test_lines_that_begin_with_a_time_are_a_log(stamp: str) -> None:
+    text = "".join(f"{stamp}the worker of {name} is gone\n" for name in ("unit a", "unit b", "unit c"))
+    assert kinds(text) == ["LOG"] * 3
+
+
+def test_rows_may_begin_with_a_time() -> None:
+    text = "| at | load |\n| --- | --- |\n2024-05-01 10:00 | 3 | ok\n2024-05-01 11:00 | 4 | ok\n"
+    assert "LOG" not in kinds(text)
+
+
 def test_the_first_line_alone_is_the_title() -> None:
     assert kinds("Drug A, package leaflet\n\nTake one a day.\n") == ["HEADING", "SENTENCE"]
     assert kinds("It ends with a full stop.\n\nTake one a day.\n") == ["SENTENCE", "SENTENCE"]
