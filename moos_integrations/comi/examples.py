@@ -80,7 +80,7 @@ def contexts_of(question: Question, most_tokens: int, count: Any, rng: random.Ra
     if not most_tokens:
         return [own.text for own in documents]
     picked = _in_order_of_need(documents, rng)
-    left, kept = most_tokens, []
+    left, kept = most_tokens, list[Document]()
     for own in picked:
         cost = count(own.text)
         if kept and cost > left:

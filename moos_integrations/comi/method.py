@@ -166,7 +166,8 @@ def groups_in_place(gains: Tensor, groups: Tensor, count: int, temperature: floa
     passed = density.cumsum(0)
     passed = passed * (count / passed[-1])
     # Tokens after k and up to k + 1 make group k. No step is above 1, so that none is empty.
-    return torch.unique_consecutive((passed - 1e-7).ceil().clamp(1, count), return_inverse=True)[1]
+    new: Tensor = torch.unique_consecutive((passed - 1e-7).ceil().clamp(1, count), return_inverse=True)[1]
+    return new
 
 
 def _capped(density: Tensor, total: int) -> Tensor:
