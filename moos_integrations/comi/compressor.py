@@ -433,7 +433,7 @@ class COMI:
         check_whole_number("max_new_tokens", max_new_tokens, 1)
         check_number("repetition_penalty", repetition_penalty, above=0)
         end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
-        return GenerationConfig(
+        return GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=max_new_tokens,
             do_sample=False,
             repetition_penalty=float(repetition_penalty),

@@ -38,7 +38,7 @@ class COMIGenerator(Runnable[Mapping[str, Any], str]):
     ) -> None:
         """Use a loaded `COMI`; the other arguments are those of its `compress` and `answer`."""
         self.comi = comi
-        self.compression = {"merge_size": merge_size, "budget_positions": budget_positions}
+        self.compression: dict[str, Any] = {"merge_size": merge_size, "budget_positions": budget_positions}
         self.generation: dict[str, Any] = {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty}
 
     def memory(self, input: Mapping[str, Any]) -> SoftMemory:
@@ -99,7 +99,7 @@ class COMIGenerator(Runnable[Mapping[str, Any], str]):
         pieces = self.stream(input, config, **kwargs)
         try:
             while (piece := await run_in_executor(config, next, pieces, _DONE)) is not _DONE:
-                yield piece
+                yield str(piece)
         finally:
             await run_in_executor(config, getattr(pieces, "close", lambda: None))
 
@@ -120,8 +120,8 @@ class COMIGenerator(Runnable[Mapping[str, Any], str]):
     def _answer(self, input: Mapping[str, Any]) -> str:
         return self.comi.answer(self.memory(input), **self.generation)[0]
 
-    def _answers(self, inputs: list[Mapping[str, Any]]) -> list[str]:
-        return self.comi.answer([self.memory(own) for own in inputs], **self.generation)
+    def _answers(self, inputs: list[Mapping[str, Any]]) -> list[Exception | str]:
+        return [*self.comi.answer([self.memory(own) for own in inputs], **self.generation)]
 
     def _pieces(self, inputs: Iterator[Mapping[str, Any]]) -> Iterator[str]:
         yield from self.comi.stream(self.memory(_merged(list(inputs))), **self.generation)

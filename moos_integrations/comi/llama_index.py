@@ -39,7 +39,7 @@ class COMISynthesizer(BaseSynthesizer):
         # The base class wants an LLM, and would otherwise look for one in the global settings.
         super().__init__(llm=MockLLM(), streaming=streaming)
         self.comi = comi
-        self.compression = {"merge_size": merge_size, "budget_positions": budget_positions}
+        self.compression: dict[str, Any] = {"merge_size": merge_size, "budget_positions": budget_positions}
         self.generation: dict[str, Any] = {"max_new_tokens": max_new_tokens, "repetition_penalty": repetition_penalty}
 
     def get_response(self, query_str: str, text_chunks: Sequence[str], **response_kwargs: Any) -> Any:

@@ -84,7 +84,8 @@ class Network(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where it runs."""
-        return next(self.encoder.parameters()).device
+        found: torch.device = next(self.encoder.parameters()).device
+        return found
 
     @property
     def width(self) -> int:
@@ -120,7 +121,7 @@ class Network(nn.Module):
     def encode_contexts(self, segments: Sequence[Tensor]) -> list[ContextStates]:
         """States, keys and values of segments, without any query. Shape of each of `segments`: `(n,)`."""
         ids, mask = _padded(list(segments), 0)
-        cache = DynamicCache()
+        cache: Any = DynamicCache()
         states = self.encoder(
             input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True
         ).last_hidden_state

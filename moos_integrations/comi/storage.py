@@ -46,7 +46,8 @@ def load_llm(base: str | Path, dtype: torch.dtype = torch.float32) -> tuple[Any,
         raise ModelError(
             f"Expected a causal LLM in {str(base)!r} (a folder with safetensors, a hub id or a GGUF file): {first_line}"
         ) from error
-    return llm.eval(), tokenizer
+    llm.eval()  # type: ignore[no-untyped-call]
+    return llm, tokenizer
 
 
 def changed_weights(network: Network) -> dict[str, torch.Tensor]:
