@@ -74,18 +74,34 @@ ORDER = [
     "evaluation",
     "training.annotation",
     "training",
+    "comi.settings",
+    "comi.method",
+    "comi.network",
+    "comi.states",
+    "comi.memory",
+    "comi.hybrid",
+    "comi.card",
+    "comi.storage",
+    "comi.compressor",
+    "comi.examples",
+    "comi.training",
+    "comi",
+    "comi.langchain",
+    "comi.llama_index",
     "cli_options",
     "cli",
 ]
+COMI = tuple(name for name in ORDER if name.startswith("comi.") and name not in ("comi.settings", "comi.card"))
 # Heavy or optional packages, and the only modules that may import them outside of functions.
 DOORS = {
-    "torch": ("core.hub", "core.pooling", "core.encoder", "training"),
-    "transformers": ("core.hub", "training"),
+    "torch": ("core.hub", "core.pooling", "core.encoder", "training", *COMI),
+    "transformers": ("core.hub", "training", "comi.network", "comi.storage", "comi.compressor"),
+    "peft": (),
     "bm25s": (),
     "matplotlib": (),
     "pydantic": ("core.checks", "core.config", "adapter", "cli_options", "langchain", "llama_index", "records"),
-    "langchain_core": ("langchain",),
-    "llama_index": ("llama_index",),
+    "langchain_core": ("langchain", "comi.langchain"),
+    "llama_index": ("llama_index", "comi.llama_index"),
     "rich": ("cli",),
     "typer": ("cli", "cli_options"),
 }
@@ -155,7 +171,7 @@ def test_public_names_are_sorted_complete_and_importable() -> None:
         moos_integrations.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["evaluation", "training"])
+@pytest.mark.parametrize("name", ["comi", "evaluation", "training"])
 def test_names_of_sub_packages_are_sorted_complete_and_importable(name: str) -> None:
     module = importlib.import_module(f"moos_integrations.{name}")
     assert module.__all__ == sorted(module.__all__) == list(module._HOMES) == dir(module)
