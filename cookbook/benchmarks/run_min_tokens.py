@@ -73,7 +73,7 @@ def chunk(text: str, size: int, counter: TokenCounter, answers: Sequence[str] = 
     while counter.count(text[starts[first] : ends[last]].strip()) < size:
         if first == 0 and last == len(units) - 1:
             return None
-        ahead = not ahead if 0 < first and last < len(units) - 1 else first == 0
+        ahead = not ahead if first > 0 and last < len(units) - 1 else first == 0
         first, last = (first, last + 1) if ahead else (first - 1, last)
     cut = text[starts[first] : ends[last]].strip()
     return cut if counter.count(cut) < 2 * size else None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from moos_integrations.errors import ConfigError, MissingExtraError
 
@@ -31,6 +31,7 @@ from moos_integrations.agents.pruning import (
     names_match,
     output_id,
 )
+from moos_integrations.core.threads import Stop, in_thread
 from moos_integrations.messages import Notice, warn_once
 
 __all__ = ["OUTPUTS_KEY", "MOOSToolOutputMiddleware", "ToolOutputState"]
@@ -138,7 +139,7 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
         result = await handler(request)
         if not self._may_prune(request, result):
             return result
-        return self._kept(request, result, await asyncio.to_thread(self._pruned, request, result))
+        return self._kept(request, result, await in_thread(partial(self._pruned, request, result), Stop(None)))
 
     def _may_prune(self, request: ToolCallRequest, result: _Result) -> bool:
         return (
@@ -149,11 +150,11 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
         )
 
     def _pruned(self, request: ToolCallRequest, result: _Result) -> PrunedOutput:
-        call, content = request.tool_call, result.content  # type: ignore[union-attr]
+        call, content = request.tool_call, str(result.content)  # type: ignore[union-attr]
         goal = goal_of(last_question(_messages(request.state)), call["name"], call["args"])
         try:
             return self.pruner.prune(content, goal, budget_tokens=self.tool_budgets.get(call["name"]))
-        except Exception as error:  # noqa: BLE001 - an agent must get its result whatever happens here
+        except Exception as error:
             warn_once(Notice("tool result not pruned", f"A result of {call['name']!r} was passed on whole: {error!r}"))
             return PrunedOutput(content, output_id(content), 0, 0, False)
 
@@ -168,7 +169,7 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
             return Command(update={"messages": [message], OUTPUTS_KEY: kept})
         try:
             self._write(request, output.output_id, str(result.content))
-        except Exception as error:  # noqa: BLE001 - what cannot be kept must not be pruned
+        except Exception as error:
             text = f"A result of {request.tool_call['name']!r} was passed on whole: it cannot be kept: {error!r}"
             warn_once(Notice("tool result not kept", text))
             return result
@@ -198,7 +199,7 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
         return kept.get(name)
 
     def _read_tool(self) -> Any:
-        def read_omitted(
+        def read_omitted(  # noqa: D417 - the framework passes `runtime`, and the model must not see it
             output_id: str,
             runtime: ToolRuntime,
             start_line: int = 1,

@@ -51,7 +51,7 @@ class PrunedOutput:
 
 
 class ToolOutputPruner:
-    """Prunes results of tools to the lines that matter for a goal.
+    r"""Prunes results of tools to the lines that matter for a goal.
 
     Lines stay whole, and JSON stays JSON. Errors, tracebacks, exit codes and the last lines are kept while they fit.
     The same result and goal give the same text.
@@ -158,7 +158,8 @@ class ToolOutputPruner:
         if query:
             part = "\n".join(lines[first - 1 : last])
             return self._marked.compress(part, query, budget_tokens=max_tokens).text
-        counter, shown, used = self._marked.counter, [], 0
+        shown: list[str] = []
+        counter, used = self._marked.counter, 0
         for line in lines[first - 1 : last]:
             used += counter.count(f"{line}\n")
             if used > max_tokens and shown:
@@ -215,7 +216,7 @@ def _last_lines(count: int) -> list[regex.Pattern[str]]:
 def _compressor(config: CompressorConfig, shared: ContextCompressor | None) -> ContextCompressor:
     if shared is None:
         return ContextCompressor.from_pretrained(lazy=True, config=config)
-    return ContextCompressor(lambda: shared.scorer, config)  # type: ignore[arg-type, return-value]
+    return ContextCompressor(lambda: shared.scorer, config)
 
 
 def _is_lines(text: str) -> bool:

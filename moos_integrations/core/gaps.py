@@ -89,7 +89,7 @@ class Omissions:
             The text, the number of units and their name.
         """
         known = [mark for mark in self._known[index] if gap.first <= mark.first and mark.last <= gap.last]
-        counts = {name: 0 for name in UNITS}
+        counts = dict.fromkeys(UNITS, 0)
         new = self._new(index, gap, known)
         for count, unit in [*([new] if new else []), *((mark.mark.count, mark.mark.unit) for mark in known)]:
             counts[unit if unit in counts else (new or (0, "part"))[1]] += count

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 pytest.importorskip("langchain.agents")
+import itertools
+
 from langchain.agents import create_agent
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -206,7 +208,7 @@ def test_the_same_call_gives_the_same_bytes(make: Any) -> None:
 def test_earlier_messages_are_never_changed(make: Any) -> None:
     turns = [AIMessage("", tool_calls=[call("read_log", number, path="a")]) for number in (1, 2, 3)]
     seen = converse(make(budget_tokens=150), *turns)["seen"]
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in itertools.pairwise(seen):
         assert [message.content for message in after[: len(before)]] == [message.content for message in before]
 
 

@@ -12,7 +12,7 @@ from moos_integrations import ContextCompressor
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "cookbook" / "benchmarks"))
 
-import run_truth  # noqa: E402
+import run_truth
 
 
 def test_the_texts_have_what_is_looked_up_in_them() -> None:

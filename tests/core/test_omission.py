@@ -209,8 +209,15 @@ def test_a_mark_is_never_dearer_than_what_it_is_for(seed: int) -> None:
 
 @pytest.mark.parametrize(
     "check",
-    [laws.check_sentences, laws.check_lines, laws.check_headings, laws.check_questions, laws.check_lead_ins]
-    + [laws.check_pairs, laws.check_atoms],
+    [
+        laws.check_sentences,
+        laws.check_lines,
+        laws.check_headings,
+        laws.check_questions,
+        laws.check_lead_ins,
+        laws.check_pairs,
+        laws.check_atoms,
+    ],
 )
 @given(seed=SEEDS)
 @settings(max_examples=12)
@@ -323,7 +330,7 @@ def test_a_budget_without_room_for_marks_keeps_text_without_them() -> None:
 def test_quotes_across_marks_are_found_in_the_source() -> None:
     text = f"It rained* for 40 days. {LOREM} It snowed* at 3 am."
     result = pruned(text)
-    mark = result.documents[0].text[slice(*[(own.start, own.end) for own in result.documents[0].marks][0])]
+    mark = result.documents[0].text[slice(*next((own.start, own.end) for own in result.documents[0].marks))]
     for quote in ("40 days. It snowed", "40 days [...] it snowed", f"40 days. {mark} It snowed"):
         (place,) = result.cite(quote)
         assert (text[place.start : place.end], place.coverage) == (text[text.index("40") : text.index("* at")], 1.0)
