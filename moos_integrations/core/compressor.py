@@ -44,8 +44,8 @@ from moos_integrations.errors import (
 from moos_integrations.messages import Notice, stack_level, warn_once
 
 _NO_ROOM = (
-    "The ceiling leaves no room for text with omission marks of about {tokens} tokens each: they were not written. Raise "
-    "the ceiling, or set a shorter `omission` such as '[...]'."
+    "The ceiling leaves no room for text with omission marks of about {tokens} tokens each: they were not written. "
+    "Raise the ceiling, or set a shorter `omission` such as '[...]'."
 )
 _SHARE_OF_TEXTS = 0.25  # of `cache_bytes`; the rest is for scores
 
@@ -411,7 +411,7 @@ class ContextCompressor:
         outputs = partial(Output, table, counter, self.config.separator, ordered.documents)
         output = outputs(self.config.omission)
         selection = output.completed(select(table, ordered, wanted, output, fill=self.config.gains.fill))
-        # With `fill=False` a larger budget keeps a superset, which this could break. Earlier marks would be cut as text.
+        # With `fill=False` a larger budget keeps a superset, which this could break. Earlier marks would be cut.
         may_go = self.config.omission is not None and self.config.gains.fill and not output.has_earlier_marks
         if selection.kept.any() or not table.words or not may_go:
             return output, selection

@@ -61,8 +61,8 @@ class Omissions:
     def closed(self, kept: BoolArray) -> BoolArray:
         """What is kept where gaps have marks.
 
-        A gap that costs no more than its mark is kept. A mark from an earlier pass is part of the gap beside it; between
-        kept words it stays as it is. The more words are kept, the more there are of them afterwards.
+        A gap that costs no more than its mark is kept. A mark from an earlier pass is part of the gap beside it;
+        between kept words it stays as it is. The more words are kept, the more there are of them afterwards.
 
         Args:
             kept: True for kept words. Shape: `(words,)`.

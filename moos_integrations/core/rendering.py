@@ -34,8 +34,8 @@ class Renderer:
     first space between joins what is left. Where lines were dropped, what follows brings the break and the indentation
     of its line, and the mark of a comment or quotation if that begins the line; a blank line between stays one.
 
-    With omission marks, a mark for whole lines stands on a line by itself, behind the indentation of the first line that
-    it is for. Any other stands within the line, and what was around the words that it is for stays around it.
+    With omission marks, a mark for whole lines stands on a line by itself, behind the indentation of the first line
+    that it is for. Any other stands within the line, and what was around the words that it is for stays around it.
     """
 
     def __init__(self, document: SegmentedText) -> None:

@@ -35,7 +35,7 @@ LOG += "\n2026-05-01 12:02:00 ERROR worker 77 lost its lease (exit code 4)\n2026
 class Scripted(GenericFakeChatModel):
     """A chat model that says what it was told to say, and remembers what it read."""
 
-    seen: list[list[Any]] = []
+    seen: list[list[Any]]
 
     def bind_tools(self, tools: Sequence[Any], **_: Any) -> Scripted:
         return self

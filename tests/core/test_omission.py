@@ -1,4 +1,4 @@
-"""Omission marks on the output that a user sees: what they say is true, nothing is left out without one, all laws hold."""
+"""Omission marks on the output: what they say is true, nothing is left out without one, and all laws hold."""
 
 from __future__ import annotations
 
