@@ -199,7 +199,7 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
         return kept.get(name)
 
     def _read_tool(self) -> Any:
-        def read_omitted(
+        def read_omitted(  # noqa: D417 - the framework passes `runtime`
             output_id: str,
             runtime: ToolRuntime,
             start_line: int = 1,
@@ -213,7 +213,7 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
                 start_line: First line, from 1.
                 end_line: Last line. Leave it out to read as many as fit.
                 query: What to look for among these lines. Leave it out to read them as they are.
-            """  # noqa: D417 - the framework passes `runtime`; the model must not see it
+            """
             text = self._full(runtime, output_id)
             if text is None:
                 return f"There is no tool result with the id {output_id!r}."
