@@ -252,9 +252,9 @@ class Settings(CheckedModel):
     )
     tokenizer: Annotated[Any, BeforeValidator(check_tokenizer)] = Field(
         default=DEFAULT_TOKENIZER,
-        description="The target LLM's tokenizer: name of a tiktoken encoding or model, or, approximately, of a model of "
-        "Claude, Gemini, Llama, Mistral, Qwen or DeepSeek; in Python also a Hugging Face tokenizer, a LangChain model or "
-        "a callable that counts tokens.",
+        description="The target LLM's tokenizer: name of a tiktoken encoding or model, or, approximately, of a model "
+        "of Claude, Gemini, Llama, Mistral, Qwen or DeepSeek; in Python also a Hugging Face tokenizer, a LangChain "
+        "model or a callable that counts tokens.",
     )
     separator: Text = Field(
         default=DEFAULT_SEPARATOR, description="What the prompt puts between documents; its tokens count."
