@@ -561,7 +561,9 @@ def test_a_tokenizer_that_cannot_count_is_still_described():
     assert described["counts"] is None
     assert described["object"].endswith("broken")
     with pytest.raises(TokenizerError, match="no vocabulary"):
-        transform(tokenizer=broken)
+        transform(tokenizer=broken)([text_node(TEXTS[0])])
+    with pytest.raises(TokenizerError, match="no vocabulary"):
+        MOOSNodeTransform(tokenizer=lambda text: broken(text))  # found when it is set
 
 
 def test_pickling_a_used_component_leaves_it_as_it_was(caplog):
