@@ -228,7 +228,8 @@ def part_threads(options: argparse.Namespace) -> dict[str, Any]:
             "coroutines_equal": [one.documents for one in found] == expected,
             **times,
         }
-    return {**result, "two_megabytes": asyncio.run(_large())}
+    _, idle = asyncio.run(beside(partial(asyncio.sleep, 5)))  # what the machine itself does to a loop without work
+    return {**result, "two_megabytes": asyncio.run(_large()), "without_work": idle, "load": os.getloadavg()[0]}
 
 
 async def _large() -> dict[str, Any]:

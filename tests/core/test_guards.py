@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import json
 import os
@@ -548,6 +549,7 @@ def test_scores_do_not_depend_on_what_the_application_set(tiny_model: Path, tmp_
 STATE = """
 import decimal, gc, json, locale, logging, multiprocessing, os, random, signal, socket, sys, threading, warnings
 import numpy, torch, transformers, tiktoken, pydantic
+from transformers import AutoTokenizer, BertForTokenClassification  # libraries change filters when they are loaded
 def state():
     return {
         "torch threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
@@ -556,7 +558,7 @@ def state():
         "torch determinism": torch.are_deterministic_algorithms_enabled(),
         "random": (hash(random.getstate()), str(numpy.random.get_state()), torch.get_rng_state().tolist()[:99]),
         "logging": (logging.root.level, len(logging.root.handlers), logging.getLogger("transformers").level),
-        "warnings": len(warnings.filters), "showwarning": str(warnings.showwarning),
+        "warnings": [str(own) for own in warnings.filters], "showwarning": str(warnings.showwarning),
         "environment": dict(os.environ), "sys.path": list(sys.path), "folder": os.getcwd(),
         "signals": [str(signal.getsignal(number)) for number in signal.valid_signals()],
         "locale": locale.setlocale(locale.LC_ALL), "start method": multiprocessing.get_start_method(allow_none=True),
@@ -598,6 +600,10 @@ class RedisStore:
         self._socket.connect(path)
         self._file = self._socket.makefile("rb")
 
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
     def _call(self, *parts: bytes) -> Any:
         self._socket.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(own), own) for own in parts))
         return self._reply()
@@ -628,9 +634,11 @@ def test_scores_are_kept_by_a_real_redis_server(tmp_path: Path) -> None:
     try:
         while not Path(path).exists():
             time.sleep(0.02)
-        first = CachedScorer(Once(), "m", FrameworkStore(RedisStore(path))).score([segment(TEXT)], None)
+        with contextlib.closing(RedisStore(path)) as store:
+            first = CachedScorer(Once(), "m", FrameworkStore(store)).score([segment(TEXT)], None)
         scorer = Once()
-        again = CachedScorer(scorer, "m", FrameworkStore(RedisStore(path))).score([segment(TEXT)], None)
+        with contextlib.closing(RedisStore(path)) as store:
+            again = CachedScorer(scorer, "m", FrameworkStore(store)).score([segment(TEXT)], None)
         assert scorer.asked == 0
         np.testing.assert_array_equal(first[0].metric, again[0].metric)
     finally:

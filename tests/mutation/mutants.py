@@ -64,7 +64,7 @@ MUTANTS = (
     M("cache", "for earlier in self._stores[:index] if found else ():", "for earlier in ():"),
     M("cache", '"" if query is None else f"q{query}"', 'query or ""'),
     M("cache", 'digest.update(len(own).to_bytes(8, "little") + own)', "digest.update(own)"),
-    M("cache", "array.flags.writeable = False", "array.flags.writeable = True"),
+    M("cache", "changed[id(array)].flags.writeable = False", "changed[id(array)].flags.writeable = True"),
     M("cache", "held - int(0.9 * self._max_bytes)", "held - int(0.1 * self._max_bytes)"),
     M("cache", "FROM scores ORDER BY used", "FROM scores ORDER BY used DESC"),
     M("cache", "SET used = ? WHERE", "SET used = used + 0 * ? WHERE"),
