@@ -351,7 +351,10 @@ class ContextCompressor:
             results[index] = self._finish(
                 table, call.queries[index], call.retrieved[index], call.target, counter, call.start
             )
-        return [results.get(index) or self._left_alone(call, index, own) for index, own in enumerate(prepared)]
+        return [
+            results[index] if index in results else self._left_alone(call, index, request)
+            for index, request in enumerate(prepared)
+        ]
 
     def _run_failed(self, call: _Call, error: Exception) -> list[CompressionResult]:
         if isinstance(error, CompressionTimeoutError):

@@ -27,7 +27,6 @@ def test_the_rate_is_the_share_that_was_kept() -> None:
 
 def test_without_scores_there_is_nothing_to_explain() -> None:
     result = CompressionResult((DOCUMENT,), "abfg", 12, 12, 0, 0.0)
-    assert result.passed_through
     with pytest.raises(CompressionError, match="no scores to explain"):
         result.explain()
 

@@ -384,7 +384,7 @@ def test_wrong_embeddings_are_clear_errors(texts: list[list[float]], query: list
 
 
 def test_nothing_to_precompute_into() -> None:
-    with pytest.raises(ConfigError, match="nowhere to keep scores: set `cache_bytes` or `cache_dir`"):
+    with pytest.raises(ConfigError, match="nowhere to keep scores: set `cache_bytes`, `cache_dir` or `cache_store`"):
         compressor(cache_bytes=0).precompute([BRIDGE])
 
 

@@ -53,12 +53,9 @@ class Writer:
                 continue
             title = self._title_of(line)
             titles[title] += 1
-            if (
-                line.form == Form.PROSE
-                and title
-                and all(one is None or one.form == Form.BLANK for one in (before, after))
-            ):
-                words = title.split()
+            words = title.split()
+            alone = all(one is None or one.form == Form.BLANK for one in (before, after))
+            if line.form == Form.PROSE and words and alone:
                 alike.update({(0, words[0]): 1, (-1, words[-1]): 1})
         return titles, alike
 

@@ -271,6 +271,7 @@ def check_laws(text: str) -> None:
 @example("\n")
 @example(" \u0301")
 @example("```")
+@example("=\xa0=")
 @example('{"a": [1, ' + "\u0301")
 def test_laws_hold_for_any_text(text: str) -> None:
     check_laws(text)
