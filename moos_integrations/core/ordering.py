@@ -155,13 +155,14 @@ def _unit_priority(table: Table, entry: FloatArray) -> FloatArray:
     Lines of code always count with all lines that they are under: deep ones are mostly details. Shape: `(units,)`.
     """
     alone = entry - np.log(np.maximum(table.path_cost, 1))
+    alone[table.kinds == Kind.RULE] = -np.inf  # the rule under a table's head comes after a row, and brings none
     parents, brought = table.parents.tolist(), alone.tolist()
     for unit in range(len(parents) - 1, -1, -1):  # what is below a unit comes after it
         if parents[unit] >= 0 and brought[unit] > brought[parents[unit]]:
             brought[parents[unit]] = brought[unit]
     under = np.flatnonzero((table.parents >= 0) & (table.kinds != Kind.CODE))
     later = entry[under] - np.log(np.maximum(table.unit_cost[under], 1))
-    first = np.array(brought)[table.parents[under]]
+    first = np.nextafter(np.array(brought)[table.parents[under]], -np.inf)
     alone[under] = np.maximum(alone[under], np.minimum(later, first))
     return np.asarray(alone)
 
