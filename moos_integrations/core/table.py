@@ -14,7 +14,7 @@ import numpy.typing as npt
 from moos_integrations.core.lexical import term_match
 from moos_integrations.core.prepared import PreparedText
 from moos_integrations.core.protection import protected_words
-from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Kind, WordScores
+from moos_integrations.core.types import BoolArray, FloatArray, IntArray, WordScores
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -171,21 +171,12 @@ class Table:
 
     @cached_property
     def path_cost(self) -> IntArray:
-        """Tokens of each unit and of all that it is under; of a table's rule, as of the longest row.
-
-        Shape: `(units,)`.
-        """
+        """Tokens of each unit and of all that it is under. Shape: `(units,)`."""
         costs, parents = self.unit_cost.tolist(), self.parents.tolist()
         for unit, parent in enumerate(parents):  # a parent comes before what is under it
             if parent >= 0:
                 costs[unit] += costs[parent]
-        found = np.array(costs, np.int64)
-        rules = np.flatnonzero((self.kinds == Kind.RULE) & (self.parents >= 0))
-        if len(rules):  # a cheap rule must not come before the row that is wanted: its head would bring another one
-            longest = found.copy()
-            np.maximum.at(longest, self.parents[self.parents >= 0], found[self.parents >= 0])
-            found[rules] = longest[self.parents[rules]]
-        return found
+        return np.array(costs, np.int64)
 
     def _shifted(self, columns: Sequence[IntArray]) -> IntArray:
         """Indices of units within their documents as indices among all units; -1 stays."""
