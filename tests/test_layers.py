@@ -40,7 +40,9 @@ ORDER = [
     "core.windows",
     "core.outliers",
     "core.pooling",
+    "core.gate",
     "core.hub",
+    "core.passages",
     "core.encoder",
     "core.lexical",
     "core.thinning",
@@ -69,8 +71,8 @@ ORDER = [
 ]
 # Heavy or optional packages, and the only modules that may import them outside of functions.
 DOORS = {
-    "torch": ("core.hub", "core.pooling", "core.encoder", "training"),
-    "transformers": ("core.hub", "training"),
+    "torch": ("core.hub", "core.pooling", "core.gate", "core.passages", "core.encoder", "training"),
+    "transformers": ("core.hub", "core.passages", "training"),
     "bm25s": (),
     "matplotlib": (),
     "pydantic": ("core.checks", "core.config", "adapter", "cli_options", "langchain", "llama_index", "records"),
