@@ -45,7 +45,9 @@ ORDER = [
     "core.windows",
     "core.outliers",
     "core.pooling",
+    "core.gate",
     "core.hub",
+    "core.passages",
     "core.encoder",
     "core.lexical",
     "core.language",
@@ -98,8 +100,8 @@ ORDER = [
 COMI = tuple(name for name in ORDER if name.startswith("comi.") and name not in ("comi.settings", "comi.card"))
 # Heavy or optional packages, and the only modules that may import them outside of functions.
 DOORS = {
-    "torch": ("core.hub", "core.pooling", "core.encoder", "training", *COMI),
-    "transformers": ("core.hub", "training", "comi.network", "comi.storage", "comi.compressor"),
+    "torch": ("core.hub", "core.pooling", "core.gate", "core.passages", "core.encoder", "training", *COMI),
+    "transformers": ("core.hub", "core.passages", "training", "comi.network", "comi.storage", "comi.compressor"),
     "peft": (),
     "bm25s": (),
     "matplotlib": (),

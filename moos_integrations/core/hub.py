@@ -410,9 +410,14 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype:
         return known[dtype]
     if dtype != "auto":
         raise ConfigError(f"`dtype` must be 'auto' or one of {', '.join(map(repr, known))}; got {dtype!r}.")
+    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+
+
+def multiplies_bfloat16(device: torch.device | None = None) -> bool:
+    """Whether bfloat16 products are native on a device; None for the one that `auto` takes."""
+    device = device or _device("auto")
     native = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    native |= device.type == "cpu" and _cpu_multiplies_bfloat16()
-    return torch.bfloat16 if native else torch.float32
+    return native or (device.type == "cpu" and _cpu_multiplies_bfloat16())
 
 
 def _cpu_multiplies_bfloat16() -> bool:
