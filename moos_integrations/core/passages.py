@@ -60,8 +60,10 @@ class PassageEncoder:
         source = resolve(folder)
         where, what = placement(device, dtype)
         try:
-            model: Any = AutoModel.from_pretrained(source, dtype=torch.float32)
-            tokenizer: Any = AutoTokenizer.from_pretrained(source)
+            model: Any = AutoModel.from_pretrained(
+                source, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+            )
+            tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... by what is missing
             first_line = (str(error).splitlines() or [""])[0][:300]
