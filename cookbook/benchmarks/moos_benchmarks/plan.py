@@ -497,7 +497,8 @@ class Material:
     def _near(self, encoder: PassageEncoder, asked: Sequence[str], passages: Sequence[str]) -> IntArray:
         known, own = encoder.texts(passages, _POOL_PIECES, kept=self._kept), encoder.texts(asked, 64, kept=self._kept)
         count = min(_CANDIDATES, len(passages))
-        parts = [(part @ torch.from_numpy(known).T).topk(count).indices for part in torch.from_numpy(own).split(512)]
+        questions = [torch.from_numpy(own[start : start + 512]) for start in range(0, len(own), 512)]
+        parts = [(part @ torch.from_numpy(known).T).topk(count).indices for part in questions]
         return np.asarray(torch.cat(parts).numpy(), np.int64)
 
     def negatives(self, item: Item, rng: random.Random) -> list[str]:
