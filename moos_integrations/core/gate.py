@@ -42,7 +42,8 @@ class RelevanceGate(nn.Module):
         with torch.autocast(first.device.type, enabled=False):
             most = torch.tensor(_MOST, device=first.device)
             dtype = self.linear.weight.dtype
-            return most * self.linear(first.to(dtype)).float().sigmoid()
+            open_by: Tensor = self.linear(first.to(dtype)).float().sigmoid()
+            return most * open_by
 
 
 def gated(gates: Tensor, passages: Tensor, units: Tensor) -> Tensor:

@@ -69,6 +69,8 @@ class PassageEncoder:
                 f"Expected a sentence encoder with a fast tokenizer in {folder!r} (a bundled name, a folder or a hub "
                 f"id): {type(error).__name__}: {first_line}"
             ) from error
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None  # unused; where a folder has no weights for it, random ones would be in the fingerprint
         backend.no_truncation()
         backend.no_padding()
         self.tokenizer, self.max_pieces = backend, max_pieces

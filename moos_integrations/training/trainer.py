@@ -395,8 +395,10 @@ class MOOSTrainer(Trainer):
         gate, base = getattr(model, GATE, None), None
         if gate is not None:
             base = gated(gate(hidden[:, 0]), inputs["passage"][:, 0], inputs["similarities"])
-        parts = self._moos_loss.parts(logits, hidden, *(inputs[name] for name in TARGETS), base)
-        self.seen.add(parts, inputs, self.data_collator.kinds)
+        labels, units, groups, similarities = (inputs[name] for name in TARGETS)
+        parts = self._moos_loss.parts(logits, hidden, labels, units, groups, similarities, base)
+        collate: Any = self.data_collator
+        self.seen.add(parts, inputs, collate.kinds)
         loss = sum_of(parts)
         return (loss, {"logits": logits}) if return_outputs else loss
 
