@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -102,10 +103,14 @@ def hash_share(text: str) -> float:
 
 def wordpiece(pair: str | None = None) -> PreTrainedTokenizerFast:
     """BERT's family; `pair` is the template for pairs, if there is one."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
-    tokenizer.train_from_iterator(CORPUS, trainer)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    words = {word for text in CORPUS for word, _ in splitter.pre_tokenize_str(text)}
+    # Not trained: WordPieceTrainer picks other pieces in each process, and seeded weights would then differ too.
+    heads, tails = {word[:3] for word in words}, {f"##{word[i : i + 3]}" for word in words for i in range(3, len(word))}
+    letters = {mark + letter for word in words for letter in word for mark in ("", "##")}
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(heads | tails | letters)]
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = splitter
     tokenizer.post_processor = processors.TemplateProcessing(
         "[CLS] $A [SEP]",
         pair=pair,
@@ -137,6 +142,9 @@ def unigram(pair: str | None = None) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.UnigramTrainer(vocab_size=200, special_tokens=["<pad>", "<unk>", "</s>"], unk_token="<unk>")
     tokenizer.train_from_iterator(CORPUS, trainer)
+    # The trainer orders pieces anew in each process: sorted by their text, seeded weights are the same in all.
+    pieces = [(piece, round(score, 3)) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    tokenizer.model = models.Unigram(pieces[:3] + sorted(pieces[3:]), unk_id=1)
     tokenizer.post_processor = processors.TemplateProcessing("$A </s>", pair=pair, special_tokens=[("</s>", 2)])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
 

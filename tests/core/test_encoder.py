@@ -444,7 +444,7 @@ def test_a_unit_longer_than_a_window_is_the_mean_of_its_parts_and_as_near_as_the
         own = hidden[len(frame.front.ids) : len(frame.front.ids) + len(window)]
         total += own.sum(0).double().numpy()
         near.append(torch.cosine_similarity(hidden[frame.question].mean(0), own.mean(0), dim=0).item())
-    assert max(near) - min(near) > 0
+    assert max(near) - min(near) > 100 * ROUNDING
     assert len(windows[0]) != len(windows[-1])
     (scores,) = scoring.score([document], question)
     pieces = sum(len(window) for window in windows)

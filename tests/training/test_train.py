@@ -143,8 +143,8 @@ def test_reading_in_parts_changes_nothing(aware_model: Path) -> None:
         for parts in (1, 2, 5):
             logits, hidden = read_in_parts(model, inputs, parts)
             real = inputs["attention_mask"].bool()
-            torch.testing.assert_close(logits[real], whole.logits[real], atol=1e-4, rtol=0)
-            torch.testing.assert_close(hidden[real], whole.hidden_states[-1][real], atol=1e-4, rtol=0)
+            torch.testing.assert_close(logits[real], whole.logits[real], atol=1e-5, rtol=0)
+            torch.testing.assert_close(hidden[real], whole.hidden_states[-1][real], atol=1e-5, rtol=0)
 
 
 # --- recipes -------------------------------------------------------------------------------------------------------
