@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from moos_integrations.core.hub import placement, resolve, weights_fingerprint
+from moos_integrations.core.hub import longest_input, placement, resolve, weights_fingerprint
 from moos_integrations.core.pooling import unit_means
 from moos_integrations.core.windows import SpecialTokens, tokenize
 from moos_integrations.errors import ModelError
@@ -52,7 +52,7 @@ class PassageEncoder:
             folder: A bundled name, a folder in Hugging Face layout, or a hub id.
             device: As in `load_classifier`.
             dtype: As in `load_classifier`.
-            max_pieces: Longest input, special tokens included.
+            max_pieces: Longest input, special tokens included; at most what the encoder can read.
 
         Raises:
             ModelError: If it cannot be loaded, or has no fast tokenizer.
@@ -73,7 +73,7 @@ class PassageEncoder:
             model.pooler = None  # unused; where a folder has no weights for it, random ones would be in the fingerprint
         backend.no_truncation()
         backend.no_padding()
-        self.tokenizer, self.max_pieces = backend, max_pieces
+        self.tokenizer, self.max_pieces = backend, min(max_pieces, longest_input(model.config, tokenizer))
         self.width: int = model.config.hidden_size
         self._special, self._pad_id = SpecialTokens.of(backend), tokenizer.pad_token_id or 0
         self._model = model.requires_grad_(False).eval().to(device=where, dtype=what)
