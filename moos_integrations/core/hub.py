@@ -127,7 +127,7 @@ def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | i
         query_aware=_query_aware(name, model.config, special),
         similarity_scale=_similarity_scale(name, model.config),
         takes_types=takes_types(model),
-        max_pieces=longest_input(model.config, tokenizer),
+        max_pieces=_max_pieces(model.config, tokenizer),
         width=model.config.hidden_size,
         device=model.device,
         dtype=model.dtype,
@@ -224,7 +224,7 @@ def takes_types(model: torch.nn.Module) -> bool:
     return (known or 0) > 1 and "token_type_ids" in inspect.signature(model.forward).parameters
 
 
-def longest_input(config: Any, tokenizer: Any) -> int:
+def _max_pieces(config: Any, tokenizer: Any) -> int:
     """The smaller one of the limits by positions and by the tokenizer's settings."""
     positions = getattr(config, "max_position_embeddings", None) or _NO_LIMIT
     # RoBERTa-like models count positions from padding_idx + 1, so that many of the embeddings are never used.

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from moos_integrations.core.hub import longest_input, placement, resolve, weights_fingerprint
+from moos_integrations.core.hub import placement, resolve, weights_fingerprint
 from moos_integrations.core.pooling import unit_means
 from moos_integrations.core.windows import SpecialTokens, tokenize
 from moos_integrations.errors import ModelError
@@ -73,7 +73,10 @@ class PassageEncoder:
             model.pooler = None  # unused; where a folder has no weights for it, random ones would be in the fingerprint
         backend.no_truncation()
         backend.no_padding()
-        self.tokenizer, self.max_pieces = backend, min(max_pieces, longest_input(model.config, tokenizer))
+        self.tokenizer, self.max_pieces = (
+            backend,
+            min(max_pieces, getattr(model.config, "max_position_embeddings", None) or max_pieces),
+        )
         self.width: int = model.config.hidden_size
         self._special, self._pad_id = SpecialTokens.of(backend), tokenizer.pad_token_id or 0
         self._model = model.requires_grad_(False).eval().to(device=where, dtype=what)
