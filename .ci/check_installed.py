@@ -54,6 +54,7 @@ def main(extra: str | None) -> None:
         "cli": use_cli,
         "eval": use_evaluation,
         "train": use_training,
+        "agents": use_agents,
     }[extra]()
 
 
@@ -204,6 +205,33 @@ def use_training() -> None:
         assert 0 < result.kept_tokens < result.original_tokens
         trained = moos("train", "--data", str(question_in(folder)), "--output", str(Path(folder, "run"))).strip()
         assert ContextCompressor.from_pretrained(trained).compress(TEXT, QUESTION, rate=0.5).text
+
+
+def use_agents() -> None:
+    """An agent reads the pruned result of a tool."""
+    from langchain.agents import create_agent
+    from langchain_core.language_models import GenericFakeChatModel
+    from langchain_core.messages import AIMessage, ToolMessage
+    from langchain_core.tools import tool
+
+    from moos_integrations.agents import MOOSToolOutputMiddleware
+
+    @tool
+    def read_log() -> str:
+        """Read the log."""
+        return "\n".join(f"2026-05-01 12:00:{i:02} INFO worker {i} is idle" for i in range(60)) + f"\n{TEXT}"
+
+    class Scripted(GenericFakeChatModel):
+        def bind_tools(self, tools: object, **_: object) -> "Scripted":
+            return self
+
+    call = {"name": "read_log", "args": {}, "id": "1"}
+    model = Scripted(messages=iter([AIMessage("", tool_calls=[call]), AIMessage("17:30")]))
+    agent = create_agent(model, [read_log], middleware=[MOOSToolOutputMiddleware(budget_tokens=150)])
+    messages = agent.invoke({"messages": [("user", QUESTION)]})["messages"]
+    (result,) = [message for message in messages if isinstance(message, ToolMessage)]
+    assert "17:30" in result.content, result.content
+    assert "read_omitted" in result.content, result.content
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ The same settings have the same names, defaults and checks everywhere:
 
 Set at most one of `rate`, `budget_tokens` and `threshold`. A setting that cannot be used raises a `ConfigError` when
 the object is built. A setting that has no effect beside the others is logged as a warning by the logger
-`moos_integrations`. `embeddings`, `similarity_scale` and `retriever_weight` are not on the command line.
+`moos_integrations`. `embeddings`, `cache_store`, `similarity_scale` and `retriever_weight` are not on the command
+line.
 """
 ADVANCED = """
 ## `{stage}`
@@ -40,6 +41,7 @@ VALUES = {
     "protect": "a list of strings and compiled regular expressions",
     "tokenizer": "a string, a Hugging Face tokenizer or a callable",
     "cache_dir": "a path",
+    "cache_store": "LangChain `BaseStore[str, bytes]` or LlamaIndex `BaseKVStore`",
     "embeddings": "LangChain `Embeddings` or LlamaIndex `BaseEmbedding`",
 }
 """Values of the fields whose type does not say them."""

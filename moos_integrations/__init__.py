@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moos_integrations.core.compressor import ContextCompressor
     from moos_integrations.core.config import CompressorConfig
+    from moos_integrations.core.omission import OmissionMark
     from moos_integrations.core.result import Citation, CompressedDocument, CompressionResult
     from moos_integrations.core.types import Scorer, SegmentedText, WordScores
     from moos_integrations.errors import (
         CompressionError,
+        CompressionTimeoutError,
         ConfigError,
         InputError,
         MissingExtraError,
@@ -33,6 +35,7 @@ _HOMES = {
     "CompressedDocument": "core.result",
     "CompressionError": "errors",
     "CompressionResult": "core.result",
+    "CompressionTimeoutError": "errors",
     "CompressorConfig": "core.config",
     "ConfigError": "errors",
     "ContextCompressor": "core.compressor",
@@ -40,6 +43,7 @@ _HOMES = {
     "MissingExtraError": "errors",
     "ModelError": "errors",
     "MoosError": "errors",
+    "OmissionMark": "core.omission",
     "PassthroughWarning": "errors",
     "Scorer": "core.types",
     "SegmentedText": "core.types",
@@ -52,6 +56,7 @@ __all__ = [
     "CompressedDocument",
     "CompressionError",
     "CompressionResult",
+    "CompressionTimeoutError",
     "CompressorConfig",
     "ConfigError",
     "ContextCompressor",
@@ -59,6 +64,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "MoosError",
+    "OmissionMark",
     "PassthroughWarning",
     "Scorer",
     "SegmentedText",

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -209,10 +210,7 @@ def _train(recipe: Path | None, data: list[Path], output: Path, *, tiny: bool, s
         raise MissingExtraError(str(error.name), extra="train") from error
     if tiny:
         return tiny_run.train_tiny(output)
-    try:
-        settings = recipe.read_text(encoding="utf-8") if recipe else "{}"
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{recipe} cannot be read as a JSON file of training settings: {error}.") from error
+    settings = _settings_file(recipe) if recipe else "{}"
     log = Console(stderr=True)
     return trainer.train(data, output, trainer.Recipe.from_json(settings), skip_bad=skip_bad, log=log.print)
 
@@ -277,6 +275,77 @@ def evaluate(
         typer.echo(file)
 
 
+comi_app = typer.Typer(no_args_is_help=True, help="Soft compression for a local LLM: train it, export its decoder.")
+app.add_typer(comi_app, name="comi")
+
+
+@comi_app.command("train")
+def comi_train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="JSON file of training settings, with `base`.")],
+    data: Annotated[list[Path], typer.Option(metavar="FILE", help="JSON lines (`.gz` is unpacked); repeatable.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the checkpoint and the finished `model`.")],
+    stop_after: Annotated[int | None, typer.Option(min=1, help="Stop with a checkpoint after so many steps.")] = None,
+    skip_bad: SkipBad = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Tune encoder, fusion layer and decoder of an LLM; an interrupted run continues from its checkpoint.
+
+    A line of FILE is `{"question": ..., "contexts": [...], "answer": ...}`.
+    """
+    from rich.progress import Progress
+
+    with _exit_codes():
+        training = _comi("training")
+        settings = training.Recipe.from_json(_settings_file(recipe))
+        log = Console(stderr=True)
+        with Progress(console=log, disable=quiet) as progress:
+            task = progress.add_task("training", total=settings.all_steps)
+            report = training.train(
+                data,
+                output,
+                settings,
+                skip_bad=skip_bad,
+                stop_after=stop_after,
+                watch=lambda step, stage, loss: progress.update(
+                    task, completed=step, description=f"{stage} {loss:.3f}"
+                ),
+                log=log.print,
+            )
+    typer.echo(f"{report['training_tokens']:,} tokens in {report['steps']:,} steps", err=True)
+    if report["steps"] == settings.all_steps:
+        typer.echo(str(output / "model"))
+
+
+@comi_app.command("export")
+def comi_export(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Saved by `moos comi train`.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="New folder for the decoder.")],
+    base: Annotated[str | None, typer.Option(help="The LLM, if it is not where it was at training.")] = None,
+    dtype: Annotated[str, typer.Option(help="Number type of the weights.")] = "bfloat16",
+) -> None:
+    """Write the tuned decoder as a plain model folder for a stock server, LoRA merged."""
+    with _exit_codes():
+        typer.echo(str(_comi("storage").export_decoder(folder, output, base=base, dtype=dtype)))
+
+
+def _comi(name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(f"moos_integrations.comi.{name}")
+    except MoosError:
+        raise
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), extra="comi") from error
+
+
+def _settings_file(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as a JSON file of training settings: {error}.") from error
+
+
 @contextmanager
 def _exit_codes() -> Iterator[None]:
     """Turn our errors into messages and exit codes."""
@@ -299,9 +368,9 @@ def _run(
 
 
 def _compressor(config: CompressorConfig, texts: list[str]) -> ContextCompressor:
-    """The compressor; without its model, which takes seconds to load, if there is no word to score."""
+    """The compressor; its model, which takes seconds to load, is loaded only if there is a word to score."""
     if any(text.strip() for text in texts):
-        return ContextCompressor.from_pretrained(config=config)
+        return ContextCompressor.from_pretrained(lazy=True, config=config)
     return ContextCompressor(_NoWords(), config)
 
 
@@ -350,6 +419,7 @@ def _as_dict(result: CompressionResult, names: list[str], *, words: bool) -> dic
                 "original_tokens": document.original_tokens,
                 "kept_tokens": document.kept_tokens,
                 "dropped_units": document.dropped_units,
+                "marks": [asdict(mark) for mark in document.marks],
             }
             for name, document in zip(names, result.documents, strict=True)
         ],
@@ -366,6 +436,10 @@ def _statistics(console: Console, result: CompressionResult, names: list[str], c
         highlight=False,
         style="dim",
     )
+    if result.left_alone:
+        console.print(
+            f"left alone: fewer than {config.min_tokens} tokens (`--min-tokens`)", style="dim", highlight=False
+        )
     for warning in [*(message for _, message in without_effect(config)), *result.warnings]:
         console.print(f"warning: {warning}", style="yellow", highlight=False)
 

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from moos_integrations.core.checks import plain_types, stages
 from moos_integrations.core.config import Settings
 
-NOT_ON_A_COMMAND_LINE = ("embeddings", "similarity_scale", "retriever_weight")
+NOT_ON_A_COMMAND_LINE = ("embeddings", "cache_store", "similarity_scale", "retriever_weight")
 """Settings of what only Python can pass: an embedding model, and scores of documents."""
 
 _PANELS = {"": "Settings", "scores": "Advanced: scores of words", "gains": "Advanced: shares of sentences"}

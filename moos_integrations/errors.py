@@ -6,6 +6,7 @@
      |- ModelError         (RuntimeError)  a classifier cannot be loaded or used
      |- TokenizerError     (RuntimeError)  the target LLM's tokenizer cannot be loaded or used
      |- CompressionError   (RuntimeError)  the model failed on an input; the cause is chained
+     |   `- CompressionTimeoutError (TimeoutError)  it did not end within `timeout`
      |- MissingExtraError  (ImportError)   an optional dependency is not installed
 
 Each class also inherits from the fitting built-in exception, so callers may catch either. A message has three parts:
@@ -13,6 +14,9 @@ what was expected, what came, and what to do.
 """
 
 from __future__ import annotations
+
+from functools import partial
+from typing import Any
 
 
 class MoosError(Exception):
@@ -39,14 +43,28 @@ class CompressionError(MoosError, RuntimeError):
     """The model failed while scoring; the original error is chained as the cause."""
 
 
+class CompressionTimeoutError(CompressionError, TimeoutError):
+    """Compression did not end within `timeout` seconds."""
+
+
 class MissingExtraError(MoosError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
+
+    Attributes:
+        module: The missing module.
+        extra: The extra of this package that installs it.
+    """
 
     def __init__(self, module: str, *, extra: str) -> None:
         """Name the missing module and the extra of this package that installs it."""
         super().__init__(
             f"`{module}` is needed here and is not installed. Install it with: pip install 'moos-integrations[{extra}]'"
         )
+        self.module, self.extra = module, extra
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Arguments from which pickle and copy rebuild it."""
+        return partial(type(self), extra=self.extra), (self.module,)
 
 
 class PassthroughWarning(UserWarning):

@@ -105,7 +105,7 @@ SECTIONS: dict[str, Callable[[Sequence[Section]], str]] = {
 """Layouts of sections. In "spoken", "csv" and "pipes" a section's title and sentences share a line."""
 
 
-# --- questions and answers, in six layouts ---------------------------------------------------------------------------
+# --- questions and answers, in seven layouts --------------------------------------------------------------------------
 
 
 def _faq(exchanges: Sequence[Exchange]) -> str:
@@ -139,6 +139,14 @@ def _quiz(exchanges: Sequence[Exchange]) -> str:
     return "\n\n".join(f"{n}. {q}\nAnswer: {a}" for n, (q, a) in enumerate(exchanges, 1)) + "\n"
 
 
+def _tickets(exchanges: Sequence[Exchange]) -> str:
+    tickets = [
+        f"Ticket #{4710 + n}\nStatus: solved\n\nCustomer wrote:\n{question}\n\nSupport replied:\n{answer}"
+        for n, (question, answer) in enumerate(exchanges)
+    ]
+    return "\n\n-----\n\n".join(tickets) + "\n"
+
+
 EXCHANGES: dict[str, Callable[[Sequence[Exchange]], str]] = {
     "faq": _faq,
     "headings": _asking_headings,
@@ -146,6 +154,7 @@ EXCHANGES: dict[str, Callable[[Sequence[Exchange]], str]] = {
     "interview": _interview,
     "chat": _chat,
     "quiz": _quiz,
+    "tickets": _tickets,
 }
 """Layouts of questions with their answers."""
 

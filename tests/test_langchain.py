@@ -42,9 +42,10 @@ from moos_integrations import (
     PassthroughWarning,
     WordScores,
 )
+from moos_integrations.adapter import without_entry
 from moos_integrations.core.cache import CachedScorer, MemoryStore
 from moos_integrations.core.types import SegmentedText
-from moos_integrations.langchain import COMPRESSION_EVENT, METADATA_KEY, MOOSCompressor, cite
+from moos_integrations.langchain import COMPRESSION_EVENT, METADATA_KEY, MOOSCompressor, cite, origin_of
 
 LOADING = {"allowed_objects": [MOOSCompressor], "valid_namespaces": ["moos_integrations"]}
 NOT_BETA = pytest.mark.filterwarnings("ignore:The function `loads` is in beta")
@@ -161,13 +162,14 @@ def test_keeps_ids_metadata_and_order() -> None:
 
 def test_metadata_maps_back_to_the_source_and_is_json() -> None:
     sources = {document.id: document for document in some_documents()}
-    for document in fake(rate=0.5).compress_documents(some_documents(), "When?"):
-        added = json.loads(json.dumps(document.metadata))[METADATA_KEY]
+    for document in fake(rate=0.5, added_metadata="all").compress_documents(some_documents(), "When?"):
+        added = json.loads(json.dumps(document.metadata))
         source = sources[document.id].page_content
-        assert "".join(source[start:end] for start, end in added["spans"]) == document.page_content
-        assert added["original_tokens"] == words(source)
-        assert added["kept_tokens"] == words(document.page_content)
-        assert {k: v for k, v in document.metadata.items() if k != METADATA_KEY} == sources[document.id].metadata
+        spans = origin_of(Document(document.page_content, metadata=added)).spans
+        assert "".join(source[start:end] for start, end in spans) == document.page_content
+        assert added["moos_original_tokens"] == words(source)
+        assert added["moos_kept_tokens"] == words(document.page_content)
+        assert without_entry(document.metadata) == sources[document.id].metadata
 
 
 def test_inputs_are_not_touched_and_nothing_is_shared() -> None:
@@ -179,13 +181,14 @@ def test_inputs_are_not_touched_and_nothing_is_shared() -> None:
     assert documents == before
 
 
-def test_an_earlier_pass_is_overwritten() -> None:
-    once = fake(rate=0.9).compress_documents(some_documents(), "When?")
-    twice = fake(rate=0.5).compress_documents(once, "When?")
-    source = {document.id: document.page_content for document in once}
+def test_an_earlier_pass_is_chained() -> None:
+    once = fake(rate=0.9, added_metadata="all").compress_documents(some_documents(), "When?")
+    twice = fake(rate=0.5, added_metadata="all").compress_documents(once, "When?")
+    source = {document.id: document.page_content for document in some_documents()}
     for document in twice:
-        spans = document.metadata[METADATA_KEY]["spans"]
+        spans = origin_of(document).spans
         assert "".join(source[document.id][start:end] for start, end in spans) == document.page_content
+        assert document.metadata["moos_original_tokens"] == words(source[document.id])
 
 
 def test_subclasses_keep_their_type_and_fields() -> None:
@@ -203,7 +206,9 @@ def test_keep_empty() -> None:
     kept = fake(rate=0.5, keep_empty=True).compress_documents(some_documents(), "When?")
     assert [document.id for document in kept] == ["a", "b", "c"]
     assert kept[1].page_content == ""
-    assert kept[1].metadata == {"start_index": 40, METADATA_KEY: {"original_tokens": 5, "kept_tokens": 0, "spans": []}}
+    assert kept[1].metadata == {"start_index": -1}  # where the text began
+    kept = fake(rate=0.5, keep_empty=True, added_metadata="all").compress_documents(some_documents(), "When?")
+    assert (kept[1].metadata["moos_kept_tokens"], origin_of(kept[1]).spans) == (0, ())
 
 
 async def test_no_documents_need_no_model() -> None:
@@ -283,12 +288,12 @@ def test_a_quote_leads_back_to_the_text_that_was_split() -> None:
     whole = "\n\n".join(SCENES * 2)
     splitter = CharacterTextSplitter(separator=" ", chunk_size=90, chunk_overlap=0, add_start_index=True)
     chunks = splitter.create_documents([whole], [{"file": "x"}])
-    kept = MOOSCompressor(rate=0.6).compress_documents(chunks, "Who built the bridge?")
+    kept = MOOSCompressor(rate=0.6, added_metadata="all").compress_documents(chunks, "Who built the bridge?")
     assert len(kept) > 0
     for document in kept:
         quote = document.page_content[:40].rsplit(" ", 1)[0]  # as an answer would quote it: words may be missing
         best = cite(quote.upper(), kept)[0]
-        assert best.coverage == 1.0
+        assert (best.coverage, best.within) == (1.0, "document")
         assert is_subsequence(best.text, whole[best.start : best.end])
     assert cite("a word that nobody wrote here", kept) == []
     untouched = cite("stands to this day", scenes())
@@ -465,7 +470,7 @@ async def test_targets_of_a_call() -> None:
     assert contents(await bound.ainvoke(some_documents())) == ["Extraordinary meetings happened."]
     assert contents(compressor.invoke(some_documents(), threshold=0.995)) == ["Extraordinary meetings happened."]
     with pytest.raises(
-        ConfigError, match=re.escape("Unknown argument 'alpha'; a call takes `rate`, `budget_tokens` or")
+        ConfigError, match=re.escape("Unknown argument 'alpha'; a call takes `rate`, `budget_tokens`, `threshold`,")
     ):
         compressor.invoke(some_documents(), alpha=1)
     with pytest.raises(ConfigError, match="Set exactly one of"):
@@ -595,7 +600,11 @@ WRONG_INPUTS = [
         {"context": [Document("a"), {}]},
         "Expected the documents under 'context' to be a list of `Document`s; item 1",
     ),
-    ({}, {"context": [], "question": ["q"]}, "Expected the query under 'question' as a string or None, got list. If"),
+    (
+        {},
+        {"context": [], "question": ["q"]},
+        "Expected the query under 'question' as a string, messages or None, got list. If",
+    ),
     (
         {"query_key": "ask"},
         {"context": [], "question": "q"},
@@ -658,7 +667,7 @@ async def test_model_failure_passes_documents_through() -> None:
     assert len(caught) == 1
     assert [document.page_content for document in kept] == [document.page_content for document in documents]
     for document, source in zip(kept, documents, strict=True):
-        assert document.metadata == {**source.metadata, "moos": {"warnings": ["passed through"]}}
+        assert document.metadata == source.metadata
     recorder = Recorder()
     with pytest.warns(PassthroughWarning):
         assert await compressor.ainvoke(documents, {"callbacks": [recorder]}) == kept
@@ -666,10 +675,16 @@ async def test_model_failure_passes_documents_through() -> None:
 
 
 def test_warnings_are_in_the_metadata_by_kind() -> None:
-    compressor = fake(budget_tokens=5, protect=["numbers"])
+    compressor = fake(budget_tokens=5, protect=["numbers"], added_metadata="all")
     kept = compressor.compress_documents([Document("It rained in 1843. In 1844 and 1845 it rained too.")], "q")
-    assert kept[0].metadata["moos"]["warnings"] == ["protected text dropped"]
-    assert "warnings" not in fake(rate=1.0).compress_documents([Document("It rained.")], "q")[0].metadata["moos"]
+    assert kept[0].metadata["moos_warnings"] == "protected text dropped"
+    (kept,) = fake(rate=1.0, added_metadata="all").compress_documents([Document("It rained.")], "q")
+    assert "moos_warnings" not in kept.metadata
+    assert "moos" in kept.metadata
+    failing = fake(Failing(), on_error="passthrough", added_metadata="all")
+    with pytest.warns(PassthroughWarning):
+        (kept,) = failing.compress_documents([Document("It rained.", metadata={"k": 1})], "q")
+    assert kept.metadata == {"k": 1, "moos_warnings": "passed through"}
 
 
 def test_a_damaged_model_passes_documents_through(tmp_path: Any) -> None:
@@ -767,13 +782,26 @@ def test_changed_settings_are_in_force() -> None:
 
 def test_public_names_and_fields() -> None:
     """A failure here asks for a decision on the public interface, not for a quick fix."""
-    assert moos_integrations.langchain.__all__ == ["COMPRESSION_EVENT", "METADATA_KEY", "MOOSCompressor", "cite"]
+    assert moos_integrations.langchain.__all__ == [
+        "COMPRESSION_EVENT",
+        "METADATA_KEY",
+        "BoundCompressor",
+        "MOOSCompressor",
+        "cite",
+        "origin_of",
+    ]
     assert METADATA_KEY == "moos"
     assert MOOSCompressor.lc_id() == ["moos_integrations", "langchain", "MOOSCompressor"]  # stored chains name it
-    own = {"documents_key": None, "query_key": None, "keep_empty": False}
+    own = {
+        "documents_key": None,
+        "query_key": None,
+        "keep_empty": False,
+        "added_metadata": "spans",
+        "score_key": None,
+    }
     fields = {name: field.default for name, field in MOOSCompressor.model_fields.items()}
     assert {name: fields[name] for name in own} == own
 
 
 def test_docstring_example() -> None:
-    assert doctest.testmod(moos_integrations.langchain) == doctest.TestResults(failed=0, attempted=5)
+    assert doctest.testmod(moos_integrations.langchain) == doctest.TestResults(failed=0, attempted=9)

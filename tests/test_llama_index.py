@@ -19,7 +19,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 from llama_index.core import Document, VectorStoreIndex
-from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.instrumentation import get_dispatcher
@@ -51,6 +51,7 @@ from tiny import UnitScorer
 
 import moos_integrations.llama_index as adapter
 from moos_integrations import ContextCompressor, WordScores
+from moos_integrations.adapter import without_entry
 from moos_integrations.core.cache import CachedScorer, MemoryStore
 from moos_integrations.core.config import BUNDLED_MODEL
 from moos_integrations.errors import (
@@ -69,7 +70,9 @@ from moos_integrations.llama_index import (
     MOOSNodePostprocessor,
     MOOSNodeTransform,
     cite,
+    origin_of,
 )
+from moos_integrations.messages import forget_call_sites
 
 TEXTS = [
     "The meeting of the board ended at 17:30. It was on 3 May. Nobody had objected to the plan. Few had come.",
@@ -150,6 +153,11 @@ def tokens(text):
     return token_counter("o200k_base").count(text)
 
 
+def spans_text(text, node, start=0):
+    """What the spans of a node are in a text that begins at `start` of its document."""
+    return "".join(text[first - start : last - start] for first, last in origin_of(node).spans)
+
+
 def joined(nodes):
     return "\n\n".join(node.get_content(metadata_mode=MetadataMode.NONE) for node in nodes)
 
@@ -168,7 +176,8 @@ def test_fields_and_defaults_are_an_api():
     """A failure here needs a decision about the API, not a quick fix."""
     shared = {
         "model", "rate", "budget_tokens", "threshold", "protect", "tokenizer", "separator", "top_n", "order",
-        "on_error", "cache_bytes", "cache_dir", "device", "dtype", "embeddings", "scores", "gains", "keep_empty",
+        "on_error", "timeout", "cache_bytes", "cache_dir", "cache_store", "device", "dtype", "embeddings", "scores",
+        "gains", "keep_empty", "added_metadata", "score_key", "omission", "min_tokens",
     }  # fmt: skip
     assert set(MOOSNodeTransform.model_fields) == shared
     assert set(MOOSNodePostprocessor.model_fields) == shared | {"callback_manager"}
@@ -203,10 +212,10 @@ def test_laws_of_the_postprocessor(texts, rate):
         source = sources[item.node_id]
         assert item.text
         assert is_subsequence(item.text, source.text)
-        assert "".join(source.text[a:b] for a, b in item.metadata[METADATA_KEY]["spans"]) == item.text
+        assert spans_text(source.text, item.node, source.node.start_char_idx) == item.text
         assert item.score == source.score
         assert item.node.relationships == source.node.relationships
-        assert {k: v for k, v in item.metadata.items() if k != METADATA_KEY} == source.metadata
+        assert without_entry(item.metadata) == source.metadata
     original = tokens("\n\n".join(text for text in texts if text))
     assert tokens(joined(kept)) <= rate * original + (original if rate == 1.0 else 0)
 
@@ -224,9 +233,6 @@ def test_the_transform_treats_each_node_alone(texts, budget):
     together = component(nodes)
     assert nodes == before
     alone = [component([node])[0] for node in nodes]
-    for node in [*together, *alone]:  # the kinds of warnings are those of the whole call
-        entry = json.loads(node.metadata.get(METADATA_KEY, "{}"))
-        node.metadata[METADATA_KEY] = {name: value for name, value in entry.items() if name != "warnings"}
     assert together == alone
     assert all(tokens(node.text) <= budget for node in together)
     assert [node.id_ for node in together] == [node.id_ for node in nodes]
@@ -237,17 +243,16 @@ def test_everything_fits_so_nothing_changes_but_our_key():
     source = text_node(TEXTS[0])
     assert item.text == source.text
     assert (item.node.embedding, item.node.start_char_idx, item.node.end_char_idx) == ([0.5, 0.0], 0, len(TEXTS[0]))
-    assert item.metadata[METADATA_KEY]["spans"] == [[0, len(TEXTS[0])]]
+    assert origin_of(item.node).spans == ((0, len(TEXTS[0])),)
 
 
 def test_a_changed_node_loses_what_was_true_of_its_old_text():
     for item, source in zip(postprocessor().postprocess_nodes(scored()), scored(), strict=True):
         assert item.text != source.text
         assert (item.node.embedding, item.node.start_char_idx, item.node.end_char_idx) == (None, None, None)
-        entry = item.metadata[METADATA_KEY]
-        assert entry["start_char_idx"] == source.node.start_char_idx
-        assert entry["end_char_idx"] == source.node.end_char_idx
-        assert entry["kept_tokens"] < entry["original_tokens"]
+        assert origin_of(item.node).within == "document"
+        assert spans_text(source.text, item.node, source.node.start_char_idx) == item.text
+        assert item.metadata["moos_kept_tokens"] < item.metadata["moos_original_tokens"]
 
 
 def test_spans_lead_back_to_the_original_document():
@@ -256,9 +261,7 @@ def test_spans_lead_back_to_the_original_document():
     kept = postprocessor(rate=0.4).postprocess_nodes([NodeWithScore(node=node) for node in nodes])
     assert len(kept) > 2
     for item in kept:
-        entry = item.metadata[METADATA_KEY]
-        start = entry["start_char_idx"]
-        assert "".join(document.text[start + a : start + b] for a, b in entry["spans"]) == item.text
+        assert spans_text(document.text, item.node) == item.text
 
 
 def test_a_quote_leads_back_to_the_original_document():
@@ -269,13 +272,13 @@ def test_a_quote_leads_back_to_the_original_document():
     for item in kept:
         quote = item.text[:40].rsplit(" ", 1)[0]  # as an answer would quote it: words may be missing
         best = cite(quote.upper(), kept)[0]
-        assert best.coverage == 1.0
+        assert (best.coverage, best.within) == (1.0, "document")
         assert best.id in {node.node_id for node in nodes}
         assert is_subsequence(best.text, document.text[best.start : best.end])
     assert cite("nobody wrote such a thing", kept) == []
     (place, *_) = cite("sandwiches, salads", retrieved)  # nodes that never were compressed
     assert document.text[place.start : place.end] == "sandwiches, salads"
-    twice = transform(rate=0.9)(nodes)  # our entry is a JSON string there
+    twice = transform(rate=0.9)(nodes)
     found = cite(" ".join(twice[0].text.split()[:4]), twice)[0]
     assert is_subsequence(found.text, document.text[found.start : found.end])
     with pytest.raises(InputError, match="item 0 is a str"):
@@ -342,17 +345,15 @@ def test_spans_lead_back_through_two_passes(texts):
     twice = postprocessor(rate=0.6, tokenizer=len).postprocess_nodes([NodeWithScore(node=node) for node in once])
     for item in twice:
         source = next(node for node in nodes if node.id_ == item.node_id)
-        entry = item.metadata[METADATA_KEY]
-        assert "".join(source.text[a:b] for a, b in entry["spans"]) == item.text
-        assert entry["start_char_idx"] == source.start_char_idx
-        assert entry["original_tokens"] == tokens(source.text)
+        assert spans_text(source.text, item.node, source.start_char_idx) == item.text
+        assert item.metadata["moos_original_tokens"] == tokens(source.text)
 
 
 @pytest.mark.parametrize("foreign", ["not ours", "[1]", {"spans": 3}, {"spans": [[0, 1]]}, 7, None])
 def test_a_foreign_value_under_our_key_is_replaced(foreign):
     node = TextNode(text=TEXTS[0], metadata={METADATA_KEY: foreign})
     (item,) = postprocessor().postprocess_nodes([NodeWithScore(node=node)])
-    assert "".join(TEXTS[0][a:b] for a, b in item.metadata[METADATA_KEY]["spans"]) == item.text
+    assert spans_text(TEXTS[0], item.node) == item.text
     assert node.metadata == {METADATA_KEY: foreign}
 
 
@@ -363,10 +364,13 @@ def test_our_key_is_hidden_from_llm_and_embedding():
         for mode in (MetadataMode.LLM, MetadataMode.EMBED):
             assert METADATA_KEY not in node.get_content(metadata_mode=mode)
         assert "page: " in node.get_content(metadata_mode=MetadataMode.LLM)
-        assert node.excluded_llm_metadata_keys == ["nested", METADATA_KEY]
-        assert node.excluded_embed_metadata_keys == [METADATA_KEY]
+        added = [key for key in node.metadata if key.startswith(METADATA_KEY)]
+        assert node.excluded_llm_metadata_keys == ["nested", *added]
+        assert node.excluded_embed_metadata_keys == added
+        assert len(added) > 2
     again = postprocessor().postprocess_nodes(postprocessor().postprocess_nodes(scored()))
-    assert again[0].node.excluded_embed_metadata_keys == [METADATA_KEY]
+    hidden = again[0].node.excluded_embed_metadata_keys
+    assert len(hidden) == len(set(hidden))
 
 
 def test_only_the_text_is_compressed_never_the_metadata():
@@ -438,7 +442,7 @@ def test_nodes_of_which_nothing_is_kept_are_dropped_in_order():
 def test_keep_empty_keeps_them():
     kept = postprocessor(rate=0.0, keep_empty=True).postprocess_nodes(scored([*TEXTS, ""]))
     assert [item.text for item in kept] == [""] * 4
-    assert kept[0].metadata[METADATA_KEY]["spans"] == []
+    assert origin_of(kept[0].node).spans == ()
     assert METADATA_KEY not in kept[3].metadata
 
 
@@ -544,14 +548,22 @@ def test_a_tokenizer_object_is_described_and_asked_for_again(component):
 
 
 def test_a_tokenizer_that_cannot_count_is_still_described():
+    connected = True
+
     def broken(text):
+        if connected:
+            return len(text)
         raise OSError("no vocabulary")
 
-    described = MOOSNodeTransform(tokenizer=broken).to_dict()["tokenizer"]
+    component = MOOSNodeTransform(tokenizer=broken)
+    connected = False
+    described = component.to_dict()["tokenizer"]
     assert described["counts"] is None
     assert described["object"].endswith("broken")
     with pytest.raises(TokenizerError, match="no vocabulary"):
         transform(tokenizer=broken)([text_node(TEXTS[0])])
+    with pytest.raises(TokenizerError, match="no vocabulary"):
+        MOOSNodeTransform(tokenizer=lambda text: broken(text))  # found when it is set
 
 
 def test_pickling_a_used_component_leaves_it_as_it_was(caplog):
@@ -649,7 +661,8 @@ def test_a_failure_drops_the_span(trace):
     with pytest.raises(CompressionError):
         postprocessor(FailingScorer()).postprocess_nodes(scored())
     assert not spans_named(spans, "MOOSNodePostprocessor._postprocess_nodes")
-    assert [event.class_name() for event in events] == ["MOOSCompressionStartEvent", "SpanDropEvent"]
+    names = [event.class_name() for event in events]
+    assert names == ["MOOSCompressionStartEvent", "ReRankStartEvent", "SpanDropEvent"]
 
 
 def test_nothing_to_compress_sends_no_events(trace):
@@ -675,9 +688,8 @@ async def test_ingestion_sync_and_async():
     assert [node.text for node in nodes] == [node.text for node in again]
     assert len(nodes) > 2
     for node in nodes:
-        entry = json.loads(node.metadata[METADATA_KEY])
-        start = entry["start_char_idx"]
-        assert "".join(documents()[0].text[start + a : start + b] for a, b in entry["spans"]) == node.text
+        assert origin_of(node).within == "document"
+        assert spans_text(documents()[0].text, node) == node.text
         assert node.embedding is not None
         assert node.ref_doc_id == "d"
 
@@ -756,7 +768,8 @@ def test_stored_nodes_suit_stores_that_take_flat_metadata_only():
     stored = node_to_metadata_dict(node, flat_metadata=True, remove_text=True)
     loaded = metadata_dict_to_node(stored, text=node.text)
     assert loaded.text == node.text
-    assert loaded.excluded_embed_metadata_keys == [METADATA_KEY]
+    assert METADATA_KEY in loaded.excluded_embed_metadata_keys
+    assert origin_of(loaded) == origin_of(node)
     assert METADATA_KEY not in loaded.get_content(metadata_mode=MetadataMode.LLM)
 
 
@@ -841,7 +854,7 @@ async def test_query_engine_with_the_bundled_model(asynchronous):
     for item in kept:
         source = TEXTS[item.metadata["page"]]
         assert is_subsequence(item.text, source)
-        assert "".join(source[a:b] for a, b in item.metadata[METADATA_KEY]["spans"]) == item.text
+        assert spans_text(source, item.node, 100 * item.metadata["page"]) == item.text
     assert all(number in joined(kept) for number in ("17:30", "4.2"))
 
 
@@ -864,8 +877,8 @@ async def test_passthrough_returns_the_nodes_as_they_were_with_one_warning(async
     assert len(caught) == 1
     assert [item.text for item in kept] == [item.text for item in nodes]
     for item, source in zip(kept, nodes, strict=True):
-        assert item.node.metadata == {**source.node.metadata, "moos": {"warnings": ["passed through"]}}
-    assert "moos" in kept[0].node.excluded_llm_metadata_keys
+        assert item.node.metadata == {**source.node.metadata, "moos_warnings": "passed through"}
+    assert "moos_warnings" in kept[0].node.excluded_llm_metadata_keys
     with pytest.warns(PassthroughWarning):
         again = await component.apostprocess_nodes(kept) if asynchronous else component.postprocess_nodes(kept)
     assert again == kept
@@ -876,14 +889,14 @@ def test_passthrough_at_ingestion(trace):
     with pytest.warns(PassthroughWarning, match="out of memory"):
         kept = transform(FailingScorer(), on_error="passthrough")(nodes)
     assert [node.text for node in kept] == [node.text for node in nodes]
-    assert all(json.loads(node.metadata["moos"]) == {"warnings": ["passed through"]} for node in kept)
+    assert all(node.metadata["moos_warnings"] == "passed through" for node in kept)
     assert "out of memory" in trace[0][-1].warnings[0]
 
 
 def test_warnings_are_in_the_metadata_by_kind():
     nodes = scored(["It rained in 1843. In 1844 and 1845 it rained too."])
     kept = postprocessor(budget_tokens=9, protect=["numbers"]).postprocess_nodes(nodes)
-    assert kept[0].node.metadata["moos"]["warnings"] == ["protected text dropped"]
+    assert kept[0].node.metadata["moos_warnings"] == "protected text dropped"
 
 
 def test_failures_raise_by_default():
@@ -967,3 +980,45 @@ def test_the_examples_in_the_docstrings_run(name):
     results = [doctest.DocTestRunner().run(example) for example in examples]
     assert sum(result.attempted for result in results) > 0
     assert sum(result.failed for result in results) == 0
+
+
+# --- what rerankers send, and scores that rise ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_rerank_events_for_tracers_and_legacy_handlers(trace, asynchronous):
+    handler = LlamaDebugHandler(print_trace_on_end=False)
+    component = postprocessor(rate=0.5)
+    component.callback_manager = CallbackManager([handler])
+    nodes = scored()
+    if asynchronous:
+        kept = await component.apostprocess_nodes(nodes, query_str="who?")
+    else:
+        kept = component.postprocess_nodes(nodes, query_str="who?")
+    ((start, end),) = handler.get_event_pairs(CBEventType.RERANKING)
+    assert start.payload[EventPayload.QUERY_STR] == "who?"
+    assert (start.payload[EventPayload.MODEL_NAME], start.payload[EventPayload.TOP_K]) == (BUNDLED_MODEL, 3)
+    assert start.payload[EventPayload.NODES] == nodes
+    assert end.payload[EventPayload.NODES] == kept
+    first, last = [event for event in trace[0] if event.class_name().startswith("ReRank")]
+    assert (first.class_name(), last.class_name()) == ("ReRankStartEvent", "ReRankEndEvent")
+    assert (first.query, first.top_n, first.model_name) == ("who?", 3, BUNDLED_MODEL)
+    assert [node.text for node in last.nodes] == [node.text for node in kept]
+
+
+def test_distances_are_left_out_with_a_warning(caplog):
+    component = postprocessor(UnitScorer(), top_n=1, rate=1.0, gains={"retriever_weight": 50.0})
+    for count in (2, 3):
+        forget_call_sites()
+        caplog.clear()
+        nodes = [NodeWithScore(node=item.node, score=0.2 + index) for index, item in enumerate(scored()[:count])]
+        none = [NodeWithScore(node=item.node) for item in nodes]
+        (kept,) = component.postprocess_nodes(nodes, query_str="Who?")
+        (expected,) = component.postprocess_nodes(none, query_str="Who?")
+        assert kept.text == expected.text
+        assert "scores rise" in kept.node.metadata["moos_warnings"]
+        assert "moos_warnings" not in expected.node.metadata
+        assert "look like distances" in caplog.text
+        falling = [NodeWithScore(node=item.node, score=2.0 - index) for index, item in enumerate(scored()[:count])]
+        (best,) = component.postprocess_nodes(falling, query_str="Who?")
+        assert best.text == TEXTS[0]

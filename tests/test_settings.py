@@ -103,6 +103,14 @@ class Embedder:
         return [1.0, 1.0]
 
 
+class Store:
+    def mget(self, keys: list[str]) -> list[bytes | None]:
+        return [None for _ in keys]
+
+    def mset(self, pairs: list[tuple[str, bytes]]) -> None:
+        pass
+
+
 FIELDS = dict(all_fields())
 GOOD: dict[str, Any] = {
     "model": "someone/some-model",
@@ -113,10 +121,14 @@ GOOD: dict[str, Any] = {
     "tokenizer": "gpt-4",
     "separator": "\n--\t",
     "top_n": 3,
+    "min_tokens": 64,
+    "omission": "[... {count} {unit} omitted]",
     "order": "ends",
     "on_error": "passthrough",
+    "timeout": 2.5,
     "cache_bytes": 0,
     "cache_dir": "not_there_yet/scores",
+    "cache_store": Store(),
     "device": "cuda:1",
     "dtype": "bfloat16",
     "embeddings": Embedder(),
@@ -158,10 +170,14 @@ BAD: list[tuple[str, Any, str]] = [
     ("protect", [""], "non-empty"),
     ("protect", [{"pattern": "("}], "`protect` has a stored pattern that cannot be read"),
     ("protect", [{"flags": 3}], "`protect` has a stored pattern that cannot be read"),
-    ("tokenizer", "claude-3", "`tokenizer` must name a tiktoken encoding (gpt2, "),
+    ("tokenizer", "minivan-3", "`tokenizer` must name a tiktoken encoding (gpt2, "),
     ("tokenizer", 7, "got int"),
     ("separator", None, "`separator` must be a string, got None."),
     ("top_n", 0, "`top_n` must be a whole number from 1 on, got 0."),
+    ("min_tokens", -1, "`min_tokens` must be a whole number from 0 on, got -1."),
+    ("min_tokens", None, "`min_tokens` must be a whole number from 0 on, got None."),
+    ("omission", 7, "`omission` must be a string or None, got int."),
+    ("omission", "[{lines}]", "`omission` has the unknown field 'lines'"),
     ("order", "best", "`order` must be one of 'source', 'relevance', 'ends', got 'best'."),
     ("order", ["source"], "`order` must be one of"),
     ("on_error", "ignore", "`on_error` must be one of 'raise', 'passthrough', got 'ignore'."),
@@ -170,6 +186,10 @@ BAD: list[tuple[str, Any, str]] = [
     ("cache_dir", "", "`cache_dir` must be the path of a directory, got ''."),
     ("cache_dir", __file__, "is a file"),
     ("cache_dir", f"{__file__}/scores", "is a file"),
+    ("timeout", 0, "`timeout` must be a finite number above 0, got 0."),
+    ("timeout", "1", "`timeout` must be a finite number above 0, got '1'."),
+    ("cache_store", "redis://", "`cache_store` must be a LangChain `BaseStore[str, bytes]` (`mget`, `mset`) or"),
+    ("cache_store", dict, "`cache_store` must be"),
     ("device", "gpu", "`device` must be 'auto' or a torch device such as 'cpu' or 'cuda:0', got 'gpu'. Did you mean "),
     ("device", "cuda:x", "`device` must be"),
     ("device", "cuda:0 ", "`device` must be"),
@@ -220,10 +240,14 @@ def test_fourteen_settings_or_so_are_flat_and_defaults_are_an_api() -> None:
         "tokenizer": "o200k_base",
         "separator": "\n\n",
         "top_n": None,
+        "min_tokens": 0,
+        "omission": None,
         "order": "source",
         "on_error": "raise",
+        "timeout": None,
         "cache_bytes": 64 * 2**20,
         "cache_dir": None,
+        "cache_store": None,
         "device": "auto",
         "dtype": "auto",
         "embeddings": None,
@@ -436,8 +460,8 @@ def test_building_every_door_loads_no_torch() -> None:
 @pytest.mark.parametrize("place", GOOD)
 def test_json_round_trip(place: str) -> None:
     config = CompressorConfig(**as_settings(place, GOOD[place]))
-    if place == "embeddings":
-        with pytest.raises(ConfigError, match="saved only without `embeddings`; got Embedder"):
+    if place in ("embeddings", "cache_store"):
+        with pytest.raises(ConfigError, match=f"saved only without `{place}`; got {type(GOOD[place]).__name__}"):
             config.to_json()
         return
     again = CompressorConfig.from_json(config.to_json())

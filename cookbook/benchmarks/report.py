@@ -727,6 +727,53 @@ def robust_text() -> str:
     return table(header, rows) if rows else NOT_MEASURED
 
 
+def truth_exchanges() -> str:
+    """Answers kept at the default, and tokens saved."""
+    entries = load("truth").get("exchanges", {})
+    rows = [
+        [layout, wording, str(own["texts"]), f"{own['answers']:.1%}", f"{own['saved']:.0%}"]
+        for layout, wordings in entries.items()
+        for wording, own in wordings.items()
+    ]
+    return table(["layout", "question in", "texts", "answers kept", "tokens saved"], rows) if rows else NOT_MEASURED
+
+
+def truth_sections() -> str:
+    """Foreign lines and the right line, by layout and target."""
+    rows = []
+    for layout, targets in load("truth").get("sections", {}).items():
+        cells = [f"{own['foreign']} / {own['right']:.0%} / {own['kept']:.0%}" for own in targets.values()]
+        rows.append([layout, str(targets["default"]["texts"]), *cells])
+    return table(["layout", "texts", "default", "50 %", "30 %"], rows) if rows else NOT_MEASURED
+
+
+def truth_parts() -> str:
+    """What must be nothing: cut lines, parts of atoms, versions lost, numbers taken for others."""
+    measured, rows = load("truth"), []
+    for part, what, of in (("lines", "cut", "outputs"), ("atoms", "parts", "outputs")):
+        entries = measured.get(part, {})
+        rows += [[f"{part}: {kind}", f"{own['outputs']:,} {of}", str(own[what])] for kind, own in entries.items()]
+    for way, own in measured.get("corrections", {}).items():
+        lost = own["pairs"] - own.get("both", 0)
+        rows.append([f"two versions: {way}", f"{own['pairs']} pairs", str(lost)])
+    for name, own in measured.get("repetitions", {}).items():
+        rows.append(
+            [f"repetitions: {name}", f"{own['repetitions']:,} of {own['units']:,} units", str(own["other numbers"])]
+        )
+    return table(["what", "measured on", "faults"], rows) if rows else NOT_MEASURED
+
+
+def truth_attacks() -> str:
+    """Answers kept at an eighth of the tokens with an attacking document in front."""
+    rows = [
+        [name, attack, str(own["texts"]), f"{own['answers']:.1%}", f"{100 * own['change']:+.1f}", f"{own['share']:.0%}"]
+        for name, attacks in load("truth").get("attacks", {}).items()
+        for attack, own in attacks.items()
+    ]
+    header = ["set", "attack", "questions", "answers kept", "points", "budget taken"]
+    return table(header, rows) if rows else NOT_MEASURED
+
+
 def reader() -> str:
     """The span reader on questions of held-out articles."""
     try:
@@ -893,6 +940,10 @@ BLOCKS = {
     "end_to_end": end_to_end,
     "end_to_end_short": end_to_end_short,
     "robust_text": robust_text,
+    "truth_exchanges": truth_exchanges,
+    "truth_sections": truth_sections,
+    "truth_parts": truth_parts,
+    "truth_attacks": truth_attacks,
     "reader": reader,
     "pairs": pairs,
     "training": training,

@@ -361,8 +361,12 @@ def _exists(path: Path) -> bool:
         return False
 
 
+CACHE_FILE = "scores.sqlite"
+"""The file in `cache_dir`; where it can only be read, scores are read from it and none are added."""
+
+
 def check_cache_dir(directory: Any) -> str:
-    """The directory as a string, if scores can be kept in it. It is not created here.
+    """The directory as a string, if scores can be kept in it, or are in it. It is not created here.
 
     Raises:
         ConfigError: If it is not a path, is a file, or cannot be written or created.
@@ -377,6 +381,21 @@ def check_cache_dir(directory: Any) -> str:
         existing = existing.parent
     if not existing.is_dir():
         raise ConfigError(f"`cache_dir` must be a directory, got {text!r}: {str(existing)!r} is a file.")
-    if not os.access(existing, os.W_OK | os.X_OK):
+    if not os.access(existing, os.W_OK | os.X_OK) and not os.access(Path(text) / CACHE_FILE, os.R_OK):
         raise ConfigError(f"`cache_dir` must be a writable directory, got {text!r}: {str(existing)!r} is not writable.")
     return text
+
+
+def check_store(store: Any) -> Any:
+    """The store, if it has the methods of a LangChain `BaseStore` or a LlamaIndex `BaseKVStore`.
+
+    Raises:
+        ConfigError: Otherwise.
+    """
+    for names in (("mget", "mset"), ("get", "put")):
+        if all(callable(getattr(store, name, None)) for name in names) and not isinstance(store, type):
+            return store
+    raise ConfigError(
+        "`cache_store` must be a LangChain `BaseStore[str, bytes]` (`mget`, `mset`) or a LlamaIndex `BaseKVStore` "
+        f"(`get`, `put`), got {shown(store)}. For a folder use `cache_dir`."
+    )

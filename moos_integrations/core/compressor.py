@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
-import asyncio
 import numbers
-import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from typing_extensions import Unpack
 
-from moos_integrations.core.cache import DirectoryStore, MemoryStore, ScoreStore, cached
+from moos_integrations.core.cache import DirectoryStore, FrameworkStore, MemoryStore, ScoreStore, cached
+from moos_integrations.core.checks import check_number
 from moos_integrations.core.config import CompressorConfig, SettingKeywords, Target
+from moos_integrations.core.documents import RISING, rise, with_relevance
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
+from moos_integrations.core.failures import NEVER_PASSED_THROUGH, guarded, isolated
+from moos_integrations.core.language import script_is_unread, unread, without_model
 from moos_integrations.core.marginal_gain import standardised
-from moos_integrations.core.ordering import order
+from moos_integrations.core.ordering import Order, order
 from moos_integrations.core.output import Output, joined, whole
-from moos_integrations.core.prepared import TextCache
-from moos_integrations.core.result import CompressedDocument, CompressionResult
+from moos_integrations.core.prepared import PreparedText, TextCache
+from moos_integrations.core.result import PASSED_THROUGH, CompressedDocument, CompressionResult
 from moos_integrations.core.selection import select
 from moos_integrations.core.table import Table
+from moos_integrations.core.text import segment
+from moos_integrations.core.threads import Lock, Stop, check_stop, in_spare_thread, in_thread, stopping
 from moos_integrations.core.tokens import TokenCounter, token_counter
+from moos_integrations.core.tracing import traced
 from moos_integrations.core.types import FloatArray, Scorer, SegmentedText, Selection, WordScores
 from moos_integrations.errors import (
     CompressionError,
+    CompressionTimeoutError,
     ConfigError,
     InputError,
     MoosError,
     PassthroughWarning,
 )
-from moos_integrations.messages import Notice, warn_once
+from moos_integrations.messages import Notice, stack_level, warn_once
 
+_NO_ROOM = (
+    "The ceiling leaves no room for text with omission marks of about {tokens} tokens each: they were not written. "
+    "Raise the ceiling, or set a shorter `omission` such as '[...]'."
+)
 _SHARE_OF_TEXTS = 0.25  # of `cache_bytes`; the rest is for scores
 
 
@@ -63,8 +74,8 @@ class ContextCompressor:
         self._scorer = scorer if hasattr(scorer, "score") else None
         self._make_scorer = scorer
         self._counter: TokenCounter | None = None
-        self._texts = TextCache(int(_SHARE_OF_TEXTS * self.config.cache_bytes))
-        self._lock = threading.Lock()
+        self._texts = _text_cache(self.config)
+        self._lock = Lock()
 
     @classmethod
     def from_pretrained(
@@ -94,9 +105,24 @@ class ContextCompressor:
             compressor.load()
         return compressor
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ContextCompressor:
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> ContextCompressor:
         """Copies share the compressor: it never changes after it is built, and its weights are large."""
         return self
+
+    __copy__ = __deepcopy__
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State for pickling, without loaded weights and known texts: they are loaded and read again on first use.
+
+        A scorer that was passed as an object is part of the state.
+        """
+        kept = self._scorer if self._scorer is self._make_scorer else None
+        return {**self.__dict__, "_scorer": kept, "_counter": None, "_texts": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over the state, with an empty cache of texts."""
+        self.__dict__.update(state)
+        self._texts = _text_cache(self.config)
 
     # --- public calls ------------------------------------------------------------------------------------------------
 
@@ -109,6 +135,7 @@ class ContextCompressor:
         rate: float | None = None,
         budget_tokens: int | None = None,
         threshold: float | None = None,
+        timeout: float | None = None,
     ) -> CompressionResult:
         """Compress documents together, under one target.
 
@@ -117,10 +144,13 @@ class ContextCompressor:
             query: The question, if there is one. A query-aware model (`"moos": {"query_aware": true}` in its
                 config.json) scores the words for it; any other model scores as without it.
             document_scores: A retriever's or reranker's score of each document, higher is better; None for a document
-                without one. They add to relevance with the weight `gains.retriever_weight`.
+                without one. They add to relevance with the weight `gains.retriever_weight`. Four or more that rise from
+                the first to the last look like distances. They are left out, and this is logged.
             rate: Share of the tokens to keep, in place of the configured target. See `Target` for all three.
             budget_tokens: Hard ceiling over the joined output in tokens, in place of the configured target.
             threshold: Adaptive, in place of the configured target.
+            timeout: Seconds for this call, in place of the configured ones. Checked between texts and before each
+                batch of the model, so that this call may take one batch longer; `acompress` returns on time.
 
         Returns:
             One compressed document per input document, in order, and the counts.
@@ -132,6 +162,7 @@ class ContextCompressor:
             ModelError: If the model cannot be loaded (with `on_error="raise"`).
             TokenizerError: If tokens cannot be counted (with `on_error="raise"`).
             CompressionError: If the model fails on the input (with `on_error="raise"`).
+            CompressionTimeoutError: If the time is over (with `on_error="raise"`).
         """
         return self.compress_many(
             [documents],
@@ -140,6 +171,7 @@ class ContextCompressor:
             rate=rate,
             budget_tokens=budget_tokens,
             threshold=threshold,
+            timeout=timeout,
         )[0]
 
     def compress_many(
@@ -151,6 +183,7 @@ class ContextCompressor:
         rate: float | None = None,
         budget_tokens: int | None = None,
         threshold: float | None = None,
+        timeout: float | None = None,
     ) -> list[CompressionResult]:
         """Compress several independent sets of documents; the target applies to each set alone.
 
@@ -163,32 +196,15 @@ class ContextCompressor:
             rate: As in `compress`.
             budget_tokens: As in `compress`.
             threshold: As in `compress`.
+            timeout: As in `compress`, for all sets together.
 
         Returns:
             The result of `compress` for each set; `seconds` is the time of the whole call.
         """
-        start = time.perf_counter()
-        target = Target.of(rate, budget_tokens, threshold)
-        texts = [_checked_texts(request) for request in requests]
-        checked = _checked_queries(queries, len(texts))
-        retrieved = _checked_document_scores(document_scores, texts)
-        try:
-            scorer, counter = self.load()
-            prepared = [[self._texts.prepare(text, counter) for text in request] for request in texts]
-            scores = _score(scorer, [[text.document for text in request] for request in prepared], checked)
-            tables = map(partial(Table.of, protect=self.config.protect), prepared, scores)
-            rows = zip(tables, checked, retrieved, strict=True)
-            results = [self._finish(*row, target, counter, start) for row in rows]
-        except (ConfigError, InputError):
-            raise
-        except Exception as error:
-            if self.config.on_error == "passthrough":
-                return self._pass_all_through(texts, error, start)
-            if isinstance(error, MoosError):
-                raise
-            raise CompressionError(f"Compression failed: {type(error).__name__}: {error}") from error
-        for notice in dict.fromkeys(notice for result in results for notice in result.warnings):
-            warn_once(notice)
+        call = _Call.of(requests, queries, document_scores, Target.of(rate, budget_tokens, threshold))
+        with stopping(self._stop(timeout)):
+            results = self._run(call)
+        _report(results)
         return results
 
     async def acompress(
@@ -200,17 +216,45 @@ class ContextCompressor:
         rate: float | None = None,
         budget_tokens: int | None = None,
         threshold: float | None = None,
+        timeout: float | None = None,
     ) -> CompressionResult:
-        """`compress` in a worker thread, so that the event loop goes on."""
-        return await asyncio.to_thread(
-            self.compress,
-            documents,
-            query,
-            document_scores=document_scores,
+        """`compress` in a thread of the package, so that the event loop and its own threads go on.
+
+        A task that is cancelled, or whose `timeout` is over, goes on at once. Its work stops before the next batch of
+        the model.
+        """
+        results = await self.acompress_many(
+            [documents],
+            [query],
+            document_scores=[document_scores],
             rate=rate,
             budget_tokens=budget_tokens,
             threshold=threshold,
+            timeout=timeout,
         )
+        return results[0]
+
+    async def acompress_many(
+        self,
+        requests: Sequence[str | Sequence[str]],
+        queries: Sequence[str | None] | None = None,
+        *,
+        document_scores: Sequence[Sequence[float | None] | None] | None = None,
+        rate: float | None = None,
+        budget_tokens: int | None = None,
+        threshold: float | None = None,
+        timeout: float | None = None,
+    ) -> list[CompressionResult]:
+        """`compress_many` in a thread of the package; see `acompress`."""
+        call = _Call.of(requests, queries, document_scores, Target.of(rate, budget_tokens, threshold))
+        try:
+            results = await in_thread(partial(self._run, call), self._stop(timeout))
+        except CompressionTimeoutError as error:
+            if self.config.on_error == "raise":
+                raise
+            results = await in_spare_thread(partial(self._pass_all_through, call, error))
+        _report(results)
+        return results
 
     def precompute(self, documents: str | Sequence[str]) -> None:
         """Score texts without a question and cache the scores, as at ingestion.
@@ -221,13 +265,17 @@ class ContextCompressor:
         Raises:
             InputError: If the documents are not strings.
             ModelError: If the model cannot be loaded.
-            ConfigError: If `cache_bytes` is 0 and `cache_dir` is not set.
+            ConfigError: If `cache_bytes` is 0 and neither `cache_dir` nor `cache_store` is set.
         """
-        if not self.config.cache_bytes and not self.config.cache_dir:
-            raise ConfigError("`precompute` has nowhere to keep scores: set `cache_bytes` or `cache_dir`.")
+        if not (self.config.cache_bytes or self.config.cache_dir or self.config.cache_store is not None):
+            raise ConfigError(
+                "`precompute` has nowhere to keep scores: set `cache_bytes`, `cache_dir` or `cache_store`."
+            )
+        texts = _checked_texts(documents)
         scorer, counter = self.load()
-        prepared = [self._texts.prepare(text, counter) for text in _checked_texts(documents)]
-        _checked_scores(scorer, [text.document for text in prepared], None)
+        with guarded():
+            prepared = [self._texts.prepare(text, counter) for text in texts]
+            _checked_scores(scorer, [text.document for text in prepared], None)
 
     # --- stages ------------------------------------------------------------------------------------------------------
 
@@ -241,12 +289,15 @@ class ContextCompressor:
             ModelError: If the model cannot be loaded.
             TokenizerError: If the target LLM's tokenizer cannot be loaded.
         """
-        with self._lock:
+        with self._lock, guarded():
             if self._scorer is None:
                 self._scorer = self._make_scorer()  # type: ignore[operator]
-            if self._counter is None:
-                self._counter = token_counter(self.config.tokenizer)
-            return self._scorer, self._counter
+            return self._scorer, self._loaded_counter()
+
+    def _loaded_counter(self) -> TokenCounter:
+        if self._counter is None:
+            self._counter = token_counter(self.config.tokenizer)
+        return self._counter
 
     @property
     def scorer(self) -> Scorer:
@@ -255,8 +306,65 @@ class ContextCompressor:
 
     @property
     def counter(self) -> TokenCounter:
-        """The counter of the target LLM's tokens; loaded on first use."""
-        return self.load()[1]
+        """The counter of the target LLM's tokens; loaded on first use, without the weights."""
+        with self._lock:
+            return self._loaded_counter()
+
+    def _scores(self, requests: Sequence[list[PreparedText]], queries: Sequence[str | None]) -> list[list[WordScores]]:
+        """Scores of the words of all requests; the model loads only if there are any."""
+        documents = [[text.document for text in request] for request in requests]
+        return _score(self.scorer, documents, queries) if documents else []
+
+    def _leaves_alone(self, call: _Call, request: list[PreparedText]) -> bool:
+        return call.target is None and self.config.leaves_alone(sum(text.tokens for text in request), len(request))
+
+    def _stop(self, timeout: float | None) -> Stop:
+        if timeout is not None:
+            check_number("timeout", timeout, above=0)
+        return Stop(self.config.timeout if timeout is None else timeout)
+
+    @traced
+    def _run(self, call: _Call) -> list[CompressionResult]:
+        """All stages, and what the settings say of failures."""
+        try:
+            with guarded():
+                return self._run_all(call)
+        except NEVER_PASSED_THROUGH:
+            raise
+        except Exception as error:
+            if self.config.on_error == "passthrough":
+                return self._run_failed(call, error)
+            if isinstance(error, MoosError):
+                raise
+            raise CompressionError(f"Compression failed: {type(error).__name__}: {error}") from error
+
+    def _run_all(self, call: _Call) -> list[CompressionResult]:
+        """All stages, for all requests together; the model loads only if a request is large enough for it."""
+        counter = self.counter
+        prepared = [[self._prepare(text, counter) for text in request] for request in call.texts]
+        large = [index for index, request in enumerate(prepared) if not self._leaves_alone(call, request)]
+        scores = self._scores([prepared[index] for index in large], [call.queries[index] for index in large])
+        results: dict[int, CompressionResult] = {}
+        for index, found in zip(large, scores, strict=True):
+            check_stop()
+            table = Table.of(prepared[index], found, protect=self.config.protect)
+            results[index] = self._finish(
+                table, call.queries[index], call.retrieved[index], call.target, counter, call.start
+            )
+        return [
+            results[index] if index in results else self._left_alone(call, index, request)
+            for index, request in enumerate(prepared)
+        ]
+
+    def _run_failed(self, call: _Call, error: Exception) -> list[CompressionResult]:
+        if isinstance(error, CompressionTimeoutError):
+            return self._pass_all_through(call, error)
+        try:
+            return self._run_each(call)
+        except NEVER_PASSED_THROUGH:
+            raise
+        except Exception as again:  # nothing can be loaded, or the time is over
+            return self._pass_all_through(call, again)
 
     def _finish(
         self,
@@ -266,21 +374,29 @@ class ContextCompressor:
         target: Target | None,
         counter: TokenCounter,
         start: float,
+        taken: int = 0,
     ) -> CompressionResult:
-        """Order, select, render and count; `target` is None for that of the settings."""
+        """Order, select, render and count; `target` is None for that of the settings.
+
+        A ceiling in tokens has `taken` less: what other text of the request needs.
+        """
         wanted = target or self.config.target(asked=table.reads_question)
-        ordered = order(table, self.config, query, retrieved)
-        output = Output(table, counter, self.config.separator, ordered.documents)
-        selection = select(table, ordered, wanted, output, fill=self.config.gains.fill)
+        if taken and wanted.budget_tokens is not None:
+            wanted = Target(budget_tokens=max(wanted.budget_tokens - taken - counter.count(self.config.separator), 0))
+        language = _unread(self._scorer, [text.document for text in table.texts], query)
+        if language and not retrieved.any():
+            retrieved = standardised([float(-place) for place in range(table.documents)])
+        ordered = order(table, _for_unread(self.config) if language else self.config, query, retrieved)
+        output, selection = self._selected(table, ordered, wanted, counter)
         documents, text = output.render(selection)
         return CompressionResult(
-            documents=documents,
+            documents=with_relevance(documents, table, ordered.gains, query),
             text=text,
             original_tokens=output.original_tokens,
             kept_tokens=output.whole_tokens if selection.whole else counter.count(text),
             protected_tokens=_protected_tokens(table, ordered.priority, selection) if wanted.threshold is None else 0,
             seconds=time.perf_counter() - start,
-            warnings=selection.warnings,
+            warnings=(*selection.warnings, *([language] if language else [])),
             order=output.order,
             _explanation=Explanation(
                 table,
@@ -291,25 +407,198 @@ class ContextCompressor:
             ),
         )
 
-    def _pass_all_through(self, requests: list[list[str]], error: Exception, start: float) -> list[CompressionResult]:
-        text = f"Compression failed, the documents are returned unchanged: {type(error).__name__}: {error}"
-        notice = Notice("passed through", text)
-        warnings.warn(text, PassthroughWarning, stacklevel=4)
-        warn_once(notice)
-        return [self._pass_through(request, notice, start) for request in requests]
+    def _selected(
+        self, table: Table, ordered: Order, wanted: Target, counter: TokenCounter
+    ) -> tuple[Output, Selection]:
+        """What is kept. Where a budget has no room for anything with omission marks, they are not written."""
+        outputs = partial(Output, table, counter, self.config.separator, ordered.documents)
+        output = outputs(self.config.omission)
+        selection = output.completed(select(table, ordered, wanted, output, fill=self.config.gains.fill))
+        # With `fill=False` a larger budget keeps a superset, which this could break. Earlier marks would be cut.
+        may_go = self.config.omission is not None and self.config.gains.fill and not output.has_earlier_marks
+        if selection.kept.any() or not table.words or not may_go:
+            return output, selection
+        plain = outputs()
+        unmarked = select(table, ordered, wanted, plain)
+        if not unmarked.kept.any():
+            return output, selection
+        notice = Notice("no room for omission marks", _NO_ROOM.format(tokens=output.mark_tokens))
+        return plain, replace(unmarked, warnings=(*unmarked.warnings, notice))
 
-    def _pass_through(self, texts: list[str], notice: Notice, start: float) -> CompressionResult:
-        def count(text: str) -> int:
-            return self._counter.count(text) if self._counter else 0
-
+    def _left_alone(self, call: _Call, index: int, request: list[PreparedText]) -> CompressionResult:
+        """The documents as they are, because they are too small to compress."""
+        texts = [text.document.text for text in request]
         text = joined(texts, self.config.separator)
-        documents = tuple(
-            CompressedDocument(index, source, whole(source), count(source), count(source), ())
-            for index, source in enumerate(texts)
+        tokens = self.counter.count(text)
+        return CompressionResult(
+            tuple(
+                CompressedDocument(index, text.document.text, whole(text.document.text), text.tokens, text.tokens, ())
+                for index, text in enumerate(request)
+            ),
+            text,
+            tokens,
+            tokens,
+            protected_tokens=0,
+            seconds=time.perf_counter() - call.start,
+            order=tuple(range(len(request))),
+            left_alone=True,
+            _explanation=partial(self._explained, texts, call.queries[index], call.scores[index]),
         )
-        tokens = count(text)
+
+    def _explained(self, texts: list[str], query: str | None, scores: Sequence[float | None] | None) -> Explanation:
+        """The scores of a request of which all is kept."""
+        return self.compress(texts, query, document_scores=scores, rate=1.0).explain()
+
+    # --- failures ----------------------------------------------------------------------------------------------------
+
+    def _run_each(self, call: _Call) -> list[CompressionResult]:
+        """The results, where the call as a whole failed: what fails alone is passed through alone."""
+        scorer, counter = self.load()
+        texts = list(dict.fromkeys(text for request in call.texts for text in request))
+        found, failed = isolated(lambda own: [self._prepare(text, counter) for text in own], texts)
+        prepared = {texts[index]: text for index, text in found.items()}
+        errors = {texts[index]: error for index, error in failed.items()}
+        results: list[CompressionResult | None] = [None] * len(call.texts)
+        for query in dict.fromkeys(call.queries):
+            members = [index for index, other in enumerate(call.queries) if other == query]
+            scores, unscored = self._scores_of_each(scorer, query, prepared, [call.texts[own] for own in members])
+            for index in members:
+                results[index] = self._finish_some(call, index, prepared, scores, {**errors, **unscored})
+        return [result for result in results if result is not None]
+
+    def _prepare(self, text: str, counter: TokenCounter) -> PreparedText:
+        check_stop()
+        return self._texts.prepare(text, counter)
+
+    @staticmethod
+    def _scores_of_each(
+        scorer: Scorer, query: str | None, prepared: Mapping[str, PreparedText], requests: Sequence[Sequence[str]]
+    ) -> tuple[dict[str, WordScores], dict[str, Exception]]:
+        """Scores by text, and errors by text."""
+        texts = list(dict.fromkeys(text for request in requests for text in request if text in prepared))
+        found, failed = isolated(
+            lambda own: _checked_scores(scorer, [prepared[text].document for text in own], query), texts
+        )
+        return {texts[own]: score for own, score in found.items()}, {texts[own]: error for own, error in failed.items()}
+
+    def _finish_some(
+        self,
+        call: _Call,
+        index: int,
+        prepared: Mapping[str, PreparedText],
+        scores: Mapping[str, WordScores],
+        errors: Mapping[str, Exception],
+    ) -> CompressionResult:
+        """The result of one request: the texts with errors unchanged, the others compressed.
+
+        A ceiling leaves the others what the unchanged texts do not take; a rate is that of the others alone.
+        """
+        texts, counter = call.texts[index], self.counter
+        bad = [place for place, text in enumerate(texts) if text in errors]
+        if bad and len(bad) == len(texts):
+            return self._pass_through(texts, _notice(errors[texts[0]]), call.start)
+        try:
+            empty = PreparedText(segment(""), counter)  # in the place of a text that is not compressed
+            own = [empty if text in errors else prepared[text] for text in texts]
+            known = [WordScores.from_preserve([]) if text in errors else scores[text] for text in texts]
+            taken = self._count(joined([texts[place] for place in bad], self.config.separator))
+            with guarded():
+                table = Table.of(own, known, protect=self.config.protect)
+                result = self._finish(
+                    table, call.queries[index], call.retrieved[index], call.target, counter, call.start, taken
+                )
+        except (*NEVER_PASSED_THROUGH, CompressionTimeoutError):
+            raise
+        except Exception as error:
+            return self._pass_through(texts, _notice(error), call.start)
+        return self._with_unchanged(result, texts, bad, errors) if bad else result
+
+    def _with_unchanged(
+        self, result: CompressionResult, texts: Sequence[str], bad: Sequence[int], errors: Mapping[str, Exception]
+    ) -> CompressionResult:
+        documents = list(result.documents)
+        for place in bad:
+            documents[place] = self._unchanged(place, texts[place])
+        text = joined([documents[place].text for place in result.order], self.config.separator)
+        return replace(
+            result,
+            documents=tuple(documents),
+            text=text,
+            original_tokens=self._count(joined(texts, self.config.separator)),
+            kept_tokens=self._count(text),
+            warnings=(*result.warnings, _notice(errors[texts[bad[0]]], bad)),
+        )
+
+    def _pass_all_through(self, call: _Call, error: Exception) -> list[CompressionResult]:
+        notice = _notice(error)
+        return [self._pass_through(texts, notice, call.start) for texts in call.texts]
+
+    def _pass_through(self, texts: Sequence[str], notice: Notice, start: float) -> CompressionResult:
+        text = joined(texts, self.config.separator)
+        documents = tuple(self._unchanged(index, source) for index, source in enumerate(texts))
+        tokens = self._count(text)
         order = tuple(range(len(texts)))
         return CompressionResult(documents, text, tokens, tokens, 0, time.perf_counter() - start, (notice,), order)
+
+    def _unchanged(self, index: int, text: str) -> CompressedDocument:
+        tokens = self._count(text)
+        return CompressedDocument(index, text, whole(text), tokens, tokens, (), passed_through=True)
+
+    def _count(self, text: str) -> int:
+        """Tokens of a text that is passed through; 0 where they cannot be counted."""
+        try:
+            with guarded():
+                return self._counter.count(text) if self._counter else 0
+        except Exception:  # what failed may be the tokenizer
+            return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What the user passed, checked.
+
+    Attributes:
+        texts: The documents of each request.
+        queries: One per request.
+        scores: Scores of the documents as they were passed, per request; None for none.
+        retrieved: The same, standardised.
+        target: None for that of the settings.
+        start: When the call began.
+    """
+
+    texts: list[list[str]]
+    queries: list[str | None]
+    scores: Sequence[Sequence[float | None] | None]
+    retrieved: list[FloatArray]
+    target: Target | None
+    start: float
+
+    @classmethod
+    def of(cls, requests: Any, queries: Any, document_scores: Any, target: Target | None) -> _Call:
+        start = time.perf_counter()
+        texts = [_checked_texts(request) for request in requests]
+        checked = _checked_queries(queries, len(texts))
+        retrieved = _checked_document_scores(document_scores, texts)
+        return cls(texts, checked, document_scores or [None] * len(texts), retrieved, target, start)
+
+
+def _notice(error: Exception, bad: Sequence[int] = ()) -> Notice:
+    what = f"on documents {', '.join(map(str, bad))}, which" if bad else "the documents"
+    comma = "" if bad else ","
+    text = f"Compression failed{comma} {what} are returned unchanged: {type(error).__name__}: {error}"
+    return Notice(PASSED_THROUGH, text)
+
+
+def _report(results: Sequence[CompressionResult]) -> None:
+    """Log the warnings of the results; in the thread of the caller, whose line they name."""
+    for notice in dict.fromkeys(notice for result in results for notice in result.warnings):
+        if notice.kind == PASSED_THROUGH:
+            warnings.warn(str(notice), PassthroughWarning, stacklevel=stack_level())
+        warn_once(notice)
+
+
+def _text_cache(config: CompressorConfig) -> TextCache:
+    return TextCache(int(_SHARE_OF_TEXTS * config.cache_bytes))
 
 
 def _one_config(model: str | None, config: CompressorConfig | None, settings: Mapping[str, Any]) -> CompressorConfig:
@@ -344,7 +633,8 @@ def _load_scorer(config: CompressorConfig) -> Scorer:
 def _stores(config: CompressorConfig) -> list[ScoreStore]:
     scores = int((1 - _SHARE_OF_TEXTS) * config.cache_bytes)
     stores: list[ScoreStore] = [MemoryStore(scores)] if scores else []
-    return [*stores, DirectoryStore(config.cache_dir)] if config.cache_dir else stores
+    stores += [DirectoryStore(config.cache_dir)] if config.cache_dir else []
+    return [*stores, FrameworkStore(config.cache_store)] if config.cache_store is not None else stores
 
 
 def _protected_tokens(table: Table, value: FloatArray, selection: Selection) -> int:
@@ -357,15 +647,34 @@ def _protected_tokens(table: Table, value: FloatArray, selection: Selection) -> 
 def _score(
     scorer: Scorer, requests: Sequence[list[SegmentedText]], queries: Sequence[str | None]
 ) -> list[list[WordScores]]:
-    """Score all requests; those with the same query share their batches."""
+    """Score all requests; those with the same query share their batches. The model does not see what it cannot read."""
     scores: list[list[WordScores]] = [[] for _ in requests]
     for query in dict.fromkeys(queries):
         members = [index for index, other in enumerate(queries) if other == query]
+        languages = getattr(scorer, "languages", None)
+        foreign = [
+            index for index in members if script_is_unread(languages, [own.text for own in requests[index]], query)
+        ]
+        for index in foreign:
+            scores[index] = [without_model(document, query) for document in requests[index]]
+        members = [index for index in members if index not in foreign]
         documents = [document for index in members for document in requests[index]]
         found = iter(_checked_scores(scorer, documents, query))
         for index in members:
             scores[index] = [next(found) for _ in requests[index]]
     return scores
+
+
+def _unread(scorer: Any, documents: Sequence[SegmentedText], query: str | None) -> Notice | None:
+    return unread(getattr(scorer, "languages", None), [document.text for document in documents], query)
+
+
+def _for_unread(config: CompressorConfig) -> CompressorConfig:
+    """The settings for text that the model does not read: sentences are kept whole."""
+    gains = config.gains
+    if gains.whole_from == 0 and gains.budgets == "gain":
+        return config
+    return config.model_copy(update={"gains": gains.model_copy(update={"whole_from": 0.0, "budgets": "gain"})})
 
 
 def _checked_scores(scorer: Scorer, documents: list[SegmentedText], query: str | None) -> list[WordScores]:
@@ -379,6 +688,11 @@ def _checked_scores(scorer: Scorer, documents: list[SegmentedText], query: str |
             raise CompressionError(
                 f"The scorer must return {len(document)} finite metrics for document {index}; got {len(score.metric)}, "
                 f"{int(np.isfinite(score.metric).sum())} of them finite."
+            )
+        wrong = score.misfit(document)
+        if wrong:
+            raise CompressionError(
+                f"The scorer must return finite numbers, one per word or unit; `{wrong}` of document {index} does not."
             )
     return scores
 
@@ -414,8 +728,11 @@ def _checked_document_scores(scores: Any, texts: list[list[str]]) -> list[FloatA
         for score in own:
             if score is not None and (isinstance(score, bool) or not isinstance(score, numbers.Real)):
                 raise InputError(f"`document_scores` must hold numbers or None, got {score!r}.")
+    if any(map(rise, scores)):
+        warn_once(RISING)
     return [
-        np.zeros(len(request)) if own is None else standardised(own) for own, request in zip(scores, texts, strict=True)
+        np.zeros(len(request)) if own is None or rise(own) else standardised(own)
+        for own, request in zip(scores, texts, strict=True)
     ]
 
 

@@ -36,11 +36,13 @@ from moos_integrations.core.checks import (
     check_device,
     check_model,
     check_share,
+    check_store,
     check_whole_number,
     settings_in,
     shown,
 )
 from moos_integrations.core.embeddings import Embeddings
+from moos_integrations.core.omission import check_omission
 from moos_integrations.core.protection import check_protect, pattern_from_json, pattern_to_json
 from moos_integrations.core.tokens import check_tokenizer
 from moos_integrations.errors import ConfigError
@@ -63,6 +65,7 @@ BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
 DEFAULT_RATE = 0.5
 DEFAULT_TOKENIZER = "o200k_base"
 DEFAULT_SEPARATOR = "\n\n"
+DEFAULT_MIN_TOKENS = 0
 DEFAULT_CACHE_BYTES = 64 * 2**20
 DEFAULT_ALPHA = 1.0
 DEFAULT_STATISTIC: OutlierStatistic = "class_diag"
@@ -148,6 +151,10 @@ def _checked_embeddings(model: Any) -> Any:
     if model is not None:
         Embeddings(model)
     return model
+
+
+def _checked_store(store: Any) -> Any:
+    return None if store is None else check_store(store)
 
 
 class ScoreSettings(FrozenModel):
@@ -253,14 +260,26 @@ class Settings(CheckedModel):
     )
     tokenizer: Annotated[Any, BeforeValidator(check_tokenizer)] = Field(
         default=DEFAULT_TOKENIZER,
-        description="The target LLM's tokenizer: name of a tiktoken encoding or model; in Python also a Hugging Face "
-        "tokenizer or a callable that counts tokens.",
+        description="The target LLM's tokenizer: name of a tiktoken encoding or model, or, approximately, of a model "
+        "of Claude, Gemini, Llama, Mistral, Qwen or DeepSeek; in Python also a Hugging Face tokenizer, a LangChain "
+        "model or a callable that counts tokens.",
     )
     separator: Text = Field(
         default=DEFAULT_SEPARATOR, description="What the prompt puts between documents; its tokens count."
     )
     top_n: PositiveCount | None = Field(
         default=None, description="Keep text from at most this many documents, the most relevant ones."
+    )
+    min_tokens: Count = Field(
+        default=DEFAULT_MIN_TOKENS,
+        description="If no target is set, here or in the call, documents that together have fewer tokens are returned "
+        "unchanged, and the model does not run (`min_tokens.json`). 0 compresses inputs of any size.",
+    )
+    omission: Annotated[str | None, BeforeValidator(check_omission)] = Field(
+        default=None,
+        description="Mark for what is left out of a document, as a template with the fields `{count}` and `{unit}`: "
+        "'[... {count} {unit} omitted]' gives '[... 12 lines omitted]'; '[...]' will do. Marks count as tokens. None "
+        "writes no marks.",
     )
     order: Order = Field(
         default="source",
@@ -271,11 +290,21 @@ class Settings(CheckedModel):
         default="raise",
         description="If the model fails: 'raise', or 'passthrough' to return the documents unchanged with a warning.",
     )
+    timeout: AboveZero | None = Field(
+        default=None,
+        description="Most seconds for a call; None for no limit. The caller of an asynchronous method goes on at once, "
+        "and the work stops before the model's next batch. `on_error` says what happens then.",
+    )
     cache_bytes: Count = Field(
         default=DEFAULT_CACHE_BYTES, description="Memory in bytes for texts and their scores; 0 keeps none."
     )
     cache_dir: Annotated[str | None, BeforeValidator(lambda path: None if path is None else check_cache_dir(path))] = (
         Field(default=None, description="Directory that keeps scores across processes; None keeps none.")
+    )
+    cache_store: Annotated[Any, BeforeValidator(_checked_store)] = Field(
+        default=None,
+        description="LangChain `BaseStore[str, bytes]` (such as `RedisStore`) or LlamaIndex `BaseKVStore` that keeps "
+        "scores, beside memory and `cache_dir`.",
     )
     device: Annotated[Text, AfterValidator(check_device)] = Field(
         default="auto", description="'auto' (cuda, else mps, else cpu) or a torch device such as 'cuda:0'."
@@ -409,10 +438,14 @@ class SettingKeywords(TypedDict, total=False):
     tokenizer: Any
     separator: str
     top_n: int | None
+    min_tokens: int
+    omission: str | None
     order: Order
     on_error: OnError
+    timeout: float | None
     cache_bytes: int
     cache_dir: str | os.PathLike[str] | None
+    cache_store: Any
     device: str
     dtype: DType
     embeddings: Any
@@ -456,22 +489,36 @@ class CompressorConfig(Settings, FrozenModel):
         default = DEFAULT_ASKED if asked else Target(rate=DEFAULT_RATE)
         return Target.of(self.rate, self.budget_tokens, self.threshold) or default
 
+    def leaves_alone(self, tokens: int, documents: int) -> bool:
+        """Whether a request without a target in the call is too small to compress.
+
+        Never where another setting asks for more than compression: a target, `top_n`, or an `order` of documents.
+
+        Args:
+            tokens: Of its documents together.
+            documents: How many there are.
+        """
+        chosen = Target.of(self.rate, self.budget_tokens, self.threshold)
+        picks = documents > 1 and (self.order != "source" or (self.top_n or documents) < documents)
+        return tokens < self.min_tokens and chosen is None and not picks
+
     def to_json(self) -> str:
         """The settings as a JSON object.
 
         Raises:
-            ConfigError: If `tokenizer` or `embeddings` is an object, which JSON cannot store.
+            ConfigError: If `tokenizer`, `embeddings` or `cache_store` is an object, which JSON cannot store.
         """
         if not isinstance(self.tokenizer, str):
             raise ConfigError(
                 "A config can be saved only with the name of a `tokenizer`; got "
                 f"{type(self.tokenizer).__name__}. Save it without, and pass the object again when loading."
             )
-        if self.embeddings is not None:
-            raise ConfigError(
-                f"A config can be saved only without `embeddings`; got {type(self.embeddings).__name__}. Save it "
-                "without, and pass the object again when loading."
-            )
+        for name in ("embeddings", "cache_store"):
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"A config can be saved only without `{name}`; got {type(getattr(self, name)).__name__}. Save it "
+                    "without, and pass the object again when loading."
+                )
         return json.dumps(self.model_dump(), ensure_ascii=False, indent=1)
 
     @classmethod

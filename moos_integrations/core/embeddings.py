@@ -95,18 +95,25 @@ class EmbeddingScorer:
         """Scores of the words, with `unit_vectors` and, if there is a question, `unit_similarity`."""
         scores, units = self._words.score(documents, None), self._units.score(documents, None)
         asked = self._embeddings.of_query(query) if query and query.strip() else None
-        return [replace(own, **self._for_question(unit, asked)) for own, unit in zip(scores, units, strict=True)]
+        known = _of_one_width([own.unit_vectors for own in units])
+        return [replace(own, **self._for_question(unit, asked)) for own, unit in zip(scores, known, strict=True)]
 
-    def _for_question(self, scores: WordScores, asked: npt.NDArray[np.float32] | None) -> dict[str, Any]:
-        vectors = scores.unit_vectors
-        if vectors is None or not len(vectors) or asked is None:
-            return {"unit_vectors": vectors, "unit_similarity": None if asked is None else np.zeros(0)}
+    def _for_question(self, vectors: npt.NDArray[np.float32], asked: npt.NDArray[np.float32] | None) -> dict[str, Any]:
+        if asked is None or not vectors.size:
+            return {"unit_vectors": vectors, "unit_similarity": None if asked is None else np.zeros(len(vectors))}
         if vectors.shape[1] != len(asked):
             raise CompressionError(
                 f"`embeddings` returns {vectors.shape[1]} numbers for texts and {len(asked)} for questions; both must "
                 "be of one length to be compared."
             )
         return {"unit_vectors": vectors, "unit_similarity": self._scale * (vectors @ asked).astype(np.float64)}
+
+
+def _of_one_width(vectors: Sequence[npt.NDArray[np.float32] | None]) -> list[npt.NDArray[np.float32]]:
+    """Vectors per document; a document of blank units alone, which were not embedded, gets zeros."""
+    known = [np.zeros((0, 0), np.float32) if own is None else own for own in vectors]
+    width = max((own.shape[1] for own in known), default=0)
+    return [own if own.shape[1] else np.zeros((len(own), width), np.float32) for own in known]
 
 
 class UnitEmbedder:
@@ -123,7 +130,10 @@ class UnitEmbedder:
             for document in documents
             for start, end in zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
         ]
-        vectors = self._embeddings.of_texts(texts)
+        written = [index for index, text in enumerate(texts) if text]  # models refuse empty texts, or charge for them
+        found = self._embeddings.of_texts([texts[index] for index in written])
+        vectors = np.zeros((len(texts), found.shape[1]), np.float32)
+        vectors[written] = found
         borders = np.cumsum([len(document.unit_starts) for document in documents])[:-1]
         return [
             replace(WordScores.from_preserve(np.zeros(len(document))), unit_vectors=own)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from moos_integrations.core.hub import Classifier
+from moos_integrations.core.hub import Classifier, computes_here
 from moos_integrations.core.outliers import normalise, outlier_scores
 from moos_integrations.core.pooling import OUTSIDE, QUESTION, question_similarity, unit_means
+from moos_integrations.core.threads import check_stop
 from moos_integrations.core.types import FloatArray, IntArray, SegmentedText, WordScores
 from moos_integrations.core.windows import Frame, Pieces, Window, question_pieces, reduce_to_words, tokenize, windows_of
 
@@ -20,7 +22,7 @@ from moos_integrations.core.windows import Frame, Pieces, Window, question_piece
 _PAD_TO = 16
 # Goes up whenever the same model and settings give a text other scores than before (segmentation, windows): scores that
 # were kept on disk are then not used.
-_SCORES = 3
+_SCORES = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,10 +103,21 @@ class TokenClassifierScorer:
         self._max_batch_pieces = max_batch_pieces
 
     @property
+    def languages(self) -> tuple[str, ...] | None:
+        """ISO 639 codes of the languages that the model reads; None if unknown."""
+        return self.classifier.languages
+
+    @property
+    def query_aware(self) -> bool:
+        """Whether the model reads questions."""
+        return self.classifier.query_aware
+
+    @property
     def fingerprint(self) -> str:
-        """Changes whenever the same text could get other scores: weights, precision, settings, this code."""
+        """Changes whenever the same text could get other scores: model, precision, settings, this code."""
         classifier = self.classifier
-        settings = (_SCORES, classifier.fingerprint, classifier.dtype, classifier.device.type)
+        model = f"{classifier.fingerprint}-{classifier.reading}"
+        settings = (_SCORES, model, classifier.dtype, classifier.device.type)
         return " ".join(map(str, (*settings, self._alpha, self._statistic, self._reduction)))
 
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
@@ -136,6 +149,7 @@ class TokenClassifierScorer:
             for window in windows_of(index, document, pieces[index], room)
         ]
         for batch in self._batches(windows, frame):
+            check_stop()
             for window, read in zip(batch, self._forward(batch, found, frame), strict=True):
                 found[window.document].add(window, read)
         return [self._scores(own, similar=self._tells_similarity(frame)) for own in found]
@@ -178,9 +192,15 @@ class TokenClassifierScorer:
         if batch:
             yield batch
 
-    @torch.inference_mode()
     def _forward(self, batch: Sequence[Window], found: Sequence[_Collected], frame: Frame) -> list[_Read]:
-        """The output of the model for each window of the batch."""
+        """The output of the model for each window of the batch, whatever the application has set in torch."""
+        computes_here()
+        device = self.classifier.device
+        placed = nullcontext() if torch.get_default_device() == device else device
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False), placed:
+            return self._compute(batch, found, frame)
+
+    def _compute(self, batch: Sequence[Window], found: Sequence[_Collected], frame: Frame) -> list[_Read]:
         classifier = self.classifier
         inputs, mask = self._inputs(batch, found, frame)
         outputs = classifier.model(**inputs, output_hidden_states=True)

@@ -28,9 +28,11 @@ Reason = Literal[
     "odds",
     "kept text needs it",
     "fills the rest",
+    "cheaper than its mark",
     "below the cut",
     "does not fit",
     "repetition",
+    "part of a mark",
     "beyond `top_n`",
 ]
 # Longest text shown in colour; data for longer texts are in `words`.
@@ -54,18 +56,20 @@ class WordExplanation:
         metric: `m_k`.
         kept: Whether it is in the output.
         reason: Of a kept word:
-            "whole input fits": nothing had to go;
+            "whole input fits": nothing had to go, or the input is smaller than `min_tokens`;
             "protected": `protect` names it, and its value alone would not have kept it;
             "metric": its metric reaches the cut (words ranked without regard to their units);
             "share of the budget": its unit got enough of the budget for it, by marginal information gain;
             "odds": its unit's odds, as a share of the best unit's, reach the threshold;
             "kept text needs it": kept text is under it or introduced by it, or it is the other half of a pair;
-            "fills the rest": it fits what larger parts left of the budget.
+            "fills the rest": it fits what larger parts left of the budget;
+            "cheaper than its mark": an omission mark in its place would cost no less.
             Of a dropped word:
             "below the cut": its value does not reach the cut;
             "does not fit": its value reaches the cut, but whole as it is it takes more than the budget has left;
             "repetition": the text of its unit is in a better unit of another document;
-            "beyond `top_n`": its document is not among the best `top_n`.
+            "beyond `top_n`": its document is not among the best `top_n`;
+            "part of a mark": it belongs to an earlier omission mark, which is part of a new one.
         passage_probability: How likely its document answers the query, in [0, 1]; None if unknown.
         value: What was compared with `Explanation.cutoff`; `Explanation.quantity` says what the number is.
     """
@@ -248,6 +252,8 @@ class Explanation:
         selection = self._selection
         if math.isinf(selection.cutoff) and selection.cutoff < 0:
             return "whole input fits"
+        if selection.restored is not None and selection.restored[word]:
+            return "cheaper than its mark"
         if selection.needed is not None and selection.needed[word]:
             return "kept text needs it"
         if selection.filled is not None and selection.filled[word]:
@@ -258,6 +264,8 @@ class Explanation:
         table, gains = self._table, self._order.gains
         if not self._order.eligible[table.document_of_word[word]]:
             return "beyond `top_n`"
+        if self._selection.absorbed is not None and self._selection.absorbed[word]:
+            return "part of a mark"
         if gains is not None and gains.repeated[table.unit_of_word[word]]:
             return "repetition"
         return "below the cut" if self._values[word] < self._lowest_kept else "does not fit"

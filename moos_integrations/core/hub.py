@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import math
-import threading
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,15 +19,31 @@ import transformers
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from moos_integrations.core.config import BUNDLED_MODELS
+from moos_integrations.core.failures import guarded
+from moos_integrations.core.threads import Lock
 from moos_integrations.core.windows import SpecialTokens
 from moos_integrations.errors import ConfigError, ModelError
+from moos_integrations.messages import logger
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _PRESERVE_NAMES = ("preserve", "keep", "LABEL_1")
 _NO_LIMIT = 1_000_000
-_LOADING = threading.Lock()
+_LOADING = Lock()
+_MOST = {
+    "hidden_size": 2**16,
+    "intermediate_size": 2**18,
+    "max_position_embeddings": 2**24,
+    "num_attention_heads": 2**12,
+    "num_hidden_layers": 2**10,
+    "type_vocab_size": 2**16,
+    "vocab_size": 2**24,
+}
+"""Largest values in a config.json, far above those of real models: a network without weights is built of them."""
+_MOST_FILE_BYTES = 2**27  # of config.json and tokenizer.json
+_SAFE: dict[str, Any] = {"trust_remote_code": False}
+"""Never run code of a model's folder, and never ask on a terminal whether to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,12 +61,15 @@ class Classifier:
             `"moos": {"query_aware": true}`.
         similarity_scale: Weight, in log-odds, of the cosine between the states of the question and of a unit; 0 if the
             states were not trained for it. Its config.json has it as `"moos": {"similarity_scale": 10.0}`.
+        languages: ISO 639 codes of the languages that it reads; None if unknown. Its config.json has them as
+            `"moos": {"languages": ["en"]}`.
         takes_types: It distinguishes question and passage by token types.
         max_pieces: Longest input, special tokens included.
         width: Numbers in a state.
         device: Where the model runs.
         dtype: The dtype of its matrix products.
-        fingerprint: Hash of weights and configuration.
+        fingerprint: Hash of the weights.
+        reading: Hash of all else that its scores depend on: configuration, tokenizer, labels.
     """
 
     name: str
@@ -60,12 +80,14 @@ class Classifier:
     preserve_label: int
     query_aware: bool
     similarity_scale: float
+    languages: tuple[str, ...] | None
     takes_types: bool
     max_pieces: int
     width: int
     device: torch.device
     dtype: torch.dtype
     fingerprint: str
+    reading: str
 
 
 def load_classifier(
@@ -87,17 +109,57 @@ def load_classifier(
             query-aware.
         ConfigError: On an unknown device or dtype.
     """
-    with _LOADING:  # with the cache alone, concurrent first calls would load the weights several times
-        return _load_classifier(name, device, dtype, preserve_label)
+    with guarded(), _LOADING:  # with the cache alone, concurrent first calls would load the weights several times
+        return _load_classifier(name, device, dtype, preserve_label, state_of(resolve(name)))
 
 
 @lru_cache(maxsize=4)
-def _load_classifier(name: str, device: str, dtype: str, preserve_label: str | int | None) -> Classifier:
-    source = resolve(name)
+def _load_classifier(
+    name: str, device: str, dtype: str, preserve_label: str | int | None, state: tuple[Any, ...]
+) -> Classifier:
+    """`state` is that of the files: a folder that was written anew is another model."""
+    computes_here()
     where, what = placement(device, dtype)
-    with _quiet():
-        model, tokenizer = _from_pretrained(name, source)
-    return classifier_of(name, model.requires_grad_(False).to(device=where, dtype=what), tokenizer, preserve_label)
+    with _quiet(), torch.device("cpu"):  # whatever the default device of the application is
+        model, tokenizer = _from_pretrained(name, resolve(name))
+    try:
+        placed = model.requires_grad_(False).to(device=where, dtype=what)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's errors without such a device
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"The model could not be put on `device={device!r}`: {first_line} Expected a device of this machine; "
+            "'auto' takes the best one that there is."
+        ) from error
+    return classifier_of(name, placed, tokenizer, preserve_label)
+
+
+def state_of(source: str) -> tuple[Any, ...]:
+    """Names, sizes and times of the files of a folder; empty for a hub id."""
+    folder = Path(source)
+    try:
+        files = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
+    except OSError:  # no folder, or one that cannot be read, which loading reports
+        return ()
+    return tuple((name, state.st_size, state.st_mtime_ns, state.st_ino) for name, state in files)
+
+
+# --- forked processes -------------------------------------------------------------------------------------------------
+
+_computed_in: int | None = None
+
+
+def computes_here() -> None:
+    """Called before the model computes in this process.
+
+    In a process that was forked from one in which it had computed, OpenMP waits for ever for threads that the fork did
+    not copy. There, torch is set to one thread.
+    """
+    global _computed_in
+    here = os.getpid()
+    if _computed_in not in (None, here) and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+        logger.info("This process was forked after the model had been used: torch computes in one thread here.")
+    _computed_in = here
 
 
 def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | int | None = None) -> Classifier:
@@ -126,13 +188,26 @@ def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | i
         preserve_label=_preserve_label(name, model.config, preserve_label),
         query_aware=_query_aware(name, model.config, special),
         similarity_scale=_similarity_scale(name, model.config),
+        languages=_languages(name, model.config),
         takes_types=takes_types(model),
         max_pieces=_max_pieces(model.config, tokenizer),
         width=model.config.hidden_size,
         device=model.device,
         dtype=model.dtype,
         fingerprint=weights_fingerprint(model),
+        reading=_reading(model.config, backend, preserve_label, _max_pieces(model.config, tokenizer)),
     )
+
+
+_NO_READING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "name_or_path")
+
+
+def _reading(config: Any, backend: Tokenizer, preserve_label: str | int | None, max_pieces: int) -> str:
+    """Hash of what the scores depend on beside the weights: heads, activation, the entry `moos`, the vocabulary, ..."""
+    settings = {name: value for name, value in config.to_dict().items() if name not in _NO_READING}
+    label = _preserve_label("", config, preserve_label)
+    parts = (json.dumps(settings, sort_keys=True, default=str), backend.to_str(), str(label), str(max_pieces))
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def resolve(name: str) -> str:
@@ -152,16 +227,20 @@ def resolve(name: str) -> str:
 def _from_pretrained(name: str, source: str) -> tuple[Any, Any]:
     local = Path(source).is_dir()
     try:
-        config = transformers.AutoConfig.from_pretrained(source, local_files_only=local)
+        if local:
+            check_files(Path(source))
+        raw, _ = transformers.PretrainedConfig.get_config_dict(source, local_files_only=local, **_SAFE)
+        _check_sizes(name, raw)
+        config = transformers.AutoConfig.from_pretrained(source, local_files_only=local, **_SAFE)
         if config.num_labels != 2:
             raise ModelError(
                 f"Model {name!r} has {config.num_labels} labels ({', '.join(map(str, config.id2label.values()))}); "
                 "a token classifier with two, preserve and discard, is needed."
             )
         model = AutoModelForTokenClassification.from_pretrained(
-            source, config=config, dtype=torch.float32, local_files_only=local
+            source, config=config, dtype=torch.float32, local_files_only=local, use_safetensors=True, **_SAFE
         )
-        return model, AutoTokenizer.from_pretrained(source, local_files_only=local)
+        return model, AutoTokenizer.from_pretrained(source, local_files_only=local, **_SAFE)
     except ModelError:
         raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... by what is missing
@@ -170,8 +249,66 @@ def _from_pretrained(name: str, source: str) -> tuple[Any, Any]:
         what = "the folder has no usable model" if local else "it is not a folder, and the hub did not return it"
         raise ModelError(
             f"Model {name!r} could not be loaded: {what} ({type(error).__name__}: {first_line}). Expected a bundled "
-            f"name ({bundled}), a folder in Hugging Face layout with a fast tokenizer, or a hub id."
+            f"name ({bundled}), a folder in Hugging Face layout with weights in safetensors and a fast tokenizer, or a "
+            "hub id."
         ) from error
+
+
+def check_files(folder: Path) -> None:
+    """Check the files of a model's folder, before a library reads them: none is huge, no name leads out of it.
+
+    Raises:
+        ModelError: Otherwise, and if the weights are there as pickles only, which can run code.
+    """
+    for path in folder.glob("*.json"):
+        if path.stat().st_size > _MOST_FILE_BYTES:
+            raise ModelError(
+                f"The model's file {str(path)!r} has {path.stat().st_size} bytes; at most 128 MB are read."
+            )
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"The model's folder {str(folder)!r} has an adapter, which would load weights from elsewhere. Merge it "
+            "into its model (`merge_and_unload`) and save the whole model."
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickled = [path.name for pattern in ("*.bin", "*.pt", "*.ckpt") for path in folder.glob(pattern)]
+        raise ModelError(
+            f"The model {str(folder)!r} could not be loaded: the folder has no usable model, no weights in safetensors"
+            + (f" but {', '.join(pickled)}, which could run code when read. " if pickled else ". ")
+            + "Save them with `model.save_pretrained(folder, safe_serialization=True)`."
+        )
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        _check_shards(json.loads(index.read_text(encoding="utf-8")))
+
+
+def _check_shards(index: Any) -> None:
+    """Check that the parts of weights are files of the folder."""
+    names = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(own, str) for own in names.values()):
+        raise ModelError("The model's model.safetensors.index.json has no `weight_map` of file names.")
+    for own in set(names.values()):
+        if Path(own).name != own or "\\" in own or not own.endswith(".safetensors"):
+            raise ModelError(
+                f"The model's model.safetensors.index.json names the file {own[:100]!r}; expected a .safetensors file "
+                "in the same folder."
+            )
+
+
+def _check_sizes(name: str, raw: Any) -> None:
+    """Check the sizes in a config.json, before a network of these sizes is built."""
+    if not isinstance(raw, dict):
+        raise ModelError(f"Model {name!r}: its config.json must be an object.")
+    sizes = {key: raw[key] for key in (*_MOST, "num_labels") if raw.get(key) is not None}
+    if isinstance(raw.get("id2label"), dict):
+        sizes["id2label"] = len(raw["id2label"])
+    for key, value in sizes.items():
+        most = _MOST.get(key, 2**16)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise ModelError(
+                f"Model {name!r}: `{key}` in its config.json must be a whole number up to {most}, got "
+                f"{str(value)[:50]}."
+            )
 
 
 def _preserve_label(name: str, config: Any, wanted: str | int | None) -> int:
@@ -218,6 +355,18 @@ def _similarity_scale(name: str, config: Any) -> float:
     return float(value)
 
 
+def _languages(name: str, config: Any) -> tuple[str, ...] | None:
+    value = getattr(config, "moos", {}).get("languages")
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value or not all(isinstance(code, str) and code for code in value):
+        raise ModelError(
+            f"Model {name!r}: `languages` in `moos` of its config.json must be a list of codes such as "
+            f'`["en", "de"]`, got {value!r}. Leave it out if they are unknown.'
+        )
+    return tuple(value)
+
+
 def takes_types(model: torch.nn.Module) -> bool:
     """Whether the network distinguishes a question from a passage by token types."""
     known: Any = getattr(model.config, "type_vocab_size", None)
@@ -261,9 +410,14 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype:
         return known[dtype]
     if dtype != "auto":
         raise ConfigError(f"`dtype` must be 'auto' or one of {', '.join(map(repr, known))}; got {dtype!r}.")
+    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+
+
+def multiplies_bfloat16(device: torch.device | None = None) -> bool:
+    """Whether bfloat16 products are native on a device; None for the one that `auto` takes."""
+    device = device or _device("auto")
     native = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    native |= device.type == "cpu" and _cpu_multiplies_bfloat16()
-    return torch.bfloat16 if native else torch.float32
+    return native or (device.type == "cpu" and _cpu_multiplies_bfloat16())
 
 
 def _cpu_multiplies_bfloat16() -> bool:
@@ -277,7 +431,8 @@ def weights_fingerprint(model: torch.nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().float().contiguous().view(torch.uint8).numpy(force=True).tobytes())
+        own = tensor.detach().float().contiguous().reshape(-1)  # a number alone has no bytes to view
+        digest.update(own.view(torch.uint8).numpy(force=True).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -17,11 +17,23 @@ from moos_integrations.core.types import FloatArray, SegmentedText
 _SATURATION, _LENGTH = 1.5, 0.75  # BM25's k1 and b
 _STATED = regex.compile(r"(?<![\p{L}\p{N}])[+\-−±]?\p{N}[\p{L}\p{N}.,:/]*|[\p{L}\p{M}\p{N}]+")
 _TERM = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_RUN = regex.compile(rf"[{_UNSPACED}ー]+|[^{_UNSPACED}ー]+")
+_IS_UNSPACED = regex.compile(rf"[{_UNSPACED}]")
 
 
 def terms_of(text: str) -> list[str]:
-    """Lower-cased runs of letters and digits."""
-    return _TERM.findall(text.lower())
+    """Lower-cased runs of letters and digits; of scripts without spaces, each two neighbouring letters."""
+    terms = _TERM.findall(text.lower())
+    if not _IS_UNSPACED.search(text):
+        return terms
+    return [part for term in terms for run in _RUN.findall(term) for part in _parts(run)]
+
+
+def _parts(run: str) -> list[str]:
+    if len(run) < 2 or not _IS_UNSPACED.match(run):
+        return [run]
+    return [run[index : index + 2] for index in range(len(run) - 1)]
 
 
 def unit_terms(document: SegmentedText) -> list[list[str]]:
@@ -31,12 +43,13 @@ def unit_terms(document: SegmentedText) -> list[list[str]]:
 
 
 def unit_statements(document: SegmentedText) -> list[tuple[str, ...]]:
-    """The words of each unit, lower-cased and without punctuation; numbers keep their signs, points and commas."""
+    """The words of each unit; see `statement`."""
     spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
-    return [_statement(document.text[start:end]) for start, end in spans]
+    return [statement(document.text[start:end]) for start, end in spans]
 
 
-def _statement(text: str) -> tuple[str, ...]:
+def statement(text: str) -> tuple[str, ...]:
+    """The words of a text, lower-cased and without punctuation; numbers keep their signs, points and commas."""
     return tuple(word.rstrip(".,") for word in _STATED.findall(text.lower()))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moos_integrations.core.config import Redundancy
-from moos_integrations.core.lexical import terms_of
+from moos_integrations.core.lexical import statement, terms_of
 from moos_integrations.core.redundancy import KINDS, centred, repetitions
 from moos_integrations.core.table import Table
 from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Kind
@@ -25,6 +25,7 @@ PASSAGE_WEIGHT = 0.5
 where several do (`cookbook/benchmarks/results/gain_ablation.json`)."""
 # An echo has so much of its terms in common with the question, and so much of the question's terms in it.
 _ECHO_OF_UNIT, _ECHO_OF_QUESTION = 0.8, 0.6
+_STATED_OF_UNIT, _LEAST_STATED = 0.6, 4  # share of a unit's terms, words of a question
 _EMPTY_ECHO = 4.0  # log-odds that an echo loses which introduces nothing
 # A lead-in hands its relevance on to so many units at most, each with so much less, in log-odds.
 _INTRODUCED_UNITS, _INTRODUCED_LOSS, _BELOW_LOSS, _RULE_LOSS = 12, 0.5, 2.0, 1.0
@@ -123,20 +124,23 @@ def repeats_of(table: Table, query: str | None) -> BoolArray:
 def echoes(table: Table, query: str | None) -> BoolArray:
     """Units that only repeat the question: headings and questions with hardly a term that the question has not.
 
-    They say where the answer is, not what it is. A statement may have the words of a question that can be answered by
-    yes; it is an echo only if it has them all, in the question's order. Shape: `(units,)`.
+    They say where the answer is, not what it is. So does any sentence or line that has the question word by word and
+    little else. Shape: `(units,)`.
     """
-    flags = repeats_of(table, query)
-    words, statements = terms_of(query or ""), table.statements if flags.any() else []
-    for unit in np.flatnonzero(flags & ~table.asks & (table.kinds != Kind.HEADING)).tolist():
-        flags[unit] = _in_order(words, statements[unit])
+    heads = repeats_of(table, query) & (table.asks | (table.kinds == Kind.HEADING))
+    return np.asarray(heads | _states(table, query))
+
+
+def _states(table: Table, query: str | None) -> BoolArray:
+    """Units that have the question word by word and little else. Shape: `(units,)`."""
+    asked, stated = set(terms_of(query or "")), f" {' '.join(statement(query or ''))} "
+    flags = np.zeros(table.units, bool)
+    if not asked or stated.count(" ") <= _LEAST_STATED:
+        return flags
+    for unit, terms in enumerate(table.unit_terms):
+        if asked.issubset(terms) and len(asked) >= _STATED_OF_UNIT * len(terms):
+            flags[unit] = stated in f" {' '.join(table.statements[unit])} "
     return flags
-
-
-def _in_order(words: Sequence[str], statement: Sequence[str]) -> bool:
-    """Whether all words are in a statement, in their order."""
-    places = iter(statement)
-    return all(word in places for word in words)
 
 
 def with_introductions(table: Table, relevance: FloatArray, echo: BoolArray) -> FloatArray:
@@ -155,10 +159,19 @@ def with_introductions(table: Table, relevance: FloatArray, echo: BoolArray) -> 
     others = relevance[~echo]
     bound = others.max() if len(others) else np.inf
     found[echo] = np.minimum(found[echo], bound)
-    found[echo & (table.leads_to < 0)] -= _EMPTY_ECHO
+    found[echo & _introduces_echoes(table, echo)] -= _EMPTY_ECHO
     _hand_on(table, found)
     _rules_of_tables(table, found)
     return found
+
+
+def _introduces_echoes(table: Table, echo: BoolArray) -> BoolArray:
+    """Which units introduce nothing, or an echo that introduces nothing. Shape: `(units,)`."""
+    empty = table.leads_to < 0
+    for unit in np.flatnonzero(echo & ~empty)[::-1].tolist():  # what is introduced comes behind
+        first = int(table.leads_to[unit])
+        empty[unit] = echo[first] and empty[first]
+    return empty
 
 
 def _hand_on(table: Table, relevance: FloatArray) -> None:

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
+from moos_integrations.core.gaps import Omissions
+from moos_integrations.core.omission import MarkTemplate, OmissionMark
+from moos_integrations.core.rendering import Gap
 from moos_integrations.core.result import CompressedDocument
 from moos_integrations.core.table import Table
 from moos_integrations.core.tokens import TokenCounter
 from moos_integrations.core.types import BoolArray, SegmentedText, Selection, Span
 
 
+class Rendered(NamedTuple):
+    """One document as it is sent: its text, the spans of the source in it, and the omission marks between them."""
+
+    text: str
+    spans: tuple[Span, ...] = ()
+    marks: tuple[OmissionMark, ...] = ()
+
+
 class Output:
     """Renders and counts the documents of one request; the `Measure` of its selection.
+
+    With a template for omission marks, all that is counted has its marks.
 
     Attributes:
         order: Indices of the documents as they are joined.
@@ -21,9 +36,17 @@ class Output:
         whole_tokens: The same, in the order of the output.
         separator_tokens: Tokens of the separator by itself.
         estimate_is_close: Whether the tokenizer has the offsets of its tokens.
+        mark_tokens: About how many tokens an omission mark costs; 0 without marks.
     """
 
-    def __init__(self, table: Table, counter: TokenCounter, separator: str, order: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        counter: TokenCounter,
+        separator: str,
+        order: Sequence[int] | None = None,
+        omission: str | None = None,
+    ) -> None:
         """Count the sources.
 
         Args:
@@ -31,10 +54,13 @@ class Output:
             counter: Of the target LLM.
             separator: What the prompt puts between documents.
             order: Indices of the documents as the prompt joins them; None for source order.
+            omission: Template of the marks for what is left out; None for no marks.
         """
         self._table, self._counter, self._separator = table, counter, separator
         self.order = tuple(range(table.documents) if order is None else order)
-        self._last: list[tuple[bytes, list[Span], str]] = [(b"", [], "")] * table.documents
+        self._last: list[tuple[bytes, Rendered]] = [(b"", Rendered(""))] * table.documents
+        self._omissions = None if omission is None else Omissions(table, MarkTemplate(omission), counter)
+        self.mark_tokens = self._omissions.tokens if self._omissions else 0
         sources = [text.document.text for text in table.texts]
         self.original_tokens = self.whole_tokens = counter.count(joined(sources, separator))
         if self.order != tuple(range(table.documents)):
@@ -47,8 +73,8 @@ class Output:
         Args:
             kept: True for kept words. Shape: `(words,)`.
         """
-        flags = self._table.by_document(kept)
-        return joined([self._rendered(index, flags[index])[1] for index in self.order], self._separator)
+        flags = self._table.by_document(self._closed(kept))
+        return joined([self._rendered(index, flags[index]).text for index in self.order], self._separator)
 
     def tokens(self, kept: BoolArray) -> int:
         """Its exact number of tokens."""
@@ -62,14 +88,51 @@ class Output:
         )
         return documents, joined([documents[index].text for index in self.order], self._separator)
 
-    def _rendered(self, index: int, kept: BoolArray) -> tuple[list[Span], str]:
-        """One document's spans and text. A search for the cut changes few documents from one try to the next."""
+    def completed(self, selection: Selection) -> Selection:
+        """A selection with the gaps kept that cost no more than their marks, and earlier marks in the gaps beside them.
+
+        Without marks it is the same.
+        """
+        if self._omissions is None or selection.whole:
+            return selection
+        kept = self._omissions.closed(selection.kept)
+        return replace(selection, kept=kept, restored=kept & ~selection.kept, absorbed=selection.kept & ~kept)
+
+    @property
+    def has_earlier_marks(self) -> bool:
+        """Whether a source has omission marks from an earlier pass."""
+        return self._omissions is not None and self._omissions.has_earlier
+
+    def _closed(self, kept: BoolArray) -> BoolArray:
+        return kept if self._omissions is None else self._omissions.closed(kept)
+
+    def _rendered(self, index: int, kept: BoolArray) -> Rendered:
+        """One document. A search for the cut changes few documents from one try to the next."""
         key = kept.tobytes()
         if self._last[index][0] != key:
             renderer = self._table.texts[index].renderer
-            spans = renderer.spans(kept)
-            self._last[index] = key, spans, renderer.text(spans)
-        return self._last[index][1:]
+            if self._omissions is None:
+                spans = renderer.spans(kept)
+                rendered = Rendered(renderer.text(spans), tuple(spans))
+            else:
+                rendered = self._with_marks(index, renderer.pieces(kept), self._omissions)
+            self._last[index] = key, rendered
+        return self._last[index][1]
+
+    def _with_marks(self, index: int, pieces: Sequence[Span | Gap], omissions: Omissions) -> Rendered:
+        document = self._table.texts[index].document
+        texts, spans, marks, length = [], [], [], 0
+        for piece in pieces:
+            if isinstance(piece, Gap):
+                text, count, unit = omissions.mark(index, piece)
+                omitted = int(document.word_starts[piece.first]), int(document.word_ends[piece.last])
+                marks.append(OmissionMark(length, length + len(text), omitted, count, unit))
+            else:
+                text = document.text[slice(*piece)]
+                spans.append(piece)
+            texts.append(text)
+            length += len(text)
+        return Rendered("".join(texts), tuple(spans), tuple(marks))
 
     def _whole(self, index: int) -> CompressedDocument:
         text, tokens = self._table.texts[index].document.text, self._table.texts[index].tokens
@@ -77,9 +140,9 @@ class Output:
 
     def _part(self, index: int, kept: BoolArray) -> CompressedDocument:
         source = self._table.texts[index]
-        spans, text = self._rendered(index, kept)
+        text, spans, marks = self._rendered(index, kept)
         dropped = _dropped_units(source.document, kept)
-        return CompressedDocument(index, text, tuple(spans), source.tokens, self._counter.count(text), dropped)
+        return CompressedDocument(index, text, spans, source.tokens, self._counter.count(text), dropped, marks)
 
 
 def joined(texts: Sequence[str], separator: str) -> str:

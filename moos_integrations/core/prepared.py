@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import Counter
 from functools import cached_property
 
@@ -12,8 +11,9 @@ from cachetools import LRUCache
 
 from moos_integrations.core.lexical import unit_statements, unit_terms
 from moos_integrations.core.rendering import Renderer
-from moos_integrations.core.text import segment
+from moos_integrations.core.text import segment, well_formed
 from moos_integrations.core.thinning import droppable_words
+from moos_integrations.core.threads import Lock
 from moos_integrations.core.tokens import TokenCounter
 from moos_integrations.core.types import BoolArray, IntArray, Kind, SegmentedText
 
@@ -37,7 +37,11 @@ class PreparedText:
         """Look at a segmented text."""
         self.document, self.renderer = document, Renderer(document)
         starts = counter.starts(document.text)
-        self.costs, self.tokens = _word_costs(document, starts), len(starts)
+        # Offsets need well-formed text, and counts are those of the text as it is.
+        exact = counter.locates and well_formed(document.text) == document.text
+        self.tokens = len(starts) if exact else counter.count(document.text)
+        costs = _word_costs(document, starts)
+        self.costs = costs if counter.locates else _scaled(costs, self.tokens)
 
     @cached_property
     def statements(self) -> list[tuple[str, ...]]:
@@ -81,12 +85,18 @@ class TextCache:
 
     def __init__(self, max_bytes: int) -> None:
         """Keep about `max_bytes`; 0 keeps none."""
-        self._texts: LRUCache[str, PreparedText] = LRUCache(max_bytes // _BYTES_PER_CHARACTER, getsizeof=_characters)
-        self._lock = threading.Lock()
+        self._size = max_bytes // _BYTES_PER_CHARACTER
+        self._texts = self._empty()
+        self._lock = Lock()
+
+    def _empty(self) -> LRUCache[str, PreparedText]:
+        return LRUCache(self._size, getsizeof=_characters)
 
     def prepare(self, text: str, counter: TokenCounter) -> PreparedText:
         """The prepared text, known or new; all texts must come with the same counter."""
-        with self._lock:
+        with self._lock as intact:
+            if not intact:
+                self._texts = self._empty()
             known = self._texts.get(text)
         if known is not None:
             return known
@@ -104,3 +114,9 @@ def _word_costs(document: SegmentedText, token_starts: IntArray) -> IntArray:
     """Tokens per word in the source; a token counts for the word in which, or before which, it starts."""
     owners = np.searchsorted(document.word_ends, token_starts, side="right")
     return np.bincount(owners, minlength=len(document) + 1)[: len(document)]
+
+
+def _scaled(costs: IntArray, tokens: int) -> IntArray:
+    """Costs in the same proportions that sum up to a number of tokens. Shape: `(words,)`."""
+    upto = np.concatenate([[0], np.cumsum(costs)])
+    return np.diff(np.rint(upto * (tokens / max(int(upto[-1]), 1)))).astype(np.int64)

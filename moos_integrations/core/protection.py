@@ -19,6 +19,27 @@ Protect: TypeAlias = Sequence[Any]
 
 _UPPER_NAME = r"\p{Lu}[\p{L}\p{M}'’\-]+"
 
+# A level, a word for failure or an exception's name; "0 errors", "no failures" and names of files do not count.
+_ERROR_LINE = (
+    r"^(?=.{0,500}?(?:"
+    r"(?<![\w./\-])(?i:fatal|panic(?:ked)?|critical|segmentation fault|core dumped|permission denied|"
+    r"command not found|no such file or directory|cannot|could not|undefined reference|unhandled|aborted|"
+    r"(?<!\bno )(?<!\b0 )(?:errors?|exceptions?|fail(?:ed|ures?|s)?))(?![\w/\-]|\.\w)|"
+    r"\b\p{Lu}\w*(?:Error|Exception)\b|^E {2,}|^[ \t]*[✗✘]|^not ok\b|\bnpm ERR!|\berror\[\w+\]))"
+    r".+$"
+)
+# From the line that opens a trace to its last frame, and the exception behind it.
+_TRACEBACK = (
+    r"^[^\n]*Traceback \(most recent call last\):.*(?:\n[ \t]+\S.*)*+(?:\n\S.*)?|"
+    r"^(?:Exception in thread|Caused by:|[\w.$]+(?:Exception|Error)\b).*(?:\n[ \t]+(?:at |\.\.\. ).*)++|"
+    r"^(?:goroutine \d+ \[|panic:).*(?:\n.+)*+|"
+    r"^thread '[^'\n]*' .*panicked at.*(?:\n.+){0,3}+"
+)
+_EXIT_CODE = (
+    r"^.{0,500}?\b(?:exit(?:ed)?(?: with)?[ _]*(?:code|status|value)|return(?:ed)? (?:code|non-zero exit status)|"
+    r"exit status|errorlevel|killed by signal|terminated by signal|signal)\b\W{0,3}(?:with\W+)?-?\w*\d+.*$"
+)
+
 DETECTORS: Mapping[str, regex.Pattern[str]] = {
     "numbers": regex.compile(r"\d+"),
     "dates": regex.compile(
@@ -48,6 +69,12 @@ DETECTORS: Mapping[str, regex.Pattern[str]] = {
         rf"(?<![.!?:\n]\s)(?<!^){_UPPER_NAME}(?:\s+{_UPPER_NAME})*|{_UPPER_NAME}(?:\s+{_UPPER_NAME})+"
     ),
     "headings": regex.compile(r"^[ ]{0,3}#{1,6}[ ].*$", regex.MULTILINE),
+    "errors": regex.compile(_ERROR_LINE, regex.MULTILINE),
+    "tracebacks": regex.compile(_TRACEBACK, regex.MULTILINE),
+    "exit_codes": regex.compile(_EXIT_CODE, regex.MULTILINE | regex.IGNORECASE),
+    "diff_hunks": regex.compile(
+        r"^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*(?:\n[-+ \\].*|\n(?=[-+ \\]))*+", regex.MULTILINE
+    ),
 }
 """Built-in detectors by name; each finds spans of text, and every word that a span touches is protected."""
 KINDS: Mapping[str, tuple[Kind, ...]] = {"code": (Kind.CODE, Kind.FENCE), "headings": (Kind.HEADING,)}

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import regex
 
+from moos_integrations.core.json_commas import JsonCommas
 from moos_integrations.core.types import BoolArray, IntArray, SegmentedText, Span
 
 _WORD_CHARACTER = regex.compile(r"[\p{L}\p{N}_]")
 _LINE_BREAK = regex.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-# Longest white space taken over between two words that were not neighbours: a line break and its indentation.
-_MAX_JOINT = 32
 _NONE, _SPACE, _LINE, _PARAGRAPH = range(4)
 # Marks that every line of a comment or quotation begins with.
 _MARK = regex.compile(r"[ \t]*+(?:#+|//+|;+|--+|%+|\*|(?:>[ \t]?)+)(?:[ \t]++|(?<=>))")
 _BLANK = regex.compile(r"[^\S\r\n]*+")
+
+
+class Gap(NamedTuple):
+    """Words in a row that are left out: indices of the first and of the last one."""
+
+    first: int
+    last: int
 
 
 class Renderer:
@@ -26,26 +33,32 @@ class Renderer:
     Neighbouring kept words keep the white space between them as it is. Where words were dropped within a line, the
     first space between joins what is left. Where lines were dropped, what follows brings the break and the indentation
     of its line, and the mark of a comment or quotation if that begins the line; a blank line between stays one.
+
+    With omission marks, a mark for whole lines stands on a line by itself, behind the indentation of the first line
+    that it is for. Any other stands within the line, and what was around the words that it is for stays around it.
     """
 
     def __init__(self, document: SegmentedText) -> None:
         """Look at the gaps between the document's words once."""
         self._text = document.text
+        self._commas = JsonCommas.of(self._text)
         self._starts, self._ends = document.word_starts, document.word_ends
-        self._joint_starts, self._joint_ends, self._strength = self._gaps()
+        self._breaks, self._strength = self._gaps()
         self._line_starts = np.array([0, *(match.end() for match in _LINE_BREAK.finditer(self._text))], np.int64)
         # Strongest gap first, then the earliest: one number, so that a running maximum finds it.
         self._opens, self._closes = self._punctuation()
         gaps = len(self._strength)
         self._rank = self._strength * (gaps + 1) + np.arange(gaps, 0, -1)
 
-    def _gaps(self) -> tuple[IntArray, IntArray, IntArray]:
-        """Per gap behind a word: the part that may join two words (start, end), and its strength."""
+    def _gaps(self) -> tuple[IntArray, IntArray]:
+        """Per gap behind a word: where the last two of its line breaks begin, and its strength."""
         before, after = self._ends[:-1], self._starts[1:]
-        starts, ends, strength = before.copy(), after.copy(), np.minimum(after - before, _SPACE)
+        breaks, strength = before.copy(), np.minimum(after - before, _SPACE)
         for gap in np.flatnonzero(_may_break(self._text, before, after)).tolist():
-            starts[gap], ends[gap], strength[gap] = _joint(self._text, int(before[gap]), int(after[gap]))
-        return starts, ends, strength
+            found = list(_LINE_BREAK.finditer(self._text, int(before[gap]), int(after[gap])))[-2:]
+            if found:
+                breaks[gap], strength[gap] = found[0].start(), _PARAGRAPH if len(found) > 1 else _LINE
+        return breaks, strength
 
     def _punctuation(self) -> tuple[BoolArray, BoolArray]:
         """Per word: does it stick to what follows (an opening bracket), or to what is before it (a comma)?
@@ -71,6 +84,10 @@ class Renderer:
         Args:
             kept: Shape: `(words,)`.
         """
+        spans = self._spans(kept)
+        return spans if self._commas is None else self._commas.without_dangling(spans)
+
+    def _spans(self, kept: BoolArray) -> list[Span]:
         words = np.flatnonzero(kept)
         if len(words) == 0:
             return []
@@ -87,6 +104,68 @@ class Renderer:
             begun = after
         found.append((int(self._starts[begun]), int(self._ends[words[-1]])))
         return _merged(found)
+
+    def pieces(self, kept: BoolArray) -> list[Span | Gap]:
+        """What `spans` gives, with each gap where its omission mark is to be; none if no word is kept.
+
+        Args:
+            kept: Shape: `(words,)`.
+        """
+        words = np.flatnonzero(kept)
+        if not len(words):
+            return []
+        left, right = np.concatenate([[-1], words]), np.append(words, len(kept))
+        found: list[Span | Gap] = list(self._beginning(0)) if kept[0] else []
+        begun = 0
+        for cut in np.flatnonzero(right != left + 1).tolist():
+            before, after = int(left[cut]), int(right[cut])
+            if before >= 0:
+                found.append((int(self._starts[begun]), int(self._ends[before])))
+            found += self._marked(before, after)
+            begun = after
+        if begun < len(kept):
+            found.append((int(self._starts[begun]), int(self._ends[-1])))
+        return _merged_pieces(found)
+
+    def _marked(self, left: int, right: int) -> list[Span | Gap]:
+        """The gap between two kept words with the white space around its mark.
+
+        Args:
+            left: Index of the word before the gap, or -1.
+            right: Index of the word behind it, or the number of words.
+        """
+        gap, goes_on = Gap(left + 1, right - 1), right < len(self._starts)
+        start = int(self._starts[gap.first])
+        leaves_line = goes_on and self._line_start(int(self._starts[right])) > start
+        if not self.begins_line(gap.first):
+            if not leaves_line:
+                return [*self._space_before(gap.first), gap, *(self._space_before(right) if goes_on else [])]
+            (strongest,) = self._gap_between(np.array([left]), np.array([right])).tolist()
+            return [*self._space_before(gap.first), gap, *self._joints(strongest, right)]
+        if not goes_on or leaves_line:
+            indented = self._indentation(gap.first) if left < 0 else self._break_before(gap.first, marked=False)
+            return [indented, gap, *([self._break_before(right)] if goes_on else [])]
+        opened = self._beginning(gap.first) if left < 0 else [self._break_before(gap.first)]
+        return [*opened, gap, *self._space_before(right)]
+
+    def begins_line(self, word: int) -> bool:
+        """Whether a word is the first one in its line."""
+        return word == 0 or int(self._ends[word - 1]) <= self._line_start(int(self._starts[word]))
+
+    def lines_between(self, first: int, last: int) -> int:
+        """How many lines hold two words and all between them, blank ones included."""
+        lines = np.searchsorted(self._line_starts, [self._starts[first], self._ends[last] - 1], side="right")
+        return int(lines[1] - lines[0]) + 1
+
+    def _space_before(self, word: int) -> list[Span]:
+        """The last character of the white space before a word, if there is any."""
+        start = int(self._starts[word])
+        return [(start - 1, start)] if self._ends[word - 1] < start else []
+
+    def _indentation(self, word: int) -> Span:
+        """The white space with which a word's line begins."""
+        line = self._line_start(int(self._starts[word]))
+        return line, _BLANK.match(self._text, line, int(self._starts[word])).end()  # type: ignore[union-attr]
 
     def _beginning(self, word: int) -> list[Span]:
         """What stands before the first kept word in its line: the indentation, and the mark of a comment."""
@@ -111,23 +190,29 @@ class Renderer:
         """
         if gap < 0:
             return []
-        strongest = (int(self._joint_starts[gap]), int(self._joint_ends[gap]))
-        if self._strength[gap] < _LINE:
-            return [strongest]
+        strength, breaks = int(self._strength[gap]), int(self._breaks[gap])
+        if strength < _LINE:
+            end = int(self._starts[gap + 1])
+            return [(end - strength, end)]
         nearest = start, end = self._break_before(word)
-        blank = self._strength[gap] == _PARAGRAPH and len(_LINE_BREAK.findall(self._text, start, end)) < 2
-        earlier = _LINE_BREAK.match(self._text, strongest[0]) if blank and strongest[0] < start else None
+        blank = strength == _PARAGRAPH and len(_LINE_BREAK.findall(self._text, start, end)) < 2
+        earlier = _LINE_BREAK.match(self._text, breaks) if blank and breaks < start else None
         return [earlier.span(), nearest] if earlier is not None and earlier.end() <= start else [nearest]
 
-    def _break_before(self, word: int) -> Span:
-        """The break before a word's line with the line's indentation and mark; there is a line before it."""
+    def _break_before(self, word: int, *, marked: bool = True) -> Span:
+        """The break before a word's line with the line's indentation; there is a line before it.
+
+        Args:
+            word: Index of the word.
+            marked: With the mark of a comment or quotation too.
+        """
         start = int(self._starts[word])
         line = self._line_start(start)
         # A word that begins its line has the blank lines before it too; before other words, the break is enough.
         begins = int(self._ends[word - 1]) <= line
         from_here = int(self._ends[word - 1]) if begins else max(0, line - 2)
         breaks = [match.start() for match in _LINE_BREAK.finditer(self._text, from_here, line)][-2 if begins else -1 :]
-        mark = _MARK.match(self._text, line, start) or _BLANK.match(self._text, line, start)
+        mark = (_MARK.match(self._text, line, start) if marked else None) or _BLANK.match(self._text, line, start)
         return breaks[0] if breaks else line, mark.end() if mark is not None else line
 
     def _gap_between(self, left: IntArray, right: IntArray) -> IntArray:
@@ -156,6 +241,19 @@ def _merged(spans: Sequence[Span]) -> list[Span]:
     return found
 
 
+def _merged_pieces(pieces: Sequence[Span | Gap]) -> list[Span | Gap]:
+    """As `_merged`, between gaps."""
+    found: list[Span | Gap] = []
+    spans: list[Span] = []
+    for piece in pieces:
+        if isinstance(piece, Gap):
+            found += [*_merged(spans), piece]
+            spans = []
+        else:
+            spans.append(piece)
+    return [*found, *_merged(spans)]
+
+
 def _may_break(text: str, before: IntArray, after: IntArray) -> BoolArray:
     """True for gaps that are not empty and not one plain space."""
     length = after - before
@@ -163,17 +261,3 @@ def _may_break(text: str, before: IntArray, after: IntArray) -> BoolArray:
     flags = length > 1
     flags[length == 1] = ~plain
     return np.asarray(flags, bool)
-
-
-def _joint(text: str, start: int, end: int) -> tuple[int, int, int]:
-    """The part of a gap that may join two words which were not neighbours, and its strength.
-
-    That is its last two line breaks with the indentation behind them, or its last space.
-    """
-    breaks = [match.start() for match in _LINE_BREAK.finditer(text, start, end)][-2:]
-    if not breaks:
-        return end - 1, end, _SPACE
-    stop = min(end, breaks[0] + _MAX_JOINT)
-    if text[stop - 1 : stop + 1] == "\r\n":
-        stop -= 1
-    return breaks[0], stop, _PARAGRAPH if len(breaks) > 1 else _LINE

@@ -31,6 +31,8 @@ class Measure(Protocol):
         whole_tokens: The same, in the order of the output.
         separator_tokens: About how many tokens the first word of each document adds.
         estimate_is_close: Whether the words' costs come from the tokenizer itself and not from the text's length.
+        mark_tokens: About how many tokens an omission mark costs; 0 without marks. With marks the costs of words alone
+            are no estimate, so every try is counted.
     """
 
     @property
@@ -44,6 +46,9 @@ class Measure(Protocol):
 
     @property
     def estimate_is_close(self) -> bool: ...  # noqa: D102
+
+    @property
+    def mark_tokens(self) -> int: ...  # noqa: D102
 
     def tokens(self, kept: BoolArray) -> int:
         """Exact number of tokens of the joined output.
@@ -150,7 +155,7 @@ class _Search:
             return self._measure.tokens((kept | (steps.of_group < count))[self._groups.of_word])
 
         estimate = used + np.cumsum(steps.cost + self._separators(steps, kept))
-        close = estimate if self._measure.estimate_is_close else None
+        close = estimate if self._measure.estimate_is_close and not self._measure.mark_tokens else None
         count, tokens = longest_prefix(len(steps.driver), self._budget, exact, close) if len(steps.driver) else (0, 0)
         return steps, count, tokens if count else used
 
@@ -171,6 +176,7 @@ class _Search:
         rest, costs = steps.driver[first:], steps.cost[first:]
         if not self._measure.estimate_is_close:
             return rest
+        room += self._measure.mark_tokens  # what fills a gap saves its mark
         return rest[costs <= (room if sure else room * (1 + _BAND) + _BAND_TOKENS)]
 
     def _warnings(self, kept: BoolArray, used: int, left_out: int | None, candidates: BoolArray) -> tuple[Notice, ...]:

@@ -152,6 +152,27 @@ class WordScores:
         """Whether a question was read: there is a score of the document or of its units for it."""
         return self.unit_similarity is not None or not math.isnan(self.passage_probability)
 
+    def misfit(self, document: SegmentedText) -> str:
+        """The first field that cannot be of this document, by length or by a number that is not finite; "" for none.
+
+        Outlier scores may be NaN: not computed.
+        """
+        words, units = len(document), len(document.unit_starts)
+        for name in ("metric", "preserve", "outlier"):
+            values = np.asarray(getattr(self, name))
+            wrong = np.isinf(values) if name == "outlier" else ~np.isfinite(values)
+            if values.shape != (words,) or wrong.any():
+                return name
+        if math.isinf(self.passage_probability):
+            return "passage_probability"
+        for name, dimensions in (("unit_similarity", 1), ("unit_vectors", 2)):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            if np.ndim(values) != dimensions or len(values) != units or not np.isfinite(values).all():
+                return name
+        return ""
+
     @classmethod
     def from_preserve(cls, preserve: npt.ArrayLike) -> WordScores:
         """Scores of a plain classifier (`alpha = 1`); also the short way to write a custom `Scorer`."""
@@ -180,6 +201,8 @@ class Selection:
         cutoff: Value of the worst word kept by its value; `-inf` if all are, `inf` if none is.
         needed: Words that are kept because others need them; None for none. Shape: `(words,)`.
         filled: Words below the cut that fill what larger ones left of the budget; None for none. Shape: `(words,)`.
+        restored: Words that are kept because an omission mark would cost more; None for none. Shape: `(words,)`.
+        absorbed: Words of an earlier omission mark that are part of a new one; None for none. Shape: `(words,)`.
         warnings: Why the target could not be met.
     """
 
@@ -188,4 +211,6 @@ class Selection:
     cutoff: float
     needed: BoolArray | None = None
     filled: BoolArray | None = None
+    restored: BoolArray | None = None
+    absorbed: BoolArray | None = None
     warnings: tuple[Notice, ...] = ()

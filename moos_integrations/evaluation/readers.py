@@ -239,8 +239,10 @@ class SpanReader:
 
         self._device, kind = placement(device, dtype)
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
-            model = AutoModelForQuestionAnswering.from_pretrained(str(folder))
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+            model = AutoModelForQuestionAnswering.from_pretrained(
+                str(folder), trust_remote_code=False, use_safetensors=True
+            )
         except (OSError, ValueError) as error:
             raise ModelError(f"Expected a question-answering model in {str(folder)!r}: {error}") from error
         if not self._tokenizer.is_fast:
@@ -329,8 +331,10 @@ class CausalReader:
 
         self._device, kind = placement(device, dtype)
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
-            model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(
+                str(folder), dtype=kind, trust_remote_code=False, use_safetensors=True
+            )
         except (OSError, ValueError) as error:
             raise ModelError(f"Expected a causal language model in {str(folder)!r}: {error}") from error
         network: Any = model

@@ -11,7 +11,7 @@ except ImportError as error:
 
 from moos_integrations.adapter import METADATA_KEY
 from moos_integrations.llama_index.events import MOOSCompressionEndEvent, MOOSCompressionStartEvent
-from moos_integrations.llama_index.nodes import cite
+from moos_integrations.llama_index.nodes import cite, origin_of
 from moos_integrations.llama_index.postprocessor import MOOSNodePostprocessor
 from moos_integrations.llama_index.transform import MOOSNodeTransform
 
@@ -22,4 +22,5 @@ __all__ = [
     "MOOSNodePostprocessor",
     "MOOSNodeTransform",
     "cite",
+    "origin_of",
 ]

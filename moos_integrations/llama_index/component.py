@@ -10,7 +10,7 @@ from llama_index.core.schema import BaseComponent, BaseNode
 from pydantic import BaseModel, Field, field_serializer
 from typing_extensions import Self
 
-from moos_integrations.adapter import CompressorFields
+from moos_integrations.adapter import AddedMetadata, CompressorFields
 from moos_integrations.core.config import AllKeywords
 from moos_integrations.core.result import CompressedDocument, CompressionResult
 from moos_integrations.core.tokens import token_counter
@@ -27,6 +27,8 @@ from moos_integrations.messages import Notice
 
 dispatcher = get_dispatcher(__name__)
 
+_OBJECTS = {"tokenizer": "the name of a tokenizer", "embeddings": "none", "cache_store": "none"}
+"""Settings that may be objects, and what else they may be."""
 _PROBES = ("The meeting ended at 17:30.", "unübersetzbar, 数据库, 🙂🙂", "def f(x):\n    return x[0] + 1_000\n")
 
 
@@ -34,6 +36,8 @@ class NodeCompressorKeywords(AllKeywords, total=False):
     """The fields of both components as keywords, for type checkers."""
 
     keep_empty: bool
+    added_metadata: AddedMetadata
+    score_key: str | None
 
 
 class NodeCompressor(CompressorFields, BaseComponent):
@@ -42,6 +46,16 @@ class NodeCompressor(CompressorFields, BaseComponent):
     keep_empty: bool = Field(
         default=False, strict=True, description="Keep nodes of which no text is left, with empty text."
     )
+    added_metadata: AddedMetadata = Field(
+        default="all",
+        description="What is added to metadata, hidden from LLM and embedding model: 'spans' what `cite` needs; 'all' "
+        "also token counts, relevance and kinds of warnings; 'none'.",
+    )
+    score_key: str | None = Field(
+        default=None,
+        strict=True,
+        description="Metadata key for each node's relevance, in log-odds, such as `relevance_score`; None for none.",
+    )
 
     # --- saving ------------------------------------------------------------------------------------------------------
 
@@ -49,9 +63,9 @@ class NodeCompressor(CompressorFields, BaseComponent):
     def _tokenizer_to_json(self, tokenizer: Any) -> Any:
         return tokenizer if isinstance(tokenizer, str) else {"object": _name(tokenizer), "counts": _counts(tokenizer)}
 
-    @field_serializer("embeddings")
-    def _embeddings_to_json(self, embeddings: Any) -> Any:
-        return None if embeddings is None else {"object": _name(embeddings)}
+    @field_serializer("embeddings", "cache_store")
+    def _object_to_json(self, value: Any) -> Any:
+        return None if value is None else {"object": _name(value)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
@@ -59,14 +73,18 @@ class NodeCompressor(CompressorFields, BaseComponent):
 
         Args:
             data: Output of `to_dict`; it is not changed.
-            **kwargs: Settings to replace. `tokenizer` must be among them if it was an object, and `embeddings` if there
-                were any: only their names were saved.
+            **kwargs: Settings to replace. `tokenizer` must be among them if it was an object, and `embeddings`
+                and `cache_store` if there were any: only their names were saved.
 
         Raises:
             ConfigError: If a setting is unknown or cannot be used, or an object that was not saved is missing.
         """
         settings = {**data, **kwargs}
-        for name, expected in (("tokenizer", "the name of a tokenizer"), ("embeddings", "none")):
+        for name, expected in (
+            ("tokenizer", "the name of a tokenizer"),
+            ("embeddings", "none"),
+            ("cache_store", "none"),
+        ):
             if isinstance(settings.get(name), Mapping):
                 raise ConfigError(
                     f"The `{name}` was the object {settings[name].get('object')!r}, which is not saved: expected "
@@ -106,8 +124,6 @@ class NodeCompressor(CompressorFields, BaseComponent):
         nodes: Sequence[BaseNode],
         result: CompressionResult | None,
         warnings: Sequence[Sequence[Notice]] | None = None,
-        *,
-        flat: bool = False,
     ) -> list[BaseNode | None]:
         """A copy for each node, None for those to drop.
 
@@ -115,25 +131,25 @@ class NodeCompressor(CompressorFields, BaseComponent):
             nodes: The sources.
             result: What was kept of them; None if there was no text.
             warnings: Those of each node, where nodes were compressed one by one; None for those of the call.
-            flat: Write our metadata as one JSON string.
         """
         if result is None:
-            return [self._copy(node, None, (), flat) for node in nodes]
+            return [self._copy(node, None, ()) for node in nodes]
         dispatcher.event(MOOSCompressionEndEvent(**result.summary()))
         each = [result.warnings] * len(nodes) if warnings is None else warnings
         if result.passed_through:
-            return [passed_through_copy(node, notices, flat=flat) for node, notices in zip(nodes, each, strict=True)]
+            pairs = zip(nodes, each, strict=True)
+            return [passed_through_copy(node, notices, added=self.added_metadata) for node, notices in pairs]
         rows = zip(nodes, result.documents, each, strict=True)
-        return [self._copy(node, document, notices, flat) for node, document, notices in rows]
+        return [self._copy(node, document, notices) for node, document, notices in rows]
 
-    def _copy(
-        self, node: BaseNode, document: CompressedDocument | None, warnings: Sequence[Notice], flat: bool
-    ) -> BaseNode | None:
+    def _copy(self, node: BaseNode, document: CompressedDocument | None, warnings: Sequence[Notice]) -> BaseNode | None:
         if not (document and document.text) and not self.keep_empty and not is_more_than_text(node):
             return None
         if document is None or not text_of(node):
             return copy_of(node)  # there was no text to compress
-        return compressed_copy(node, document, warnings, flat=flat)
+        if document.passed_through:
+            return passed_through_copy(node, warnings, added=self.added_metadata)
+        return compressed_copy(node, document, warnings, added=self.added_metadata, score_key=self.score_key)
 
 
 def _name(tokenizer: Any) -> str:

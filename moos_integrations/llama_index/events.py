@@ -46,6 +46,7 @@ class MOOSCompressionEndEvent(BaseEvent):
     protected_tokens: int = Field(description="Tokens spent on protected words that would have been dropped.")
     rate: float = Field(description="Achieved share of the tokens that was kept.")
     seconds: float = Field(description="Wall time of the compression.")
+    left_alone: bool = Field(default=False, description="Whether the texts were too small to compress.")
     warnings: list[str] = Field(description="What could not be done as requested, in words.")
 
     @classmethod

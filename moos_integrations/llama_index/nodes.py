@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, Node, NodeWithScore, TextNode
 
-from moos_integrations.adapter import METADATA_KEY, best_first, citations_of, document_metadata, warnings_metadata
+from moos_integrations.adapter import (
+    METADATA_KEY,
+    AddedMetadata,
+    citations_in,
+    copied,
+    entry_of,
+    origin_in,
+    warnings_entry,
+    without_entry,
+)
+from moos_integrations.core.provenance import Origin
 from moos_integrations.core.result import Citation, CompressedDocument
 from moos_integrations.errors import InputError
 from moos_integrations.messages import Notice
@@ -31,13 +39,17 @@ def is_more_than_text(node: BaseNode) -> bool:
 
 
 def copy_of(node: BaseNode) -> BaseNode:
-    """A deep copy that shares `obj` of an index node (an index, a query engine), which often cannot be copied."""
-    obj = getattr(node, "obj", None)
-    return copy.deepcopy(node, {id(obj): obj})
+    """A deep copy; it shares `obj` of an index node (an index, a query engine), and what cannot be copied."""
+    return cast(BaseNode, copied(node, [getattr(node, "obj", None)]))
 
 
 def compressed_copy(
-    node: BaseNode, document: CompressedDocument, warnings: Sequence[Notice] = (), *, flat: bool
+    node: BaseNode,
+    document: CompressedDocument,
+    warnings: Sequence[Notice] = (),
+    *,
+    added: AddedMetadata = "all",
+    score_key: str | None = None,
 ) -> BaseNode:
     """A copy of the node with the text that was kept.
 
@@ -45,55 +57,79 @@ def compressed_copy(
         node: The source.
         document: What was kept of its text.
         warnings: Of the whole call.
-        flat: Write our metadata as one JSON string, because many vector stores refuse nested values.
+        added: What is added to the metadata.
+        score_key: Metadata key for the document's relevance; None for none.
     """
-    pruned = copy_of(node)
-    _write_entry(pruned, _entry(node, document, warnings), flat=flat)
-    if document.text != text_of(node):
+    pruned, text = copy_of(node), text_of(node)
+    if document.text != text:
         _replace_text(pruned, document.text)
+    entry = {}
+    if added != "none":
+        entry = entry_of(node.metadata, document, origin_of(node), _start(pruned), warnings)
+    if added == "spans":
+        entry = {METADATA_KEY: entry[METADATA_KEY]}
+    if score_key is not None and document.relevance is not None:
+        entry[score_key] = round(document.relevance, 4)
+    _write_entry(pruned, without_entry(pruned.metadata), entry)
     return pruned
 
 
-def passed_through_copy(node: BaseNode, warnings: Sequence[Notice], *, flat: bool) -> BaseNode:
-    """A copy of the node with the same text and a warning in its entry; the rest of an earlier entry stays."""
+def passed_through_copy(node: BaseNode, warnings: Sequence[Notice], *, added: AddedMetadata = "all") -> BaseNode:
+    """A copy of the node with the same text and a warning in its metadata; the rest of an earlier entry stays."""
     same = copy_of(node)
-    _write_entry(same, (_earlier_entry(node) or {}) | warnings_metadata(warnings), flat=flat)
+    _write_entry(same, same.metadata, warnings_entry(warnings) if added == "all" else {})
     return same
 
 
-def _write_entry(node: BaseNode, entry: dict[str, Any], *, flat: bool) -> None:
+def _write_entry(node: BaseNode, rest: dict[str, Any], entry: dict[str, Any]) -> None:
     """Put our metadata into a node, hidden from language and embedding models."""
-    node.metadata[METADATA_KEY] = json.dumps(entry, separators=(",", ":")) if flat else entry
+    node.metadata = rest | entry
     for hidden in (node.excluded_llm_metadata_keys, node.excluded_embed_metadata_keys):
-        if METADATA_KEY not in hidden:
-            hidden.append(METADATA_KEY)
+        hidden.extend(key for key in entry if key not in hidden)
 
 
 def cite(quote: str, nodes: Sequence[BaseNode | NodeWithScore], *, min_coverage: float = 0.5) -> list[Citation]:
     """Find the source of a quoted piece of an answer in compressed or uncompressed nodes.
 
     Args:
-        quote: A piece of an answer; words are compared, without case and punctuation.
+        quote: A piece of an answer; words are compared, without case and punctuation. "..." stands for any words, and
+            the quote may begin in one node and end in another.
         nodes: For example `response.source_nodes`.
-        min_coverage: Smallest share of the quote's words that a place must have in a row.
+        min_coverage: Smallest share of the quote's words that a place must have.
 
     Returns:
-        Places, those with most of the quote first. `start` and `end` are offsets into the text before compression. For
-        nodes with a `start_char_idx`, they are offsets into the document that the node was cut from. `document` is the
-        position in the list, `id` the node's id.
+        Places, those with most of the quote first. `within` says what `start` and `end` count in: "document" the text
+        that the node was cut from, "node" the node before compression, "text" the node as it is now, where another
+        component has changed its text since. `document` is the position in the list, `id` the node's id.
 
     Raises:
         InputError: If the quote is not a string, or an item is not a node.
     """
-    places: list[Citation] = []
+    checked: list[BaseNode] = []
     for index, item in enumerate(nodes):
         node = item.node if isinstance(item, NodeWithScore) else item
         if not isinstance(node, BaseNode):
             raise InputError(f"Expected nodes to cite from; item {index} is a {type(item).__name__}.")
-        entry = _earlier_entry(node) or {}
-        start = entry.get("start_char_idx", getattr(node, "start_char_idx", None)) or 0
-        places += citations_of(quote, index, node.node_id, text_of(node), entry.get("spans"), start, min_coverage)
-    return best_first(places)
+        checked.append(node)
+    texts, names = [text_of(node) for node in checked], [node.node_id for node in checked]
+    return citations_in(quote, texts, names, [origin_of(node) for node in checked], min_coverage)
+
+
+def origin_of(node: BaseNode) -> Origin:
+    """Where the text of a node comes from: what a component of this package wrote, read from the metadata.
+
+    Returns:
+        `spans` of the source, and `within`, what the source is: see `cite`.
+    """
+    text, start, end = text_of(node), _start(node), getattr(node, "end_char_idx", None)
+    # Components that replace the text leave the offsets of the old one.
+    sure = start is not None and end is not None and end - start == len(text)
+    return origin_in(node.metadata, text, start, offset_is_sure=sure)
+
+
+def _start(node: BaseNode) -> int | None:
+    start = getattr(node, "start_char_idx", None)
+    return start if isinstance(start, int) and start >= 0 else None
 
 
 def _replace_text(node: BaseNode, text: str) -> None:
@@ -106,44 +142,3 @@ def _replace_text(node: BaseNode, text: str) -> None:
     for name in ("embedding", "text_embedding", *_OFFSETS):
         if getattr(node, name, None) is not None:
             setattr(node, name, None)
-
-
-def _entry(node: BaseNode, document: CompressedDocument, warnings: Sequence[Notice]) -> dict[str, Any]:
-    """Our metadata: counts, spans, and the offsets that the node had in its document."""
-    entry = document_metadata(document, warnings)
-    for name in _OFFSETS:
-        if getattr(node, name, None) is not None:
-            entry[name] = getattr(node, name)
-    earlier = _earlier_entry(node)
-    if earlier is None:
-        return entry
-    spans = _chained(document.spans, earlier["spans"])
-    earlier = {name: value for name, value in earlier.items() if name != "warnings"}  # those were of the earlier call
-    return {**earlier, **entry, "original_tokens": earlier["original_tokens"], "spans": spans}
-
-
-def _earlier_entry(node: BaseNode) -> dict[str, Any] | None:
-    """The entry of an earlier pass, as at ingestion; None if it does not describe the text that the node has now."""
-    stored: Any = node.metadata.get(METADATA_KEY)
-    try:
-        entry = json.loads(stored) if isinstance(stored, str) else stored
-        length = sum(end - start for start, end in entry["spans"])
-        return entry if length == len(text_of(node)) and isinstance(entry["original_tokens"], int) else None
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _chained(spans: Sequence[Sequence[int]], earlier: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Spans of the text that `earlier` made, as spans of the source that `earlier` was made from. Both ascend."""
-    chained: list[list[int]] = []
-    index = offset = 0
-    for start, end in earlier:
-        stop = offset + end - start  # this earlier span is [offset, stop) of the text in between
-        while index < len(spans) and spans[index][0] < stop:
-            first, last = max(spans[index][0], offset), min(spans[index][1], stop)
-            chained.append([start + first - offset, start + last - offset])
-            if spans[index][1] > stop:
-                break  # goes on in the next earlier span
-            index += 1
-        offset = stop
-    return chained

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.callbacks import CallbackManager
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
+from llama_index.core.instrumentation.events.rerank import (
+    ReRankEndEvent,
+    ReRankStartEvent,
+)
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from pydantic import ConfigDict
 from typing_extensions import Unpack
 
+from moos_integrations.core.documents import RISING, rise
 from moos_integrations.core.result import CompressionResult
 from moos_integrations.errors import InputError
 from moos_integrations.llama_index.component import NodeCompressor, NodeCompressorKeywords, dispatcher
+from moos_integrations.messages import warn_once
+from moos_integrations.question import checked_question
 
 
 class MOOSNodePostprocessorKeywords(NodeCompressorKeywords, total=False):
@@ -30,18 +39,21 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
     the text is compressed and counted, never the metadata. The target applies to all nodes together. Where the text
     changed, `embedding`, `start_char_idx` and `end_char_idx` are cleared, because they described the old text.
 
-    What is added is under the metadata key `moos`, hidden from LLM and embedding model: the token counts, the `spans`
-    of the source whose concatenation is the new text, and the kinds of the call's `warnings`, if any. The entry
-    also has the node's old `start_char_idx` and `end_char_idx`; `start_char_idx` plus a span is a place in the original
-    document. For nodes that `MOOSNodeTransform` compressed earlier, spans point into the text before both passes.
+    The metadata get flat keys, hidden from LLM and embedding model. `moos` is a short string that leads back into the
+    source, also through earlier passes and node parsers; `cite` and `origin_of` read it. The others are
+    `moos_original_tokens`, `moos_kept_tokens`, `moos_warnings` (kinds) and, with a question, `moos_relevance` (of the
+    best sentence, in log-odds). `added_metadata` chooses among them. `score_key` adds the
+    relevance under another name.
 
     Nodes without text, such as images, are kept as they are. Nodes of which no text was kept are dropped, unless they
     have other content or `keep_empty` is set.
 
-    The scores of the nodes add to relevance with the weight `gains.retriever_weight`.
+    The scores of the nodes add to relevance with the weight `gains.retriever_weight`. Higher must be better. Scores
+    that rise down the list look like distances and are left out, with a warning.
 
     The weights load on first use. Spans and the events `MOOSCompressionStartEvent` and `MOOSCompressionEndEvent` go to
-    LlamaIndex's instrumentation.
+    LlamaIndex's instrumentation, and with them the events of rerankers, which tracers know. Handlers of
+    `callback_manager` get a `RERANKING` event.
 
     Raises:
         ConfigError: On building or assignment, if a setting is unknown or cannot be used.
@@ -81,7 +93,12 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
         """
         query = _checked(nodes, query_bundle)
         texts, scores = self._start([item.node for item in nodes], query), _scores(nodes)
-        return self._output(nodes, self.compressor.compress(texts, query, document_scores=scores) if texts else None)
+        if not texts:
+            return self._output(nodes, None)
+        with self._announced(nodes, query) as found:
+            result = self.compressor.compress(texts, query, document_scores=scores.known)
+            found += self._output(nodes, scores.reported(result))
+        return found
 
     @dispatcher.span  # LlamaIndex adds spans to its abstract methods only
     async def _apostprocess_nodes(
@@ -92,7 +109,27 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
         texts, scores = self._start([item.node for item in nodes], query), _scores(nodes)
         if not texts:
             return self._output(nodes, None)
-        return self._output(nodes, await self.compressor.acompress(texts, query, document_scores=scores))
+        with self._announced(nodes, query) as found:
+            result = await self.compressor.acompress(texts, query, document_scores=scores.known)
+            found += self._output(nodes, scores.reported(result))
+        return found
+
+    @contextmanager
+    def _announced(self, nodes: Sequence[NodeWithScore], query: str | None) -> Iterator[list[NodeWithScore]]:
+        """Send what rerankers send, before and after; the caller fills the list."""
+        top_n = self.top_n or len(nodes)
+        dispatcher.event(ReRankStartEvent(query=query or "", nodes=list(nodes), top_n=top_n, model_name=self.model))
+        payload: dict[str, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: self.model,
+            EventPayload.QUERY_STR: query or "",
+            EventPayload.TOP_K: top_n,
+        }
+        found: list[NodeWithScore] = []
+        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+            yield found
+            event.on_end(payload={EventPayload.NODES: found})
+        dispatcher.event(ReRankEndEvent(nodes=found))
 
     def _output(self, nodes: Sequence[NodeWithScore], result: CompressionResult | None) -> list[NodeWithScore]:
         copies = self._end([item.node for item in nodes], result)
@@ -100,8 +137,31 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
         return [item.model_copy(update={"node": node}) for item, node in pairs if node is not None]
 
 
-def _scores(nodes: Sequence[NodeWithScore]) -> list[float | None]:
-    return [item.score for item in nodes]
+@dataclass(frozen=True)
+class _Scores:
+    """Scores of a retriever.
+
+    Attributes:
+        known: One per node, higher is better; None where there is none, or where they rise down the list.
+        rising: Whether they do.
+    """
+
+    known: list[float | None]
+    rising: bool
+
+    def reported(self, result: CompressionResult) -> CompressionResult:
+        """The result with a warning if the scores were left out."""
+        if not self.rising or result.passed_through:
+            return result
+        warn_once(RISING)
+        return replace(result, warnings=(*result.warnings, RISING))
+
+
+def _scores(nodes: Sequence[NodeWithScore]) -> _Scores:
+    scores = [item.score for item in nodes]
+    # Two nodes are the default of retrievers, which list the best first.
+    rising = rise(scores, 2)
+    return _Scores([None] * len(scores) if rising else scores, rising)
 
 
 def _checked(nodes: Any, query_bundle: Any) -> str | None:
@@ -119,4 +179,4 @@ def _checked(nodes: Any, query_bundle: Any) -> str | None:
             f"`query_bundle` must be a `QueryBundle` or None, got {type(query_bundle).__name__}. Pass a string as "
             "`query_str`."
         )
-    return query_bundle.query_str if query_bundle else None
+    return checked_question(query_bundle.query_str) if query_bundle else None

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llama_index.core.schema import BaseNode, TransformComponent
 from pydantic import ConfigDict
 from typing_extensions import Self, Unpack
 
 import moos_integrations
-from moos_integrations.core.config import BUNDLED_MODELS, WITHOUT_QUESTION
+from moos_integrations.core.config import BUNDLED_MODELS, WITHOUT_QUESTION, Rule
 from moos_integrations.core.result import CompressionResult
 from moos_integrations.errors import InputError
 from moos_integrations.llama_index.component import NodeCompressor, NodeCompressorKeywords, dispatcher
@@ -26,11 +25,10 @@ _WEIGHTS_AND_SETTINGS = ("*.safetensors", "*.bin", "*.json", "*.txt", "*.model")
 class MOOSNodeTransform(NodeCompressor, TransformComponent):
     """Prunes nodes or documents in an `IngestionPipeline`, before they are embedded and stored.
 
-    Ids, metadata, copies and dropped nodes are as in `MOOSNodePostprocessor`, with two differences. The target applies
-    to each node alone, so what is stored of a node does not depend on other nodes. The entry under `moos` is one JSON
-    string, because many vector stores refuse nested metadata.
+    Ids, metadata, copies and dropped nodes are as in `MOOSNodePostprocessor`, with one difference. The target applies
+    to each node alone, so what is stored of a node does not depend on other nodes.
 
-    Put it after the node parser: nodes cut from a compressed document have no spans.
+    It may stand before or after the node parser. `cite` leads back into the document either way.
 
     The pipeline's cache identifies a run by `to_dict`. It includes a fingerprint: this package's version and, for the
     bundled model and local folders, a hash of the model's files. With `on_error="passthrough"` the cache also stores
@@ -53,7 +51,10 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    more_rules = WITHOUT_QUESTION
+    more_rules: ClassVar[tuple[Rule, ...]] = (
+        *WITHOUT_QUESTION,
+        (("score_key",), lambda settings: True, "at ingestion there is no question, and so no relevance."),
+    )
 
     if TYPE_CHECKING:
 
@@ -87,7 +88,7 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
     async def acall(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[BaseNode]:
         """`__call__` with the model in a worker thread, so that the event loop goes on."""
         texts = self._start(_checked(nodes), None)
-        return self._output(nodes, await asyncio.to_thread(self._compress, texts) if texts else [])
+        return self._output(nodes, await self.compressor.acompress_many(texts) if texts else [])
 
     def _compress(self, texts: list[str]) -> list[CompressionResult]:
         return self.compressor.compress_many(texts)
@@ -100,7 +101,7 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
             results: One per node; none if there was no text.
         """
         together = _together(results, self.separator) if results else None
-        copies = self._end(nodes, together, [result.warnings for result in results], flat=True)
+        copies = self._end(nodes, together, [result.warnings for result in results])
         return [node for node in copies if node is not None]
 
     # --- saving ------------------------------------------------------------------------------------------------------
@@ -146,6 +147,7 @@ def _together(results: Sequence[CompressionResult], separator: str) -> Compressi
         seconds=max(result.seconds for result in results),
         warnings=tuple(dict.fromkeys(warning for result in results for warning in result.warnings)),
         order=tuple(range(len(results))),
+        left_alone=all(result.left_alone for result in results),
         _explanation=results[0]._explanation,
     )
 

@@ -46,12 +46,16 @@ class Example:
             probability. None without a question.
         similarities: Cosine of the question and each unit of the passage by a sentence encoder; None without one.
             Shape: `(units,)`.
+        passage_similarity: The same of the question and the whole passage; None without one.
+        kind: Kind of text or of question, under which its loss is reported; empty for none.
     """
 
     passage: LabelledText
     question: str | None = None
     relevance: float | None = None
     similarities: FloatArray | None = None
+    passage_similarity: float | None = None
+    kind: str = ""
 
 
 Group = tuple[Example, ...]
@@ -294,6 +298,7 @@ def restyled(question: str, rng: random.Random) -> str:
     """The question as users write it: half stay, a third lose question mark and capitals, some become keywords.
 
     Some lose a part of the keywords too, because a passage often answers only a part of a question of several steps.
+    `rewritten` has more ways.
     """
     draw = rng.random()
     if draw < 0.5:
@@ -304,3 +309,34 @@ def restyled(question: str, rng: random.Random) -> str:
     if draw >= 0.88:
         words = [word for word in words if rng.random() < 0.6] or words
     return " ".join(words) or question
+
+
+_FILLERS = ("um", "uh", "well", "so", "you know", "I mean")
+_CORRECTIONS = ("no wait", "sorry", "I mean", "or rather")
+
+
+def rewritten(question: str, rng: random.Random) -> str:
+    """As `restyled`; one question in ten is spoken with fillers and a false start, one in thirty is in capitals."""
+    draw = rng.random()
+    if draw < 0.1:
+        return disfluent(question, rng)
+    if draw < 0.133:
+        return question.upper()
+    return restyled(question, rng)
+
+
+def disfluent(question: str, rng: random.Random) -> str:
+    """The question as it is spoken: a false start that is taken back, or a filler somewhere in it.
+
+    Args:
+        question: Its words stay, in order.
+        rng: Chooses the form and the place.
+    """
+    words = question.split()
+    if len(words) < 4:
+        return f"{rng.choice(_FILLERS)} {question}"
+    place = rng.randrange(1, len(words) - 1)
+    if rng.random() < 0.5:
+        return " ".join([*words[:place], rng.choice(_FILLERS), *words[place:]])
+    started = words[: rng.randrange(2, min(len(words), 5))]
+    return " ".join([*started, rng.choice(_CORRECTIONS), *words])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -72,8 +74,19 @@ def ranking_loss(relevance: Tensor, needed: Tensor, question: Tensor) -> Tensor:
         Mean over the needed units of a question, then over the questions that have units of both kinds. Without such
         a question, 0 with zero gradient. A scalar in fp32; lower is better.
     """
+    losses, ranked = ranking_losses(relevance, needed, question)
+    return losses.sum() / ranked.sum().clamp(min=1)
+
+
+def ranking_losses(relevance: Tensor, needed: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of each question in `ranking_loss`, which has the arguments.
+
+    Returns:
+        The losses, 0 where there is nothing to rank, and whether the question has units of both kinds. Shape of each:
+        `(questions,)`; the last question with a unit ends them.
+    """
     if not len(relevance):
-        return relevance.sum()
+        return relevance, needed
     count = int(question.max()) + 1
     relevance = relevance.float()
     other, of = relevance[~needed], question[~needed]
@@ -83,7 +96,7 @@ def ranking_loss(relevance: Tensor, needed: Tensor, question: Tensor) -> Tensor:
     own, index = relevance[both], question[both]
     losses = torch.logaddexp(sums[index].log() + highest[index], own) - own
     sizes = torch.bincount(index, minlength=count)
-    return (losses / sizes[index]).sum() / (sizes > 0).sum().clamp(min=1)
+    return losses.new_zeros(count).index_add(0, index, losses / sizes[index]), sizes > 0
 
 
 class MOOSLoss(nn.Module):
@@ -130,6 +143,7 @@ class MOOSLoss(nn.Module):
         units: Tensor | None = None,
         groups: Tensor | None = None,
         similarities: Tensor | None = None,
+        base: Tensor | None = None,
     ) -> Tensor:
         """The loss of a batch.
 
@@ -141,22 +155,41 @@ class MOOSLoss(nn.Module):
             units: Unit of each piece; see `core.pooling`. None leaves the ranking out. Shape: `(batch, pieces)`.
             groups: Index of each row's question; rows without one are not ranked. Shape: `(batch,)`.
             similarities: A sentence encoder's cosine of question and unit, NaN elsewhere. Shape: `(batch, units)`.
+            base: What the units' relevance has before the model adds to it, in log-odds: the gated cosines of the
+                encoder stage. None for nothing. Shape: `(batch, units)`.
 
         Returns:
             A scalar, computed in fp32 also under autocast.
         """
+        return sum_of(self.parts(logits, hidden, labels, units, groups, similarities, base))
+
+    def parts(
+        self,
+        logits: Tensor,
+        hidden: Tensor,
+        labels: Tensor,
+        units: Tensor | None = None,
+        groups: Tensor | None = None,
+        similarities: Tensor | None = None,
+        base: Tensor | None = None,
+    ) -> LossParts:
+        """The weighted terms of the loss, and what each row and question has of them; arguments as for `forward`."""
         pieces = labels.clone()
         pieces[:, 0] = IGNORED
-        loss = self._cross_entropy(logits, pieces, self.preserve_weight)
+        words, by_row = self._cross_entropy(logits, pieces, self.preserve_weight)
+        terms, rows = {"words": words}, {"words": by_row}
         if self.passage_weight:
-            loss = loss + self.passage_weight * self._cross_entropy(logits[:, :1], labels[:, :1], 1.0)
+            passage, rows["passage"] = self._cross_entropy(logits[:, :1], labels[:, :1], 1.0)
+            terms["passage"] = self.passage_weight * passage
         if self.beta:
-            loss = loss + self.beta * inter_class_cosine(hidden, pieces)
+            terms["inter_class"] = self.beta * inter_class_cosine(hidden, pieces)
         if self.ranking_weight and units is not None and groups is not None:
-            loss = loss + self.ranking_weight * self._ranking(logits, hidden, pieces, units, groups)
+            losses, ranked = self._ranking(logits, hidden, pieces, units, groups, base)
+            terms["ranking"] = self.ranking_weight * losses.sum() / ranked.sum().clamp(min=1)
+            rows["ranking"] = torch.where(ranked, losses.detach(), torch.nan)
         if self.distillation_weight and units is not None and similarities is not None:
-            loss = loss + self.distillation_weight * self._distance(hidden, units, similarities)
-        return loss
+            terms["distillation"] = self.distillation_weight * self._distance(hidden, units, similarities)
+        return LossParts(terms, rows)
 
     @staticmethod
     def _distance(hidden: Tensor, units: Tensor, similarities: Tensor) -> Tensor:
@@ -168,18 +201,57 @@ class MOOSLoss(nn.Module):
         found = question_similarity(hidden, units, count)[real]
         return (found - wanted[real]).square().sum() / real.sum().clamp(min=1)
 
-    def _ranking(self, logits: Tensor, hidden: Tensor, pieces: Tensor, units: Tensor, groups: Tensor) -> Tensor:
+    def _ranking(
+        self, logits: Tensor, hidden: Tensor, pieces: Tensor, units: Tensor, groups: Tensor, base: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         relevance, sizes = unit_relevance(logits, hidden, units, self.similarity_scale)
+        if base is not None:
+            relevance = relevance + fitted(base, relevance.shape[1])
         wanted, _ = unit_means((pieces > 0).float(), units, relevance.shape[1])
+        labelled, _ = unit_means((pieces >= 0).float(), units, relevance.shape[1])
         real = (sizes > 0) & (units == QUESTION).any(1, keepdim=True)
-        return ranking_loss(relevance[real], wanted[real] > 0, groups[:, None].expand_as(real)[real])
+        real = real & (labelled > 0)
+        return ranking_losses(relevance[real], wanted[real] > 0, groups[:, None].expand_as(real)[real])
 
     @staticmethod
-    def _cross_entropy(logits: Tensor, labels: Tensor, preserve_weight: float) -> Tensor:
-        """Mean over the positions with a label; 0 if there is none."""
+    def _cross_entropy(logits: Tensor, labels: Tensor, preserve_weight: float) -> tuple[Tensor, Tensor]:
+        """Mean over the positions with a label, 0 if there is none; and the mean of each row, NaN if it has none."""
         real = labels >= 0
-        log_odds = (logits[..., 1] - logits[..., 0]).float()[real]
-        target = labels[real].float()
-        weight = 1 + (preserve_weight - 1) * target
-        losses = functional.binary_cross_entropy_with_logits(log_odds, target, weight=weight, reduction="sum")
-        return losses / weight.sum().clamp(min=1e-6)
+        log_odds, target = (logits[..., 1] - logits[..., 0]).float(), labels.float().clamp(min=0)
+        weight = torch.where(real, 1 + (preserve_weight - 1) * target, 0.0)
+        losses = functional.binary_cross_entropy_with_logits(log_odds, target, weight=weight, reduction="none").sum(1)
+        sizes = weight.sum(1)
+        return losses.sum() / sizes.sum().clamp(min=1e-6), losses.detach() / torch.where(real.any(1), sizes, torch.nan)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LossParts:
+    """The terms of a loss.
+
+    Attributes:
+        terms: Weighted scalars by name; their sum is the loss.
+        rows: By name, without weight and gradient: `words` and `passage` of each row, shape `(batch,)`; `ranking` of
+            each question, shape `(questions,)`. NaN where there is nothing to learn.
+    """
+
+    terms: dict[str, Tensor]
+    rows: dict[str, Tensor]
+
+
+def sum_of(parts: LossParts) -> Tensor:
+    """The loss of these parts."""
+    return torch.stack(list(parts.terms.values())).sum()
+
+
+def fitted(values: Tensor, units: int) -> Tensor:
+    """Numbers of units with as many columns as another tensor has; NaN and what was not there become 0.
+
+    Args:
+        values: Shape: `(batch, other)`.
+        units: Wanted columns.
+
+    Returns:
+        In fp32. Shape: `(batch, units)`.
+    """
+    values = torch.nan_to_num(values.float())[:, :units]
+    return functional.pad(values, (0, units - values.shape[1]))

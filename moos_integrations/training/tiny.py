@@ -63,7 +63,7 @@ def train_tiny(output: Path, *, seed: int = 0) -> dict[str, Any]:
         seed=seed,
     )
     refuse_another_recipe(output, recipe)
-    tokenizer = AutoTokenizer.from_pretrained(BUNDLED_MODELS / BUNDLED_MODEL)
+    tokenizer = AutoTokenizer.from_pretrained(BUNDLED_MODELS / BUNDLED_MODEL, trust_remote_code=False)
     torch.manual_seed(seed)
     names = {0: "discard", 1: "preserve"}
     model = BertForTokenClassification(

@@ -8,6 +8,7 @@ import json
 import math
 import random
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ from moos_integrations.core.checks import (
     settings_in,
 )
 from moos_integrations.core.config import BUNDLED_MODEL
-from moos_integrations.core.hub import resolve, takes_types
+from moos_integrations.core.gate import GATE, RelevanceGate, gated
+from moos_integrations.core.hub import multiplies_bfloat16, resolve, takes_types
 from moos_integrations.core.pooling import OUTSIDE, QUESTION
 from moos_integrations.core.text import unit_spans, word_spans
 from moos_integrations.core.windows import QUESTION_PART
@@ -51,13 +53,15 @@ from moos_integrations.training.examples import (
     groups_from_questions,
     read_training,
 )
-from moos_integrations.training.loss import IGNORED, MOOSLoss, inter_class_cosine
+from moos_integrations.training.loss import IGNORED, LossParts, MOOSLoss, inter_class_cosine, sum_of
 from moos_integrations.training.validation import HeldOut
 
 Json = dict[str, Any]
 AnyRecipe = TypeVar("AnyRecipe", bound="Recipe")
 PARTIAL = "partial"
 """Folder among the checkpoints in which the next one is written."""
+LOG = "log.jsonl"
+"""File beside the checkpoints with a JSON object per line: losses by kind and pieces seen."""
 _PROBED = 64  # validation passages on which the inter-class cosine of every layer is followed
 
 
@@ -78,6 +82,10 @@ class Recipe:
         similarity_scale: Weight of the cosine between question and sentence in a sentence's relevance. The model's
             config.json stores it.
         preserve_weight: Weight of the label "preserve" against "discard".
+        distillation_weight: Weight of the squared difference between the cosine of question and unit in the model and
+            in a sentence encoder; for examples that have the encoder's cosines.
+        residual: Learn what a sentence encoder's cosines leave open: the ranking sees the model's relevance plus the
+            cosines of passage and unit, each with a learnt weight (`core.gate`). For examples that have the cosines.
         learning_rate: Peak; reached after `warmup_steps`, then constant, and reduced to 0 in the last `decay_steps`.
         warmup_steps: Steps of linear warm-up; in short runs at most a quarter of all steps.
         decay_steps: Steps of linear decay at the end; in short runs at most half of all steps.
@@ -86,6 +94,7 @@ class Recipe:
         batch_size: Questions per step, each with all its passages, and examples without a question.
         max_pieces: Longest input in word pieces, special tokens included.
         save_steps: Steps between checkpoints; a killed run loses at most this many.
+        save_minutes: Also write a checkpoint when the last one is so old; 0 for `save_steps` alone.
         patience: Measure the held-out records at every checkpoint, stop when the score has not risen for this many
             checkpoints, and save the best; 0 means train to the end without measuring.
         dropout: Of hidden states and attention. Little text is seen twice, so there is little to overfit. On CPUs,
@@ -102,6 +111,8 @@ class Recipe:
     ranking_weight: float = 1.0
     similarity_scale: float = 20.0
     preserve_weight: float = 1.0
+    distillation_weight: float = 0.0
+    residual: bool = False
     learning_rate: float = 5e-5
     warmup_steps: int = 100
     decay_steps: int = 400
@@ -110,6 +121,7 @@ class Recipe:
     batch_size: int = 12
     max_pieces: int = 384
     save_steps: int = 100
+    save_minutes: float = 0.0
     patience: int = 0
     dropout: float = 0.0
     seed: int = 0
@@ -124,7 +136,16 @@ class Recipe:
             raise ConfigError(f"`backbone` must be a bundled name, a folder or a hub id, got {self.backbone!r}.")
         for name in ("held_out", "query_free_share", "dropout"):
             check_share(name, getattr(self, name))
-        for name in ("beta", "passage_weight", "ranking_weight", "similarity_scale"):
+        if not isinstance(self.residual, bool):
+            raise ConfigError(f"`residual` must be true or false, got {self.residual!r}.")
+        for name in (
+            "beta",
+            "passage_weight",
+            "ranking_weight",
+            "similarity_scale",
+            "distillation_weight",
+            "save_minutes",
+        ):
             check_number(name, getattr(self, name))
         for name in ("preserve_weight", "learning_rate", "epochs"):
             check_number(name, getattr(self, name))
@@ -157,10 +178,10 @@ class Recipe:
         """The recipe as a JSON object."""
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
-    @property
-    def backbone_folder(self) -> str:
-        """The folder or hub id of `backbone`."""
-        return resolve(self.backbone)
+    @staticmethod
+    def folder_of(name: str) -> str:
+        """The folder or hub id that the name of a model stands for."""
+        return resolve(name)
 
     def loss(self) -> MOOSLoss:
         """The loss with the recipe's weights."""
@@ -170,6 +191,7 @@ class Recipe:
             preserve_weight=self.preserve_weight,
             ranking_weight=self.ranking_weight,
             similarity_scale=self.similarity_scale,
+            distillation_weight=self.distillation_weight,
         )
 
 
@@ -213,14 +235,17 @@ def encode(
         own = parts == passage_part
         piece_starts = np.array(encoding["offset_mapping"])[:, 0]
         word_of_piece = np.maximum(np.searchsorted(starts, piece_starts, side="right") - 1, 0)
-        labels = np.where(own, targets[word_of_piece] if len(targets) else 0.0, IGNORED)
+        wanted = np.nan_to_num(targets, nan=IGNORED)  # words of which nothing is known
+        labels = np.where(own, wanted[word_of_piece] if len(targets) else 0.0, IGNORED)
         if example.relevance is not None:
             labels[0] = example.relevance
         unit_of_piece = np.searchsorted(unit_spans(text)[0], piece_starts, side="right") - 1
         units = np.where(own, np.maximum(unit_of_piece, 0), np.where(parts == passage_part - 1, QUESTION, OUTSIDE))
         row = {name: encoding[name] for name in ("input_ids", "token_type_ids") if name in encoding}
         similar = [] if example.similarities is None else example.similarities.tolist()
-        rows.append({**row, "labels": labels.tolist(), "units": units.tolist(), "similarities": similar})
+        whole = np.nan if example.passage_similarity is None else example.passage_similarity
+        targets_of = {"labels": labels.tolist(), "units": units.tolist(), "similarities": similar, "passage": [whole]}
+        rows.append({**row, **targets_of, "kind": example.kind})
     return rows
 
 
@@ -240,29 +265,40 @@ class Collator:
 
     def __init__(self, pad_id: int) -> None:
         """Remember the id used for padding."""
+        self.kinds: list[str] = []
+        """Names of the kinds of text met so far; a batch has indices of them."""
         self._fill = {
             "input_ids": pad_id,
             "token_type_ids": 0,
             "labels": IGNORED,
             "units": OUTSIDE,
             "similarities": torch.nan,
+            "passage": torch.nan,
         }
 
     def __call__(self, groups: Sequence[Sequence[Json]]) -> dict[str, torch.Tensor]:
         """The batch: all rows of all groups, with their attention mask, and under `groups` the index of each's group.
 
-        Shape of each: `(rows, longest)`; of `groups`: `(rows,)`; of `similarities`: `(rows, units)`.
+        Shape of each: `(rows, longest)`; of `groups`: `(rows,)`; of `similarities`: `(rows, units)`; of `passage`:
+        `(rows, 1)`; of `kinds`: `(groups,)`, indices in `kinds`.
         """
         rows = [row for group in groups for row in group]
         pad = torch.nn.utils.rnn.pad_sequence
         batch = {
-            name: pad([torch.tensor(row[name]) for row in rows], batch_first=True, padding_value=self._fill[name])
-            for name in rows[0]
+            name: pad([torch.as_tensor(row[name]) for row in rows], batch_first=True, padding_value=fill)
+            for name, fill in self._fill.items()
+            if name in rows[0]
         }
+        batch["kinds"] = torch.tensor([self._kind(group[0].get("kind", "")) for group in groups])
         lengths = torch.tensor([len(row["input_ids"]) for row in rows])
         batch["attention_mask"] = (torch.arange(int(lengths.max()))[None] < lengths[:, None]).long()
         batch["groups"] = torch.repeat_interleave(torch.tensor([len(group) for group in groups]))
         return batch
+
+    def _kind(self, name: str) -> int:
+        if name not in self.kinds:
+            self.kinds.append(name)
+        return self.kinds.index(name)
 
 
 TARGETS = ("labels", "units", "groups", "similarities")
@@ -303,6 +339,7 @@ class MOOSTrainer(Trainer):
     ) -> None:
         """As `Trainer`, with the loss and the measurement of `evaluate`."""
         super().__init__(*args, **kwargs)
+        self.seen = Seen()
         self._moos_loss = loss
         self._downstream = downstream
         self._partial: Path | None = None
@@ -335,9 +372,11 @@ class MOOSTrainer(Trainer):
             if str(path) != self.state.best_model_checkpoint:
                 shutil.rmtree(path)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """The same order after an interruption; the Trainer's default sampler draws from the global generator."""
         groups: Any = self.train_dataset if train_dataset is None else train_dataset
+        if hasattr(groups, "sampler"):
+            return groups.sampler(self._train_batch_size, self.args.seed)
         longest = [max(len(row["input_ids"]) for row in group) for group in groups]
         return EpochSampler(longest, self._train_batch_size, self.args.seed)
 
@@ -353,8 +392,72 @@ class MOOSTrainer(Trainer):
     ) -> Any:
         """See `MOOSLoss`."""
         logits, hidden = read_in_parts(model, model_inputs(inputs))
-        loss = self._moos_loss(logits, hidden, *(inputs[name] for name in TARGETS))
+        gate, base = getattr(model, GATE, None), None
+        if gate is not None:
+            base = gated(gate(hidden[:, 0]), inputs["passage"][:, 0], inputs["similarities"])
+        labels, units, groups, similarities = (inputs[name] for name in TARGETS)
+        parts = self._moos_loss.parts(logits, hidden, labels, units, groups, similarities, base)
+        collate: Any = self.data_collator
+        self.seen.add(parts, inputs, collate.kinds)
+        loss = sum_of(parts)
         return (loss, {"logits": logits}) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add the losses per kind since the last time, and append the line to the log file."""
+        if "loss" in logs:
+            logs = {**logs, **self.seen.taken()}
+        super().log(logs, *args, **kwargs)
+        with (Path(str(self.args.output_dir)).parent / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": round(time.time()), "step": self.state.global_step, **logs}) + "\n")
+
+
+class Seen:
+    """What was learnt from since the last line of the log: losses by kind, and pieces."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._pieces = 0
+
+    def add(self, parts: LossParts, batch: Mapping[str, torch.Tensor], kinds: Sequence[str]) -> None:
+        """Take over a batch; `kinds` are the names of the collator."""
+        self._pieces += int(batch["attention_mask"].sum())
+        for name, term in parts.terms.items():
+            self._add(f"loss/{name}", float(term.detach()))
+        of_group = batch["kinds"].tolist()
+        of_row = [of_group[group] for group in batch["groups"].tolist()]
+        for name, values in parts.rows.items():
+            for kind, value in zip(of_group if name == "ranking" else of_row, values.tolist(), strict=False):
+                if kinds[kind] and not math.isnan(value):
+                    self._add(f"{name}/{kinds[kind]}", value)
+
+    def _add(self, name: str, value: float) -> None:
+        total, count = self._sums.get(name, (0.0, 0))
+        self._sums[name] = total + value, count + 1
+
+    def taken(self) -> dict[str, float]:
+        """Mean losses by term and kind, and `pieces`; the next call begins anew."""
+        found = {name: round(total / count, 4) for name, (total, count) in sorted(self._sums.items())}
+        found["pieces"] = self._pieces
+        self.__init__()  # type: ignore[misc]
+        return found
+
+
+class SaveByTime(TrainerCallback):
+    """Asks for a checkpoint when the last one is too old: steps take very different times on a busy machine."""
+
+    def __init__(self, minutes: float) -> None:
+        """`minutes` between checkpoints."""
+        self._seconds, self._last = 60 * minutes, time.monotonic()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Ask if it is time."""
+        if time.monotonic() - self._last >= self._seconds:
+            control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Note the time."""
+        self._last = time.monotonic()
 
 
 def read_in_parts(
@@ -425,7 +528,10 @@ class OverSmoothing(TrainerCallback):
 
 
 def training_arguments(recipe: Recipe, checkpoints: Path, groups: int) -> TrainingArguments:
-    """The recipe as arguments of `transformers.Trainer`, with bf16 autocast, for this number of groups."""
+    """The recipe as arguments of `transformers.Trainer`, for this number of groups.
+
+    bf16 autocast is used where it is native: elsewhere it is emulated, and over ten times slower than fp32.
+    """
     steps = recipe.max_steps or math.ceil(recipe.epochs * math.ceil(groups / recipe.batch_size))
     return TrainingArguments(
         output_dir=str(checkpoints),
@@ -438,7 +544,7 @@ def training_arguments(recipe: Recipe, checkpoints: Path, groups: int) -> Traini
         lr_scheduler_kwargs={"num_decay_steps": min(recipe.decay_steps, steps // 2), "decay_type": "linear"},
         weight_decay=0.01,
         max_grad_norm=1.0,
-        bf16=True,
+        bf16=multiplies_bfloat16(),
         use_cpu=not torch.cuda.is_available(),
         logging_steps=25,
         save_steps=recipe.save_steps,
@@ -527,16 +633,20 @@ def start(recipe: Recipe) -> tuple[Any, Any]:
         ModelError: If the backbone cannot be loaded.
     """
     try:
-        config = AutoConfig.from_pretrained(recipe.backbone_folder)
+        config = AutoConfig.from_pretrained(recipe.folder_of(recipe.backbone), trust_remote_code=False)
         config.id2label, config.label2id = {0: "discard", 1: "preserve"}, {"discard": 0, "preserve": 1}
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "mlp_dropout"):
             if hasattr(config, name):
                 setattr(config, name, recipe.dropout)
         torch.manual_seed(recipe.seed)
         model: Any = AutoModelForTokenClassification.from_pretrained(
-            recipe.backbone_folder, config=config, dtype=torch.float32
+            recipe.folder_of(recipe.backbone),
+            config=config,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(recipe.backbone_folder)
+        tokenizer = AutoTokenizer.from_pretrained(recipe.folder_of(recipe.backbone), trust_remote_code=False)
     except (OSError, ValueError) as error:
         first_line = (str(error).splitlines() or [""])[0][:300]
         raise ModelError(
@@ -546,6 +656,8 @@ def start(recipe: Recipe) -> tuple[Any, Any]:
         model.set_attn_implementation("eager")  # on CPUs the fused kernel's backward pass takes a third of a step
     # The word embeddings are half the parameters; frozen, they keep rare words as pre-training left them.
     model.get_input_embeddings().weight.requires_grad_(False)
+    if recipe.residual:
+        setattr(model, GATE, RelevanceGate(model.config.hidden_size))
     return model, tokenizer
 
 
@@ -573,36 +685,81 @@ def fit(
         Settings, number of pieces, loss and over-smoothing curves.
     """
     examples = [example for group in groups for example in group]
-    _describe(model, recipe, query_aware=any(example.question is not None for example in examples))
-    types = takes_types(model)
-    encoded = iter(encode(examples, tokenizer, recipe.max_pieces, types=types))
+    encoded = iter(encode(examples, tokenizer, recipe.max_pieces, types=takes_types(model)))
     rows = [[next(encoded) for _ in group] for group in groups]
+    asked = sum(example.question is not None for example in examples)
+    report = fit_rows(model, tokenizer, rows, probe, recipe, output, downstream, query_aware=asked > 0)
+    return {**report, "examples": len(examples), "query_aware_examples": asked}
+
+
+def fit_rows(
+    model: Any,
+    tokenizer: Any,
+    rows: Any,
+    probe: Sequence[Example],
+    recipe: Recipe,
+    output: Path,
+    downstream: Callable[[Any], dict[str, float]],
+    *,
+    query_aware: bool,
+) -> Json:
+    """As `fit`, on groups of encoded rows.
+
+    Args:
+        model: As in `fit`.
+        tokenizer: As in `fit`.
+        rows: A sequence of groups, each a list of rows of `encode`. One that is not all in memory has a method
+            `sampler(batch_size, seed)` too, because asking for the length of each group would load them all.
+        probe: As in `fit`.
+        recipe: As in `fit`.
+        output: As in `fit`. Losses by kind are appended to `log.jsonl` in it, one JSON object per line; after an
+            interruption, the last line of a step counts.
+        downstream: As in `fit`.
+        query_aware: Whether some rows have a question.
+
+    Returns:
+        As `fit`.
+    """
+    _describe(model, recipe, query_aware=query_aware)
+    types = takes_types(model)
     collate = Collator(tokenizer.pad_token_id)
     checkpoints = output / "checkpoints"
     over_smoothing = OverSmoothing(encode(probe[:_PROBED], tokenizer, recipe.max_pieces, types=types), collate)
     trainer = MOOSTrainer(
         model=model,
-        args=training_arguments(recipe, checkpoints, len(groups)),
+        args=training_arguments(recipe, checkpoints, len(rows)),
         train_dataset=rows,
-        eval_dataset=rows[:1],  # the Trainer requires one; `evaluate` measures something else
+        eval_dataset=[rows[0]],  # the Trainer requires one; `evaluate` measures something else
         data_collator=collate,
         loss=recipe.loss(),
         downstream=downstream,
-        callbacks=[over_smoothing, *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],
+        callbacks=[
+            over_smoothing,
+            *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else []),
+            *([SaveByTime(recipe.save_minutes)] if recipe.save_minutes else []),
+        ],
     )
     trainer.train(resume_from_checkpoint=any(checkpoints.glob("checkpoint-*")))
     history, steps = trainer.state.log_history, trainer.state.global_step
-    pieces = sum(len(row["input_ids"]) for group in rows for row in group)
     return {
         "recipe": json.loads(recipe.to_json()),
-        "examples": len(examples),
-        "query_aware_examples": sum(example.question is not None for example in examples),
         "steps": steps,
-        "training_pieces": int(pieces * steps * recipe.batch_size / len(rows)),
+        "training_pieces": sum(pieces_by_step(output / LOG).values()),
         "loss_curve": [[row["step"], round(float(row["loss"]), 4)] for row in history if "loss" in row],
         "over_smoothing": [[row["step"], row["cosine_per_layer"]] for row in history if "cosine_per_layer" in row],
         "downstream_curve": [[row["step"], round(row["eval_score"], 4)] for row in history if "eval_score" in row],
     }
+
+
+def pieces_by_step(log: Path) -> dict[int, int]:
+    """Pieces learnt from, by the step at which they were logged; lines of a part that was repeated count once."""
+    found: dict[int, int] = {}
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        values = json.loads(line)
+        if "pieces" in values:
+            found = {step: pieces for step, pieces in found.items() if step < values["step"]}
+            found[values["step"]] = values["pieces"]
+    return found
 
 
 def _describe(model: Any, recipe: Recipe, *, query_aware: bool) -> None:
@@ -613,6 +770,8 @@ def _describe(model: Any, recipe: Recipe, *, query_aware: bool) -> None:
     known = getattr(model.config, "moos", None) or {}
     if query_aware:
         model.config.moos = {"query_aware": True, "similarity_scale": recipe.similarity_scale}
+        if recipe.residual:
+            model.config.moos["residual"] = True
     else:
         model.config.moos = dict(known) if known.get("query_aware") else {"query_aware": False}
 
@@ -641,7 +800,7 @@ def save(model: Any, tokenizer: Any, folder: Path, report: Json, card: str | Non
 def refuse_another_recipe(output: Path, recipe: Recipe, data: Mapping[str, str] | None = None) -> None:
     """Write recipe and hashes of the data into `output/recipe.json`, unless it has checkpoints of another run.
 
-    Only `save_steps` may differ.
+    Only `save_steps` and `save_minutes` may differ.
 
     Args:
         output: Folder of the run.
@@ -656,7 +815,7 @@ def refuse_another_recipe(output: Path, recipe: Recipe, data: Mapping[str, str] 
         text = known.read_text(encoding="utf-8")
         before = type(recipe).from_json(text)
         names = [f.name for f in dataclasses.fields(recipe) if getattr(before, f.name) != getattr(recipe, f.name)]
-        other = [f"`{name}`" for name in names if name != "save_steps"]
+        other = [f"`{name}`" for name in names if name not in ("save_steps", "save_minutes")]
         if data is not None and json.loads(text).get("data_sha256", data) != dict(data):
             other.append("data")
         if other:

@@ -143,7 +143,8 @@ def test_damaged_values_are_scored_anew(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "scores.sqlite") as database:
         database.execute("UPDATE scores SET value = ?", (b"\x93NUMPY garbage",))
     inner = Counting()
-    CachedScorer(inner, "m", DirectoryStore(tmp_path)).score([segment(TEXTS[0])], None)
+    with pytest.warns(RuntimeWarning, match="damaged entries"):
+        CachedScorer(inner, "m", DirectoryStore(tmp_path)).score([segment(TEXTS[0])], None)
     assert len(inner.asked) == 1
 
 
@@ -199,6 +200,7 @@ def test_a_full_directory_forgets_the_least_recently_used_tenth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count(1.0)
+    monkeypatch.setattr(cache, "_TOUCH_SECONDS", 0)
     monkeypatch.setattr(cache, "time", SimpleNamespace(time=lambda: next(clock)))
     scores = WordScores.from_preserve(np.zeros(100))
     DirectoryStore(tmp_path / "one").put({"a": scores})

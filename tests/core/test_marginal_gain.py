@@ -284,6 +284,28 @@ def test_an_echo_is_a_heading_or_question_with_the_terms_of_the_question(text: s
     assert echoes(table_of([segment(text)]), "Who built the old bridge?").tolist() == flags
 
 
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("He asked who built the old bridge.\nAda did.\n", [True, False]),
+        ("1. Who built the old bridge?\n2. Nobody knows.\n", [True, False]),
+        ("The old bridge was built by Ada, who lived there.", [False]),  # the words, but not in a row
+        ("Who built the old bridge of Varn over the river Tay was Ada.", [False]),  # much else
+    ],
+)
+def test_whatever_has_the_question_word_by_word_and_little_else_is_an_echo(text: str, flags: list[bool]) -> None:
+    assert echoes(table_of([segment(text)]), "who built the old bridge").tolist() == flags
+
+
+def test_a_question_in_two_words_is_no_echo() -> None:
+    assert not echoes(table_of([segment("The old bridge.")]), "old bridge").any()
+
+
+def test_an_echo_that_introduces_only_echoes_introduces_nothing() -> None:
+    text = "It rained.\n\n1. Who built it?\n2. Who built it?\n3. Who built it?\n"
+    assert introduced(text, [1.0, 9.0, 9.0, 9.0], [1, 2, 3]) == [1.0, -3.0, -3.0, -3.0]
+
+
 def introduced(text: str, relevance: Sequence[float], echo: Sequence[int] = ()) -> list[float]:
     table = table_of([segment(text)])
     assert table.units == len(relevance)

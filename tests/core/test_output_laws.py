@@ -95,10 +95,13 @@ PROSE = ["The old bridge was closed.", "Nobody had asked for it.", "It rained in
 
 def check_lines(seed: int, gains: Settings, kind: str | None = None) -> None:
     random = Random(seed)
-    lines = STRUCTURED[kind or random.choice(list(STRUCTURED))](random, random.randint(2, 7))
+    kind = kind or random.choice(list(STRUCTURED))
+    lines = STRUCTURED[kind](random, random.randint(2, 7))
     before, behind = random.choice([("", ""), (" ".join(PROSE) + "\n\n", ""), ("", "\n" + " ".join(PROSE) + "\n")])
     result = compress(before + "".join(lines) + behind, random, gains, "What is the total count?")
     whole = {line.rstrip("\n") for line in lines}
+    if kind == "json" and not before + behind:  # what is JSON stays JSON: the last member that is left has no comma
+        whole |= {line.removesuffix(",") for line in whole}
     for line in result.text.split("\n"):
         prose = all(not rest for rest in [one_line(re.sub("|".join(map(re.escape, PROSE)), "", line))])
         assert prose or line in whole, f"cut: {line!r} in\n{result.text}"
@@ -214,12 +217,10 @@ def check_questions(seed: int, gains: Settings, layout: str | None = None) -> No
     exchanges = exchanges_of(random)
     layout = layout or random.choice(list(EXCHANGES))
     text = EXCHANGES[layout](exchanges)
-    # Under "Accepted answer:", a heading of its own, any sentence of the answer will do.
-    any_of_it = "[123]" if layout == "forum" else "1"
     result = compress(text, random, gains, exchanges[0][0])
     for index, (question, _) in enumerate(exchanges, 1):
         asked = question in result.text
-        answered = re.search(rf"\b{index}0{any_of_it}\b", result.text)
+        answered = re.search(rf"\b{index}01\b", result.text)
         assert answered or not asked, f"without its answer: {question!r}\n{result.text}"
         assert asked or not re.search(rf"\b{index}0[123]\b", result.text), f"without {question!r}\n{result.text}"
 
@@ -234,8 +235,7 @@ def test_a_question_stays_with_its_answer(layout: str, seed: int, gains: Setting
 def check_lead_ins(seed: int, gains: Settings) -> None:
     random = Random(seed)
     mark, gap = random.choice(["- ", "* ", "1. ", "    "]), random.choice(["\n", "\n\n"])
-    label = random.random() < 0.5  # a lead-in alone in its line is a label: any of its items will do
-    before = "" if label else "Nobody was there. "
+    before = random.choice(["", "Nobody was there. "])
     blocks = []
     for index in range(1, random.randint(3, 6)):
         lead = random.choice([f"To open door {index}00, do this:", f"Room {index}00 has the following parts:"])
@@ -246,7 +246,7 @@ def check_lead_ins(seed: int, gains: Settings) -> None:
     output = one_line(result.text)
     for lead, items in blocks:
         kept = [one_line(item) in output for item in items]
-        assert lead not in output or (any(kept) if label else kept[0]), f"leads to nothing: {lead!r}\n{result.text}"
+        assert lead not in output or kept[0], f"leads to nothing: {lead!r}\n{result.text}"
         assert not any(kept) or lead in output, f"without its lead-in: {items}\n{result.text}"
 
 
@@ -603,7 +603,7 @@ def lines_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of lines comes without their indentation."""
 
     def joints(self: Renderer, gap: int, word: int) -> list[tuple[int, int]]:
-        end = int(self._joint_ends[gap])
+        end = int(self._starts[gap + 1])
         return [] if gap < 0 else [(end - 1, end)]
 
     monkeypatch.setattr(Renderer, "_beginning", lambda self, word: [])

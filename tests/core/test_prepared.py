@@ -9,6 +9,7 @@ from tiny import WordCounter
 
 from moos_integrations.core.prepared import PreparedText, TextCache
 from moos_integrations.core.text import segment
+from moos_integrations.core.tokens import token_counter
 
 
 class At(WordCounter):
@@ -67,3 +68,15 @@ def test_what_asks_or_ends_in_a_colon_needs_what_it_introduces(text: str, asks: 
     prepared = PreparedText(segment(text), WordCounter())
     assert prepared.asks.tolist() == asks
     assert prepared.needs_first.tolist() == needs
+
+
+def test_costs_of_words_sum_up_to_the_count_of_a_tokenizer_without_offsets() -> None:
+    text = PreparedText(segment("one two three four."), token_counter(len))
+    assert text.tokens == text.costs.sum() == 19
+    assert text.costs.tolist() == [4, 4, 3, 4, 4]
+
+
+def test_a_text_that_is_not_well_formed_counts_as_the_counter_counts_it() -> None:
+    counter = token_counter("o200k_base")
+    for odd in ("a \ud83d\ude42 b", "\ud800 b"):
+        assert PreparedText(segment(odd), counter).tokens == counter.count(odd)

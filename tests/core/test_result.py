@@ -27,7 +27,6 @@ def test_the_rate_is_the_share_that_was_kept() -> None:
 
 def test_without_scores_there_is_nothing_to_explain() -> None:
     result = CompressionResult((DOCUMENT,), "abfg", 12, 12, 0, 0.0)
-    assert result.passed_through
     with pytest.raises(CompressionError, match="no scores to explain"):
         result.explain()
 
@@ -43,6 +42,7 @@ def test_the_summary_holds_the_counts() -> None:
         "protected_tokens": 1,
         "rate": 3 / 13,
         "seconds": 0.5,
+        "left_alone": False,
         "warnings": ["2 of 5 tokens are unused."],
     }
     assert "2 documents, 13 -> 3 tokens, 500 ms, 1 warning(s)" in repr(result)

@@ -63,7 +63,7 @@ def test_rate_as_ceiling(rate: float, tokens: int, expected: int) -> None:
 class Costs:
     """Counts by a price per word."""
 
-    separator_tokens, estimate_is_close = 0, False
+    separator_tokens, estimate_is_close, mark_tokens = 0, False, 0
 
     def __init__(self, costs: Sequence[int]) -> None:
         self._costs = np.array(costs, np.int64)

@@ -26,6 +26,7 @@ from moos_integrations import (
 from moos_integrations.core.cache import CachedScorer, MemoryStore
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.tokens import token_counter
+from moos_integrations.messages import forget_call_sites
 
 SENTENCES = st.sampled_from(
     [
@@ -226,6 +227,20 @@ def test_what_the_retriever_scored_counts_as_much_as_it_is_told_to() -> None:
     assert both[1].text == alone.text
 
 
+def test_four_scores_that_rise_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    texts = [f"This is the text number {number}, which is not long." for number in range(4)]
+    settings = CompressorConfig(gains={"retriever_weight": 50.0})
+    made = ContextCompressor(UnitScorer(), settings)
+
+    def kept(scores: list[float] | None) -> str:
+        return made.compress(texts, "Who?", budget_tokens=14, document_scores=scores).text
+
+    forget_call_sites()
+    assert kept([0.1, 0.2, 0.3, 0.9]) == kept(None)
+    assert "look like distances" in caplog.text
+    assert kept([0.1, 0.2, 0.9, 0.3]) == texts[2]
+
+
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
@@ -369,7 +384,7 @@ def test_wrong_embeddings_are_clear_errors(texts: list[list[float]], query: list
 
 
 def test_nothing_to_precompute_into() -> None:
-    with pytest.raises(ConfigError, match="nowhere to keep scores: set `cache_bytes` or `cache_dir`"):
+    with pytest.raises(ConfigError, match="nowhere to keep scores: set `cache_bytes`, `cache_dir` or `cache_store`"):
         compressor(cache_bytes=0).precompute([BRIDGE])
 
 

@@ -64,16 +64,19 @@ MUTANTS = (
     M("cache", "for earlier in self._stores[:index] if found else ():", "for earlier in ():"),
     M("cache", '"" if query is None else f"q{query}"', 'query or ""'),
     M("cache", 'digest.update(len(own).to_bytes(8, "little") + own)', "digest.update(own)"),
-    M("cache", "array.flags.writeable = False", "array.flags.writeable = True"),
+    M("cache", "changed[id(array)].flags.writeable = False", "changed[id(array)].flags.writeable = True"),
     M("cache", "held - int(0.9 * self._max_bytes)", "held - int(0.1 * self._max_bytes)"),
     M("cache", "FROM scores ORDER BY used", "FROM scores ORDER BY used DESC"),
     M("cache", "SET used = ? WHERE", "SET used = used + 0 * ? WHERE"),
     M("cache", "range(0, len(keys), _KEYS_AT_ONCE)", "range(0, min(len(keys), _KEYS_AT_ONCE), _KEYS_AT_ONCE)"),
     M("cache", "return _OBJECT_BYTES + sum(", "return sum("),
     # --- citations
-    M("citations", "match.size >= min_coverage * len(wanted)", "match.size > min_coverage * len(wanted)"),
+    M("citations", "size < min_coverage * len(wanted)", "size <= min_coverage * len(wanted)"),
     M("citations", "start >= found[-1] + len(wanted)", "start >= found[-1] + 1"),
-    M("citations", "spans[start + size - 1][1]", "spans[start + size - 1][0]"),
+    M("citations", "self.spans[end - 1][1]", "self.spans[end - 1][0]"),
+    M("citations", "heads[first][1] + tails[second][1] >= len(wanted)", "heads[first][1] + tails[second][1] > 0"),
+    M("citations", "if self.lengths[after] == self.lengths[before] + 1", "if self.lengths[after]"),
+    M("citations", "key=lambda item: -item[1][2]", "key=lambda item: item[1][2]"),
     # --- embeddings
     M("embeddings", "document.text[start:end].strip()", "document.text[start:end]"),
     M("embeddings", "self._scale * (vectors @ asked)", "(vectors @ asked)"),
@@ -155,7 +158,7 @@ MUTANTS = (
     M("marginal_gain", "flags[unit] = _in_order(words, statements[unit])", "pass"),
     M("marginal_gain", "others = relevance[~echo]", "others = relevance"),
     M("marginal_gain", "others.max() if len(others) else np.inf", "others.max() if len(others) else 0.0"),
-    M("marginal_gain", "found[echo & (table.leads_to < 0)] -= _EMPTY_ECHO", "found[echo] -= _EMPTY_ECHO"),
+    M("marginal_gain", "found[echo & _introduces_echoes(table, echo)] -= _EMPTY_ECHO", "found[echo] -= _EMPTY_ECHO"),
     M("marginal_gain", "_RULE_LOSS = 12, 0.5, 2.0, 1.0", "_RULE_LOSS = 4, 0.5, 2.0, 1.0"),
     M("marginal_gain", "(1 + place * bool(table.asks[lead]))", "(1 + place)"),
     M("marginal_gain", "max(relevance[unit], relevance[lead] - loss)", "relevance[lead] - loss"),
@@ -294,7 +297,6 @@ MUTANTS = (
     # --- result
     M("result", "self.to_source(end - 1) + 1", "self.to_source(end)"),
     M("result", "if self.original_tokens else 1.0", "if self.original_tokens else 0.0"),
-    M("result", "key=lambda place: -place.coverage", "key=lambda place: place.coverage"),
     # --- selection
     M("selection", "original_tokens + 1e-9)", "original_tokens)"),
     M("selection", "middle = (low + high) // 2", "middle = low + 1"),
@@ -378,11 +380,10 @@ MUTANTS = (
     # --- tokens
     M("tokens", "(bytes_of_text & 0xC0) != 0x80) - 1", "(bytes_of_text & 0xC0) != 0x80)"),
     M("tokens", "add_special_tokens=False", "add_special_tokens=True"),
-    M("tokens", "tokens, endpoint=False)", "tokens, endpoint=True)"),
     M(
         "tokens",
-        "            return self._encoding.encode_ordinary(text)\n",
-        "            return self._encoding.encode_ordinary(text)[::-1]\n",
+        "            return self.encoding.encode_ordinary(text)\n",
+        "            return self.encoding.encode_ordinary(text)[::-1]\n",
     ),
     # --- types
     M("types", "not math.isnan(self.passage_probability)", "False"),

@@ -520,7 +520,8 @@ def test_only_chat_models_and_only_annotations(tmp_path: Path) -> None:
 
 def test_models_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(load_chat_model(f"{__name__}:make_llm"), FakeLLM)
-    monkeypatch.setitem(sys.modules, "langchain", None)
+    for module in ("langchain", "langchain.chat_models"):
+        monkeypatch.setitem(sys.modules, module, None)
     for name in ("openai:gpt-4o-mini", "no.such.module:make", "gpt-4o-mini", ":x", ".a:b", f"{__name__}:nothing"):
         with pytest.raises(ConfigError, match="`langchain` must be installed; got"):
             load_chat_model(name)
@@ -610,7 +611,8 @@ def failing_llm() -> BaseChatModel:
 def test_exit_codes(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], code: int, message: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "langchain", None)
+    for module in ("langchain", "langchain.chat_models"):
+        monkeypatch.setitem(sys.modules, module, None)
     result = moos(source, tmp_path / "out.jsonl", "--text-field", "body", "--yes", *options)
     assert result.exit_code == code, result.output
     assert message in " ".join(result.stderr.split())

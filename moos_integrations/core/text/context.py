@@ -187,6 +187,8 @@ def _piped(text: str, lines: list[Line]) -> None:
 
 _QUOTED = regex.compile(r"\"[^\"]{0,200}\"")
 _LONE_NUMBER = regex.compile(r"[($€£+\-−]*\d+(?:[.,]\d+)*[)%$€£ ]*")
+_HAS_LETTER = regex.compile(r"\p{L}")
+_GROUPED = regex.compile(r"(?<=(?:^|[ \p{Sc}])\d{1,3}(?:,\d{3})*),(?=\d{3}(?:,\d{3})*(?:\.\d+)?(?:[ .;:!?)%]|$))")
 _GAP = regex.compile(r"(?<=\S)(?: {3,}|\t+)(?=\S)")
 
 
@@ -201,6 +203,8 @@ def _separators(text: str, line: Line) -> tuple[str, int]:
         return _NOTHING
     if '"' in content:
         content = _QUOTED.sub("", content)
+    if "," in content and _HAS_LETTER.search(content):
+        content = _GROUPED.sub("", content)  # "18,900 euros" is one field
     if (content[-1:] not in ("{", "(", "[", ")", "}") and line.form != Form.CODE) or content.count(",") > 2:
         for separator in ",;":
             plain = content.count(separator) - content.count(separator + " ")

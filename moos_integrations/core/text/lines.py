@@ -332,7 +332,7 @@ def _json_parts(text: str, first: int, last: int) -> Iterator[tuple[int, int]]:
             if split[-1]:
                 yield at, sum_true(split) - 1
             split.pop()
-        elif token == "," and split and split[-1]:
+        elif token == "," and split and split[-1] and at + 1 < last:  # cut off behind a comma, it has no next part
             yield at + 1, sum_true(split)
 
 

@@ -40,7 +40,13 @@ _ANSWER_LABEL = regex.compile(
     regex.IGNORECASE,
 )
 _LABEL_END = regex.compile(r"[:：](?:\*\*|__)?(?:\s+|(?<=：))")
+_SPEECH = regex.compile(
+    r"\b(?:wrote|writes|says|said|asks|asked|repl(?:y|ies|ied)|answer(?:s|ed)?|respon(?:se|ds|ded)|posted|comment(?:s|ed)|"
+    r"schrieb|sagte?|fragte?|antwortete?|a écrit|a répondu|escribió|respondió|ha scritto)\b",
+    regex.IGNORECASE,
+)
 _SENTENCES = regex.compile(r"[.!?…] \p{Lu}")
+_SMALL_WORD = regex.compile(r"(?<![^\s(\"])\p{Ll}{2,}(?=[\s,:])")
 _COLON = regex.compile("[:：]")
 _KEY = regex.compile(r"[a-z_$/\"'.][^\s]{0,60}:$|[\w.\-]{1,60}:$")
 _QUOTES = "\"'“”‘’„«»「"
@@ -62,8 +68,35 @@ class Prose(Writer):
         line = self.lines[index]
         words = _TRIM.match(self.text, line.first, line.last)
         if words and _ANSWER_LABEL.match(self.text, words.end(), line.last):
-            return self._heading(index, Level.ASKED + 2)
+            stop = self._heading(index, Level.ASKED + 2)
+            self._as_lead_in(line)
+            return stop
         return self._heading(index, Level.HASHED + line.level if line.level < 7 else Level.BOLD)
+
+    def _heading(self, index: int, level: int, lines: int = 1) -> int:
+        """Write a heading; that of a turn of speech is under the question that it answers."""
+        asked, line = len(self.units) - 1, self.lines[index]
+        answers = self._is_answered_by(line, level)
+        stop = super()._heading(index, level, lines)
+        if answers:
+            self.units[-1].parent = asked
+            self._as_lead_in(line)
+        return stop
+
+    def _is_answered_by(self, line: Line, level: int) -> bool:
+        """Whether the unit before is a question under a heading like this one, and both name speakers."""
+        if not self.units or self.units[-1].kind != Kind.QUESTION:
+            return False
+        over = next((unit for unit in self.units[:-_ANSWERED_WITHIN_UNITS:-1] if unit.kind == Kind.HEADING), None)
+        if over is None or over.level != level:
+            return False
+        names = [self._title_of(line), self._title_of(self._line_at(over.start))]
+        return names[0] != names[1] and all(self._titles[name] > 1 or _SPEECH.search(name) for name in names)
+
+    def _as_lead_in(self, line: Line) -> None:
+        """A label that is heading by its form only says nothing without the first sentence below it."""
+        if _LEADS.match(self.text, line.first, line.last) and self.units[-1].kind == Kind.HEADING:
+            self.units[-1].kind = Kind.SPEAKER
 
     def _section(self, index: int) -> int:
         return self._heading(index, Level.SECTION)
@@ -85,15 +118,17 @@ class Prose(Writer):
         begin, end = line.first, line.last
         if line.mark or end - begin > _SHORT_TITLE or after is None or after.form in _NO_BODY:
             return 0
-        if self.units and (self.units[-1].kind == Kind.QUESTION or self.units[-1].level == Level.ASKED + 2):
-            return 0  # the answer
+        answer = self.units and (self.units[-1].kind == Kind.QUESTION or self.units[-1].level == Level.ASKED + 2)
+        if answer and not (_CAPITAL_LINE.match(text, begin, end) and self._titles[self._title_of(line)] > 1):
+            return 0
         if index == 0 and self._next(index) is None and not _NUMBERED_HEADING.match(text, begin, end):
-            return Level.TITLE if self._is_short_line(line, _SHORT_TITLE) else 0
+            return self._title_level(line) if self._is_short_line(line, _SHORT_TITLE) else 0
         before = index == 0 or self.lines[index - 1].form in (Form.BLANK, Form.RULE)
         if not before or not self._is_short_line(line, _SHORT_HEADING):
             return 0
         below = self._next(index)
-        if _CAPITAL_LINE.match(text, begin, end) and len(_LETTER.findall(text, begin, end)) > 3:
+        letters = len(_LETTER.findall(text, begin, end))
+        if _CAPITAL_LINE.match(text, begin, end) and (letters > 3 or self._titles[self._title_of(line)] > 1):
             return (
                 Level.CAPITALS
                 if below is None or below.form != line.form or not _CAPITAL_LINE.match(text, below.first, below.last)
@@ -105,6 +140,11 @@ class Prose(Writer):
         if below is None:
             return Level.PLAIN if not line.indent or line.indent < 4 else 0
         return Level.PLAIN if self._stands_over(index, line, below) else 0
+
+    def _title_level(self, line: Line) -> int:
+        """The first line is the title of all, but not if another line alone begins or ends with the same word."""
+        words = self._title_of(line).split()
+        return Level.PLAIN if any(self._alike[place, words[place]] > 1 for place in (0, -1)) else Level.TITLE
 
     def _is_short_line(self, line: Line, longest: int) -> bool:
         first = self.text[line.first]
@@ -140,6 +180,10 @@ class Prose(Writer):
         level = self._plain_heading(index)
         if level:
             return self._heading(index, level)
+        if self._heads_settings(index):
+            stop = self._heading(index, Level.PLAIN)
+            self.units[-1].until = FOR_EVER if self._records_headed > 1 else self._block
+            return stop
         if self._asks_alone(index):
             self._question(self.lines[index], index + 1)  # its answer begins on the next line
             return index + 1
@@ -231,6 +275,8 @@ class Prose(Writer):
             return
         if _LEADS.match(self.text, last.first, last.last):
             unit.accepts, unit.leads = unit.level + 1, NEXT
+        elif first.mark == ">" and below.mark != ">" and ASKS.match(self.text, last.first, last.last):
+            unit.leads = NEXT  # quoted to be answered
         elif (
             single
             and below.indent > first.indent
@@ -258,14 +304,19 @@ class Prose(Writer):
         if _QUESTION_LABEL.match(text) or _ANSWER_LABEL.match(text):
             return self._labelled(index)
         short = text.count(" ") < 5 and len(text) <= _LONGEST_WORD
-        if not line.indent and self._labels > 1 and not text[0].islower() and short:
+        if not line.indent and self._labels > 1 and not text[0].islower() and short and not self._leads_in(text):
             return self._heading(index, Level.LABEL)
         after = self._below(index)
         prose = after is not None and after.form in (Form.PROSE, Form.LABELLED) and after.indent <= line.indent
-        unit = self._add(line, Kind.HEADING, True, at(line.indent), at(line.indent) + (not prose), leads=NEXT)
+        kind = Kind.SPEAKER if self._leads_in(text) else Kind.HEADING
+        unit = self._add(line, kind, True, at(line.indent), at(line.indent) + (not prose), leads=NEXT)
         unit.until = self._block + (below is None) if prose else FOR_EVER
         self._close_lists(line.indent)
         return index + 1
+
+    def _leads_in(self, text: str) -> bool:
+        """Whether a label is a sentence of words rather than a name: "Room 3 has these parts:"."""
+        return len(_SMALL_WORD.findall(text)) >= 2 and not _SPEECH.search(text)
 
     def _labelled(self, index: int) -> int:
         """`Name: what is said`, or `key: value`."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 
 import regex
 
 from moos_integrations.core.text.lines import Form, Line
-from moos_integrations.core.text.units import BELOW, CLOSED, NEXT, Depth, Unit, at
+from moos_integrations.core.text.units import BELOW, CLOSED, NEXT, Depth, Level, Unit, at
 from moos_integrations.core.types import Kind
 
 ASKS = regex.compile(r"(?r)[?？؟](?:[\"'”’»)\]*_`\s]|</\w{1,10}>)*")
@@ -17,7 +19,9 @@ _FIRST_WORD = regex.compile(r"\S{1,60}")
 
 _SEPARATOR = regex.compile("[:=：]")
 _LONGEST_KEY = 80
+_LONGEST_HEAD = 50
 _SETTINGS = (Form.KEY_VALUE, Form.LABELLED)
+_TITLED = (Form.PROSE, Form.HEADING, Form.LABEL)
 
 
 class Writer:
@@ -37,6 +41,40 @@ class Writer:
         self._questions = sum(line.form == Form.PROSE and self._asks(line) for line in lines)
         self._records = self._record_keys()
         self._labels = sum(line.form == Form.LABEL and not line.indent for line in lines)
+        self._records_headed = sum(self._heads_settings(index) for index in range(len(lines)))
+        self._titles, self._alike = self._titles_alone()
+
+    def _titles_alone(self) -> tuple[Counter[str], Counter[tuple[int, str]]]:
+        """How often the text has a title, and how often titles that are lines alone have a first and a last word."""
+        titles: Counter[str] = Counter()
+        alike: Counter[tuple[int, str]] = Counter()
+        for before, line, after in zip([None, *self.lines], self.lines, [*self.lines[1:], None], strict=False):
+            if line.form not in _TITLED or line.last - line.first > _LONGEST_KEY:
+                continue
+            title = self._title_of(line)
+            titles[title] += 1
+            words = title.split()
+            alone = all(one is None or one.form == Form.BLANK for one in (before, after))
+            if line.form == Form.PROSE and words and alone:
+                alike.update({(0, words[0]): 1, (-1, words[-1]): 1})
+        return titles, alike
+
+    def _title_of(self, line: Line) -> str:
+        return self.text[line.first : min(line.last, line.first + _LONGEST_KEY)].strip("*_#=: \t").lower()
+
+    def _line_at(self, start: int) -> Line:
+        """The line that begins at an offset."""
+        return self.lines[bisect_left(self.lines, start, key=lambda line: line.start)]
+
+    def _heads_settings(self, index: int) -> bool:
+        """Whether a short line begins a block and lines of settings follow it: `Invoice 17` over `Total: 40`."""
+        line, below = self.lines[index], self._next(index)
+        begins = index == 0 or self.lines[index - 1].form in (Form.BLANK, Form.RULE)
+        if not begins or line.form != Form.PROSE or line.mark or below is None or below.form not in _SETTINGS:
+            return False
+        words = self.text[line.first : min(line.last, line.first + _LONGEST_HEAD + 1)]
+        named = words[0].isupper() or words[0].isdigit()
+        return len(words) <= _LONGEST_HEAD and named and words[-1] not in ".!?,;。！？" and below.indent >= line.indent
 
     def _record_keys(self) -> frozenset[str]:
         """Keys with which several blocks of settings begin: each such block is a record, headed by its first line."""
@@ -101,7 +139,7 @@ class Writer:
         unit = self._structured(line, Kind.KEY_VALUE, self._indent(index, False), opens=key, closes=False, leads=leads)
         begins = index == 0 or self.lines[index - 1].form == Form.BLANK
         if begins and self._next(index) is not None and self._key(line) in self._records:
-            unit.accepts, unit.until = unit.level, self._block
+            unit.level, unit.accepts = Level.LABEL, Level.LABEL + 1  # and what follows, as a mail its header
         self._open_flat(index)
         self._close_lists(line.indent)
         return index + 1

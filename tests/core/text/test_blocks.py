@@ -128,6 +128,11 @@ def test_each_line_of_structured_text_is_in_one_unit_of_whole_lines(random: Rand
     assert len(document.unit_starts) >= len(lines) - blank - (kind in ("table", "diff"))
 
 
+def test_json_that_is_cut_off_behind_a_comma_has_no_empty_last_part() -> None:
+    text = '{"name": "fox", "variants": {"3": {"color": "' + 200 * "x" + '"}, "price": 238.64},'
+    assert "".join(units(segment(text))) == text
+
+
 def test_json_in_one_line_is_taken_apart() -> None:
     items = ", ".join(f'{{"id": {n}, "host": "db-{n}", "state": "up", "note": "a, b [c] {{d"}}' for n in range(9))
     document = segment(f'{{"items": [{items}], "total": 9}}\n')

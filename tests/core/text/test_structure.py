@@ -271,6 +271,7 @@ def check_laws(text: str) -> None:
 @example("\n")
 @example(" \u0301")
 @example("```")
+@example("=\xa0=")
 @example('{"a": [1, ' + "\u0301")
 def test_laws_hold_for_any_text(text: str) -> None:
     check_laws(text)
@@ -345,3 +346,71 @@ def test_nesting_of_any_depth_is_followed() -> None:
 @pytest.mark.parametrize("text", [" " * 1_000_000, "x" * 10_000_000, "word " * 1_000_000, "<p>" * 300_000])
 def test_very_long_texts(text: str) -> None:
     check_laws(text)
+
+
+def texts_of(document: SegmentedText) -> list[str]:
+    spans = zip(document.unit_starts, document.unit_ends, strict=True)
+    return [document.text[start:end] for start, end in spans]
+
+
+TURNS = {
+    "labels": ("{name} wrote:\n{text}\n\n", ["Customer", "Support"]),
+    "names in bold": ("**{name}:**\n\n{text}\n\n", ["Anna", "Ben"]),
+    "headings": ("### {name} said\n\n{text}\n\n", ["Anna", "Ben"]),
+    "capitals": ("{name}\n{text}\n\n", ["ANNA", "BEN"]),
+}
+
+
+@pytest.mark.parametrize("form", TURNS)
+def test_an_answer_under_the_heading_of_its_speaker_is_under_the_question(form: str) -> None:
+    template, names = TURNS[form]
+    turns = [(names[0], "How long is it?"), (names[1], "Two metres."), (names[0], "Is it red?"), (names[1], "No.")]
+    document = segment("".join(template.format(name=name, text=text) for name, text in turns))
+    units = ["".join(unit.split()) for unit in texts_of(document)]
+    for question, answer in (("Howlongisit?", "Twometres."), ("Isitred?", "No.")):
+        over, name = units.index(question), document.unit_parents[units.index(answer)]
+        assert document.unit_parents[name] == over
+        assert document.unit_leads_to[over] == name
+
+
+def test_sections_that_end_in_a_question_have_no_answer_in_the_next() -> None:
+    document = segment("## Price\n\nIs it dear?\n\n## Colour\n\nIt is red.\n")
+    assert document.unit_parents.tolist() == [-1, 0, -1, 2]
+
+
+@pytest.mark.parametrize("gap", ["\n", "\n---\n\n", "\n-----\n\n"])
+def test_a_short_line_over_settings_heads_its_record(gap: str) -> None:
+    records = [f"Invoice {n}\nDate: {n} May\nTotal: {n}0 euros\n\nIt was paid in {n} days.\n" for n in (17, 18)]
+    document = segment(gap.join(records))
+    units = texts_of(document)
+    heads = [index for index, unit in enumerate(units) if unit.startswith("Invoice")]
+    for index, unit in enumerate(units):
+        if index not in heads and not unit.startswith("-"):
+            assert document.unit_parents[index] == max(head for head in heads if head < index), unit
+
+
+def test_a_mail_is_under_its_header() -> None:
+    mails = [f"From: {name}@example.org\nSubject: Glaze\n\nIt is {colour}.\n" for name, colour in NAMED]
+    document = segment("\n".join(mails))
+    units = texts_of(document)
+    for name, colour in NAMED:
+        body = next(index for index, unit in enumerate(units) if colour in unit)
+        assert name in units[document.unit_parents[body]]
+
+
+NAMED = [("ada", "blue"), ("ben", "green")]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_title"),
+    [("Invoice 17", "Invoice 18", False), ("Lake Path", "Mill Path", False), ("Berlin", "History", True)],
+)
+def test_a_first_line_like_a_later_heading_is_no_title(first: str, second: str, is_title: bool) -> None:
+    document = segment(f"{first}\n\nIt is long.\n\n{second}\n\nIt is old.\n")
+    assert document.unit_parents.tolist() == [-1, 0, 0 if is_title else -1, 2]
+
+
+def test_commas_inside_numbers_separate_no_fields() -> None:
+    lines = [f"Model {name}: The price is {n}8,900 euros. It seats five.\n" for n, name in enumerate("ABC", 1)]
+    assert Kind.ROW not in segment("".join(lines)).unit_kinds
+    assert (segment("Ada,1,200\nBen,3,400\nEve,5,600\n").unit_kinds == Kind.ROW).all()

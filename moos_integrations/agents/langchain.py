@@ -1,0 +1,237 @@
+"""LangChain agents: `MOOSToolOutputMiddleware` prunes what tools return, before it joins the conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from moos_integrations.errors import ConfigError, MissingExtraError
+
+try:
+    import langchain.agents  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError("langchain", extra="agents") from error
+
+from langchain.agents.middleware import AgentMiddleware, AgentState
+from langchain.tools import ToolRuntime, tool
+from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
+from langgraph.prebuilt.tool_node import ToolCallRequest
+from langgraph.types import Command
+from typing_extensions import NotRequired
+
+from moos_integrations.agents.pruning import (
+    DEFAULT_LAST_LINES,
+    DEFAULT_MIN_TOKENS,
+    READ_TOOL,
+    PrunedOutput,
+    ToolOutputPruner,
+    goal_of,
+    names_match,
+    output_id,
+)
+from moos_integrations.core.threads import Stop, in_thread
+from moos_integrations.messages import Notice, warn_once
+
+__all__ = ["OUTPUTS_KEY", "MOOSToolOutputMiddleware", "ToolOutputState"]
+
+OUTPUTS_KEY = "moos_tool_outputs"
+"""Key of the full results in the agent's state, and their namespace in its store."""
+
+Keep: TypeAlias = "Literal['state', 'store'] | str | Path"
+"""Where full results are kept: in the agent's state, in its store, or in a folder."""
+
+_Result: TypeAlias = "ToolMessage | Command[Any]"
+
+
+def merged(before: Mapping[str, str] | None, new: Mapping[str, str] | None) -> dict[str, str]:
+    """The full results of parallel calls together."""
+    return {**(before or {}), **(new or {})}
+
+
+class ToolOutputState(AgentState[Any]):
+    """The agent's state with the full results of pruned tools, by their ids."""
+
+    moos_tool_outputs: NotRequired[Annotated[dict[str, str], merged]]
+
+
+class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
+    """Prunes long results of tools for what the agent is after; the model can read the rest with `read_omitted`.
+
+    A result is pruned once, when it enters; messages that are there are never changed. The goal is the last message of
+    the user with the tool's name and arguments. Lines stay whole, and JSON stays JSON. Errors, tracebacks, exit codes
+    and the last lines are kept while they fit. A mark says how many lines were left out.
+
+    Left untouched: results below `min_tokens`, messages with `status="error"`, content blocks and images, artifacts,
+    and `Command`s. If pruning fails, the result is passed on as it is.
+
+    The full result is kept under its id: in the agent's state (`keep="state"`, with it in checkpoints), in the agent's
+    store (`keep="store"`), or in a folder.
+
+    Example:
+        >>> from langchain.agents import create_agent
+        >>> from moos_integrations.agents import MOOSToolOutputMiddleware
+        >>> middleware = MOOSToolOutputMiddleware(budget_tokens=800)
+        >>> middleware.tools[0].name
+        'read_omitted'
+
+        An agent: `create_agent(model, tools, middleware=[MOOSToolOutputMiddleware(budget_tokens=800)])`.
+    """
+
+    state_schema = ToolOutputState
+
+    def __init__(
+        self,
+        *,
+        include_tools: Sequence[str] | None = None,
+        exclude_tools: Sequence[str] = (),
+        tool_budgets: Mapping[str, int] | None = None,
+        min_tokens: int = DEFAULT_MIN_TOKENS,
+        last_lines: int = DEFAULT_LAST_LINES,
+        keep: Keep = "state",
+        read_tokens: int = 2_000,
+        pruner: ToolOutputPruner | None = None,
+        **settings: Any,
+    ) -> None:
+        """Check the settings; the weights load on first use.
+
+        Args:
+            include_tools: Names of the only tools to prune; None for all.
+            exclude_tools: Names of tools to leave alone.
+            tool_budgets: Most tokens of a result by the name of its tool, in place of `budget_tokens`.
+            min_tokens: Results with fewer tokens are left alone.
+            last_lines: How many lines at the end are kept while they fit.
+            keep: Where the full results are kept: "state", "store" or a folder.
+            read_tokens: Most tokens that one call of `read_omitted` returns.
+            pruner: Instead of the settings.
+            **settings: Of the compressor, as in `CompressorConfig`.
+
+        Raises:
+            ConfigError: On an unknown or unusable setting.
+        """
+        super().__init__()
+        for name, names in {"include_tools": include_tools, "exclude_tools": exclude_tools}.items():
+            if isinstance(names, str):
+                raise ConfigError(f"`{name}` must be a list of names of tools, got the string {names!r}.")
+        for name, budget in (tool_budgets or {}).items():
+            if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
+                raise ConfigError(f"`tool_budgets` must have whole numbers from 0; {name!r} has {budget!r}.")
+        self.include_tools, self.exclude_tools = include_tools, (*exclude_tools, READ_TOOL)
+        self.tool_budgets, self.read_tokens = dict(tool_budgets or {}), read_tokens
+        self.keep = keep if keep in ("state", "store") else Path(keep)
+        self.pruner = pruner or ToolOutputPruner(min_tokens=min_tokens, last_lines=last_lines, **settings)
+        self.tools = [self._read_tool()]
+
+    # --- calls of tools ----------------------------------------------------------------------------------------------
+
+    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], _Result]) -> _Result:
+        """Run a tool, and prune its result."""
+        result = handler(request)
+        if not self._may_prune(request, result):
+            return result
+        return self._kept(request, result, self._pruned(request, result))
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Result]]
+    ) -> _Result:
+        """`wrap_tool_call` with the model in a worker thread."""
+        result = await handler(request)
+        if not self._may_prune(request, result):
+            return result
+        return self._kept(request, result, await in_thread(partial(self._pruned, request, result), Stop(None)))
+
+    def _may_prune(self, request: ToolCallRequest, result: _Result) -> bool:
+        return (
+            isinstance(result, ToolMessage)
+            and isinstance(result.content, str)
+            and result.status != "error"
+            and names_match(request.tool_call["name"], self.include_tools, self.exclude_tools)
+        )
+
+    def _pruned(self, request: ToolCallRequest, result: _Result) -> PrunedOutput:
+        call, content = request.tool_call, str(result.content)  # type: ignore[union-attr]
+        goal = goal_of(last_question(_messages(request.state)), call["name"], call["args"])
+        try:
+            return self.pruner.prune(content, goal, budget_tokens=self.tool_budgets.get(call["name"]))
+        except Exception as error:
+            warn_once(Notice("tool result not pruned", f"A result of {call['name']!r} was passed on whole: {error!r}"))
+            return PrunedOutput(content, output_id(content), 0, 0, False)
+
+    def _kept(self, request: ToolCallRequest, result: _Result, output: PrunedOutput) -> _Result:
+        """The message with the pruned text, once the full one is in its place."""
+        if not output.pruned:
+            return result
+        assert isinstance(result, ToolMessage)
+        message = result.model_copy(update={"content": output.text})
+        if self.keep == "state":
+            kept = {output.output_id: result.content}
+            return Command(update={"messages": [message], OUTPUTS_KEY: kept})
+        try:
+            self._write(request, output.output_id, str(result.content))
+        except Exception as error:
+            text = f"A result of {request.tool_call['name']!r} was passed on whole: it cannot be kept: {error!r}"
+            warn_once(Notice("tool result not kept", text))
+            return result
+        return message
+
+    # --- the way back ------------------------------------------------------------------------------------------------
+
+    def _write(self, request: ToolCallRequest, name: str, text: str) -> None:
+        if isinstance(self.keep, Path):
+            self.keep.mkdir(parents=True, exist_ok=True)
+            (self.keep / f"{name}.txt").write_bytes(text.encode("utf-8", "surrogatepass"))
+            return
+        store = request.runtime.store
+        if store is None:
+            raise ConfigError('`keep="store"` needs an agent with a store: `create_agent(..., store=...)`.')
+        store.put((OUTPUTS_KEY,), name, {"text": text})
+
+    def _full(self, runtime: ToolRuntime[Any, Any], name: str) -> str | None:
+        if isinstance(self.keep, Path):
+            path = self.keep / f"{name}.txt"
+            known = name.isalnum() and path.is_file()
+            return path.read_bytes().decode("utf-8", "surrogatepass") if known else None
+        if self.keep == "store":
+            item = None if runtime.store is None else runtime.store.get((OUTPUTS_KEY,), name)
+            return None if item is None else str(item.value["text"])
+        kept: Mapping[str, str] = (runtime.state or {}).get(OUTPUTS_KEY) or {}
+        return kept.get(name)
+
+    def _read_tool(self) -> Any:
+        def read_omitted(  # noqa: D417 - the framework passes `runtime`
+            output_id: str,
+            runtime: ToolRuntime,
+            start_line: int = 1,
+            end_line: int | None = None,
+            query: str | None = None,
+        ) -> str:
+            """Read lines that were left out of a pruned tool result.
+
+            Args:
+                output_id: The id in the note at the end of the pruned result.
+                start_line: First line, from 1.
+                end_line: Last line. Leave it out to read as many as fit.
+                query: What to look for among these lines. Leave it out to read them as they are.
+            """
+            text = self._full(runtime, output_id)
+            if text is None:
+                return f"There is no tool result with the id {output_id!r}."
+            return self.pruner.read(
+                text, start_line=start_line, end_line=end_line, query=query, max_tokens=self.read_tokens
+            )
+
+        return tool(READ_TOOL, parse_docstring=True)(read_omitted)
+
+
+def _messages(state: Any) -> Sequence[AnyMessage]:
+    found = state.get("messages", ()) if isinstance(state, Mapping) else getattr(state, "messages", ())
+    return found or ()
+
+
+def last_question(messages: Sequence[AnyMessage]) -> str | None:
+    """The text of the last message of the user; None if there is none."""
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            return message.text or None
+    return None

@@ -1,0 +1,52 @@
+"""Soft context compression (COMI, arXiv 2602.01719): documents as vectors for a local LLM.
+
+`COMI` compresses and answers, `train` makes one (`moos comi train`). Only the names below are public; each is imported
+on first use. The adapters are `moos_integrations.comi.langchain` and `moos_integrations.comi.llama_index`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moos_integrations.comi.compressor import COMI as COMI
+    from moos_integrations.comi.memory import SoftMemory as SoftMemory
+    from moos_integrations.comi.settings import DecoderTuning as DecoderTuning
+    from moos_integrations.comi.settings import Method as Method
+    from moos_integrations.comi.storage import export_decoder as export_decoder
+    from moos_integrations.comi.storage import load_llm as load_llm
+    from moos_integrations.comi.training import Recipe as Recipe
+    from moos_integrations.comi.training import train as train
+
+_HOMES = {
+    "COMI": "compressor",
+    "DecoderTuning": "settings",
+    "Method": "settings",
+    "Recipe": "training",
+    "SoftMemory": "memory",
+    "export_decoder": "storage",
+    "load_llm": "storage",
+    "train": "training",
+}
+
+__all__ = [
+    "COMI",
+    "DecoderTuning",
+    "Method",
+    "Recipe",
+    "SoftMemory",
+    "export_decoder",
+    "load_llm",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

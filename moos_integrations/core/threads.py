@@ -1,0 +1,187 @@
+"""Threads of the package: where async calls run, when a call has to stop, and locks that survive a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+from weakref import WeakSet
+
+from moos_integrations.errors import CompressionTimeoutError
+
+_T = TypeVar("_T")
+
+THREADS = min(8, (os.cpu_count() or 1) + 2)
+"""Most async calls that run at the same time; others wait. Each thread may hold Python's lock for 5 ms at a time, so
+that the delay of the event loop grows with their number."""
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+class Lock:
+    """A lock that a forked process gets unlocked; a pickled or copied one is new.
+
+    `with lock as intact:` is False once in a process that was forked while another thread had the lock: what it guards
+    may then be half changed.
+    """
+
+    def __init__(self) -> None:
+        """Make it, unlocked."""
+        self._lock, self._intact = threading.Lock(), True
+        _LOCKS.add(self)
+
+    def __enter__(self) -> bool:
+        self._lock.acquire()
+        intact, self._intact = self._intact, True
+        return intact
+
+    def __exit__(self, *error: object) -> None:
+        if self._lock.locked():  # not in a process that was forked inside of this block
+            self._lock.release()
+
+    def __reduce__(self) -> tuple[type[Lock], tuple[()]]:
+        return Lock, ()
+
+    def _after_fork(self) -> None:
+        self._intact = not self._lock.locked()
+        self._lock = threading.Lock()
+
+
+_LOCKS: WeakSet[Lock] = WeakSet()
+
+
+# --- when a call has to stop ------------------------------------------------------------------------------------------
+
+
+class Stop:
+    """When one call has to stop: after some seconds, or once nobody waits for it any more."""
+
+    def __init__(self, seconds: float | None) -> None:
+        """Start the clock; None for no limit."""
+        self.seconds, self._cancelled = seconds, False
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def cancel(self) -> None:
+        """Nobody waits for the call any more."""
+        self._cancelled = True
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds that are left, from 0 on; None without a limit."""
+        return None if self._end is None else max(self._end - time.monotonic(), 0.0)
+
+    def check(self) -> None:
+        """Raise if the call has to stop.
+
+        Raises:
+            CancelledError: If nobody waits for it. Not an `Exception`: nothing on the way may handle it.
+            CompressionTimeoutError: If its time is over.
+        """
+        if self._cancelled:
+            raise asyncio.CancelledError
+        if self._end is not None and time.monotonic() >= self._end:
+            raise self.error()
+
+    def error(self) -> CompressionTimeoutError:
+        """What a call without time left raises."""
+        return CompressionTimeoutError(
+            f"Compression did not end within `timeout={self.seconds:g}` seconds, waiting for a free thread and loading "
+            "the model included. Allow more time, compress less at once, load the model before the first call "
+            "(`load`), or set `on_error='passthrough'` to get the documents unchanged."
+        )
+
+
+_CURRENT: contextvars.ContextVar[Stop | None] = contextvars.ContextVar("moos_integrations_stop", default=None)
+
+
+@contextmanager
+def stopping(stop: Stop) -> Iterator[None]:
+    """`check_stop` in this block checks this one."""
+    token = _CURRENT.set(stop)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def check_stop() -> None:
+    """Stop here if the current call has to; called between texts and before each batch of the model.
+
+    Raises:
+        CancelledError: If nobody waits for the call.
+        CompressionTimeoutError: If its time is over.
+    """
+    stop = _CURRENT.get()
+    if stop is not None:
+        stop.check()
+
+
+# --- threads of async calls -------------------------------------------------------------------------------------------
+
+_pools: dict[str, ThreadPoolExecutor] = {}
+_pools_lock = Lock()
+
+
+async def in_thread(work: Callable[[], _T], stop: Stop) -> _T:
+    """Run `work` in a thread of the package, never in those of the event loop.
+
+    A task that is cancelled goes on at once, and so does one whose time is over. Work that has not begun is then never
+    begun; work that runs ends at its next `check_stop`.
+
+    Args:
+        work: Runs with a copy of this task's context variables.
+        stop: When it has to stop.
+
+    Raises:
+        CompressionTimeoutError: If the time is over.
+    """
+    running = asyncio.wrap_future(_submit("calls", THREADS, work, stop))
+    try:
+        await asyncio.wait({running}, timeout=stop.remaining)
+        if running.done():
+            return running.result()
+        raise stop.error()
+    finally:
+        if not running.done():
+            stop.cancel()
+            running.cancel()
+
+
+async def in_spare_thread(work: Callable[[], _T]) -> _T:
+    """Run short work in a thread that is free while long calls have all others."""
+    return await asyncio.wrap_future(_submit("spare", 1, work, Stop(None)))
+
+
+def _submit(name: str, threads: int, work: Callable[[], _T], stop: Stop) -> Future[_T]:
+    context = contextvars.copy_context()
+    with _pools_lock:
+        pool = _pools.get(name)
+        if pool is None:
+            pool = _pools[name] = ThreadPoolExecutor(threads, thread_name_prefix=f"moos-{name}")
+        return pool.submit(context.run, _run, work, stop)
+
+
+def _run(work: Callable[[], _T], stop: Stop) -> _T:
+    if not threading.main_thread().is_alive():  # the interpreter ends, and waits for this thread
+        raise asyncio.CancelledError
+    with stopping(stop):
+        check_stop()
+        return work()
+
+
+def _after_fork() -> None:
+    """The child has none of the parent's other threads."""
+    _pools.clear()
+    for lock in list(_LOCKS):
+        lock._after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)
