@@ -21,10 +21,10 @@ def flags(*kept: int, words: int) -> np.ndarray:
     return np.isin(np.arange(words), kept)
 
 
-def test_the_whole_is_counted_in_both_orders() -> None:
+def test_sources_are_counted_in_the_order_of_the_output() -> None:
     output = Output(table_of([segment("a one"), segment("b two")]), DearB(), " - ", (1, 0))
-    assert (output.original_tokens, output.whole_tokens) == (5, 55)
-    assert output.separator_tokens == 1
+    assert (output.original_tokens, output.whole_tokens, output.empty_tokens) == (55, 55, 0)
+    assert output.document_tokens.tolist() == [1, 1]
     same = Output(table_of([segment("a one"), segment("b two")]), DearB(), " - ")
     assert (same.original_tokens, same.whole_tokens) == (5, 5)
 

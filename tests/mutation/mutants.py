@@ -212,10 +212,16 @@ MUTANTS = (
     # --- output
     M("output", "[sources[index] for index in self.order]", "sources"),
     M("output", "if self._last[index][0] != key:", "if not self._last[index][0]:"),
-    M("output", "counter.count(separator), counter.locates", "0, counter.locates"),
+    M(
+        "output",
+        "np.full(table.documents, counter.count(separator), np.int64)",
+        "np.zeros(table.documents, np.int64)",
+    ),
+    M("output", "self.empty_tokens = self.tokens(np.zeros(self._table.words, bool))", "self.empty_tokens = 0"),
+    M("output", "if self._shown[index][0] != key:", "if not self._shown[index][0]:"),
     M("output", "separator.join([text for text in texts if text])", "separator.join(texts)"),
     M("output", "empty[first[kept]] = empty[last[kept]] = False", "empty[first[kept]] = False"),
-    M("output", "source.tokens, self._counter.count(text), dropped)", "source.tokens, source.tokens, dropped)"),
+    M("output", "spans, source.tokens, tokens, dropped,", "spans, source.tokens, source.tokens, dropped,"),
     M(
         "output",
         "joined([documents[index].text for index in self.order], self._separator)",
@@ -323,8 +329,8 @@ MUTANTS = (
     M("selection", "np.where(kept, -1, steps.of_group)", "steps.of_group"),
     M(
         "selection",
-        "* self._measure.separator_tokens",
-        "* 0",
+        "weights=self._measure.document_tokens[begins]",
+        "weights=0 * self._measure.document_tokens[begins]",
         "an estimate only: the search counts exactly near the ceiling",
     ),
     M("selection", "int(steps.driver[count]) if left_out is None else left_out", "int(steps.driver[count])"),
