@@ -49,8 +49,8 @@ _NO_ROOM = (
     "Raise the ceiling, or set a shorter `omission` such as '[...]'."
 )
 _FORMAT_TOO_LARGE = (
-    "What the prompt shows beside the text (metadata, template, separators) needs about {least} tokens before any text, "
-    "and the ceiling is {budget}: no text was kept. Raise `budget_tokens`, or show less metadata."
+    "What the prompt shows beside the text (metadata, template, separators) needs about {least} tokens, and the "
+    "ceiling is {budget}: no text was kept. Raise `budget_tokens`, or show less metadata."
 )
 _METADATA_OUTWEIGH = (
     "Of {context} tokens that the prompt shows, {more} are not text but metadata, template or separators. Show less "
