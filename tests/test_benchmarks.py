@@ -21,6 +21,7 @@ import run_answer_recall  # noqa: E402
 import run_calibration  # noqa: E402
 import run_ceiling  # noqa: E402
 import run_latency  # noqa: E402
+import run_recall_by_kind  # noqa: E402
 import run_speed  # noqa: E402
 from moos_benchmarks import command_line  # noqa: E402
 
@@ -210,6 +211,23 @@ def test_end_to_end_times_are_shown(results: Path) -> None:
     short = report.BLOCKS["end_to_end_short"]()
     assert "| smollm2 | 990 | 4.0 | 2.0 | 0.5 | 0.2 | 2.0x |" in short
     assert "2,000" not in short
+
+
+def test_recall_by_kind_is_shown(results: Path) -> None:
+    assert report.BLOCKS["recall_by_kind"]() == report.NOT_MEASURED
+    cell = {"kept": 0.5, "recall": 0.9, "crumbs": 7, "lost": 2}
+    versions = {"now": {"sets": {"nq": {"questions": 4, "default": cell, "0.5": cell}}}}
+    versions["now"]["kinds"] = {"prose": {"default": 1.0, "0.5": 0.9}}
+    (results / "recall_by_kind.json").write_text(json.dumps({"versions": versions}), encoding="utf-8")
+    shown = report.BLOCKS["recall_by_kind"]()
+    assert "| prose: now | 100.0% | 90.0% |" in shown
+    assert "| now | 7 | 2 |" in shown
+
+
+def test_words_that_are_left_alone_and_lost_negations_are_counted() -> None:
+    text = "The warranty does not cover water. It rained."
+    assert run_recall_by_kind.untrue(text, [(0, 12), (28, 34)]) == (3, 1)  # "The warranty", "water"
+    assert run_recall_by_kind.untrue(text, [(0, 34)]) == (0, 0)
 
 
 def test_ways_to_keep_lines_are_shown(results: Path) -> None:

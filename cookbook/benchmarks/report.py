@@ -319,6 +319,34 @@ def whole_from() -> str:
     return answer_tables("whole_from")
 
 
+def recall_by_kind() -> str:
+    """Recall and what is untrue, kind by kind, of several versions."""
+    try:
+        versions = load("recall_by_kind")["versions"]
+    except FileNotFoundError:
+        return NOT_MEASURED
+    kinds = list(dict.fromkeys(kind for version in versions.values() for kind in version["kinds"]))
+    rows = []
+    for kind in kinds:
+        for name, version in versions.items():
+            cells = version["kinds"].get(kind)
+            if cells:
+                rows.append([f"{kind}: {name}", *[percent(value) for value in cells.values()]])
+    targets = next(iter(next(iter(versions.values()))["kinds"].values()))
+    told = ["mean recall of the sets", *[name if name == "default" else budget_label(name) for name in targets]]
+    return table(told, rows) + "\n" + table(["at 50 % to 3 %", "crumbs", "negations lost"], _untrue_rows(versions))
+
+
+def _untrue_rows(versions: dict[str, Any]) -> list[list[str]]:
+    """Crumbs and lost negations over all budgets, of the sets that every version has."""
+    common = set.intersection(*[set(version["sets"]) for version in versions.values()])
+    rows = []
+    for name, version in versions.items():
+        cells = [cell for own in common for target, cell in version["sets"][own].items() if target.startswith("0")]
+        rows.append([name, *[str(sum(cell[what] for cell in cells)) for what in ("crumbs", "lost")]])
+    return rows
+
+
 CODE = ("defaults", "lines without those that they stand under", "lines of code and rows of tables thinned")
 """Settings of the ablation that are about lines."""
 
@@ -896,6 +924,7 @@ BLOCKS = {
     "budgets": budgets,
     "gain_ablation": gain_ablation,
     "code_lines": code_lines,
+    "recall_by_kind": recall_by_kind,
     "unit_size": unit_size,
     "whole_from": whole_from,
     "duplicates": duplicates,

@@ -4,7 +4,8 @@
 
 Only the public interface is used, so that an older checkout can be measured by the same script: put it first in
 `PYTHONPATH` and give another `--name`. Rows of other names in the result file stay. With `--variant` other settings
-are measured beside the defaults.
+are measured beside the defaults. `--cut-edges` shows what it costs that nothing is cut where the budget ends: a unit
+may then enter word by word (of this version only, for it replaces an inner stage).
 
 An answer is kept if it is in the output, normalised; where it is in no text (summaries, classes), the measure is the
 share of the characters of the marked evidence that is kept. *Crumbs* are words that stand in runs of three or fewer in
@@ -17,10 +18,12 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from common import RESULTS, write_result
 from moos_benchmarks import command_line
@@ -153,6 +156,19 @@ def earlier() -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))["versions"]) if path.is_file() else {}
 
 
+def cut_at_edges() -> None:
+    """From now on every word may enter by itself, so that the budget ends within a unit."""
+    from moos_integrations.core import compressor
+
+    stages: Any = compressor
+    whole = stages.order
+
+    def by_word(table: Any, *arguments: Any) -> Any:
+        return replace(whole(table, *arguments), extra=np.ones(table.words, bool))
+
+    stages.order = by_word
+
+
 def main(
     data: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder with data sets; repeatable.")],
     name: Annotated[str, typer.Option(help="Of this version in the result file.")] = "now",
@@ -160,8 +176,12 @@ def main(
     sets: Annotated[list[str] | None, typer.Option(help="Some of the sets; repeatable.")] = None,
     limit: Annotated[int, typer.Option(help="Questions per set.")] = 40,
     scores: Annotated[Path | None, typer.Option(help="Folder that keeps scores.")] = None,
+    cut_edges: Annotated[bool, typer.Option("--cut-edges", help="Let the budget end within a unit.")] = False,
 ) -> None:
     """Measure recall kind by kind."""
+    if cut_edges:
+        cut_at_edges()
+        name += ", cut at the edge"
     known = [own for names in KINDS.values() for own in names]
     settings: dict[str, dict[str, Any]] = {name: {}}
     settings |= {f"{name}, {own}": json.loads(text) for own, _, text in (v.partition("=") for v in variant or ())}

@@ -52,7 +52,7 @@ class PassageEncoder:
             folder: A bundled name, a folder in Hugging Face layout, or a hub id.
             device: As in `load_classifier`.
             dtype: As in `load_classifier`.
-            max_pieces: Longest input, special tokens included.
+            max_pieces: Longest input, special tokens included; at most what the encoder can read.
 
         Raises:
             ModelError: If it cannot be loaded, or has no fast tokenizer.
@@ -71,9 +71,14 @@ class PassageEncoder:
                 f"Expected a sentence encoder with a fast tokenizer in {folder!r} (a bundled name, a folder or a hub "
                 f"id): {type(error).__name__}: {first_line}"
             ) from error
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None  # unused; where a folder has no weights for it, random ones would be in the fingerprint
         backend.no_truncation()
         backend.no_padding()
-        self.tokenizer, self.max_pieces = backend, max_pieces
+        self.tokenizer, self.max_pieces = (
+            backend,
+            min(max_pieces, getattr(model.config, "max_position_embeddings", None) or max_pieces),
+        )
         self.width: int = model.config.hidden_size
         self._special, self._pad_id = SpecialTokens.of(backend), tokenizer.pad_token_id or 0
         self._model = model.requires_grad_(False).eval().to(device=where, dtype=what)

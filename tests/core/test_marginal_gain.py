@@ -49,6 +49,24 @@ def gains(
 # --- relevance -----------------------------------------------------------------------------------------------------
 
 
+def test_a_line_with_the_question_in_it_is_an_echo_and_a_statement_with_its_words_is_none() -> None:
+    question = "is the shop open on sunday"
+    lines = "Here is the shop.\n\nis the shop open on sunday\n\nThe shop is open on Sunday.\n\nIt is old.\n"
+    table = table_of([segment(lines)])
+    texts = [" ".join(words) for words in table.statements]
+    found = dict(zip(texts, echoes(table, question).tolist(), strict=True))
+    assert found["is the shop open on sunday"]
+    assert not found["the shop is open on sunday"]
+    assert not found["here is the shop"]
+
+
+def test_relevance_reads_the_metric_so_that_alpha_has_an_effect() -> None:
+    owner = BRIDGE.unit_of_word
+    scores = WordScores.from_preserve(np.full(len(BRIDGE), 0.5))
+    mixed = replace(scores, metric=np.where(owner == 1, 0.8, 0.5))
+    assert relevance(mixed).tolist() == pytest.approx([0.0, math.log(4), 0.0])
+
+
 def test_relevance_adds_log_odds_of_words_and_of_what_is_known_of_the_question() -> None:
     owner = BRIDGE.unit_of_word
     scores = WordScores.from_preserve(np.where(owner == 0, 0.8, 0.2))

@@ -9,6 +9,7 @@ import llama_index.core
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import PAIR_TEMPLATES, wordpiece
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
 
@@ -19,15 +20,19 @@ from moos_integrations.core.text import segment
 from moos_integrations.training.card import model_card
 from moos_integrations.training.examples import Example
 from moos_integrations.training.labels import LabelledText
-from moos_integrations.training.loss import IGNORED
+from moos_integrations.training.loss import IGNORED, LossParts, MOOSLoss
 from moos_integrations.training.tiny import tiny_groups, train_tiny
 from moos_integrations.training.trainer import (
+    LOG,
     Collator,
     Recipe,
+    Seen,
     cosine_per_layer,
     encode,
     fit,
+    fit_rows,
     model_inputs,
+    pieces_by_step,
     read_in_parts,
     start,
 )
@@ -293,3 +298,73 @@ def test_the_cosine_of_every_layer(aware_model: Path) -> None:
     assert len(curve) == 2
     assert all(-1 <= value <= 1 for value in curve)
     assert curve == cosine_per_layer(model, rows[:1], Collator(PAIRED.pad_token_id))
+
+
+# --- the residual on a sentence encoder and the log -------------------------------------------------------------------
+
+
+def residual_rows(count: int = 6) -> list[list[dict[str, object]]]:
+    groups = []
+    for n in range(count):
+        passages = (labelled("The fox jumps. The dog sleeps.", "fox"), labelled("The quick dog. The lazy fox.", ""))
+        group = [
+            Example(own, "A fox?", float(not place), np.array([0.9, 0.1]), 0.5, kind=("table", "code")[n % 2])
+            for place, own in enumerate(passages)
+        ]
+        groups.append(encode(group, PAIRED, 64))
+    return groups
+
+
+@pytest.mark.slow
+def test_the_gate_is_learnt_and_saved_and_the_log_has_losses_by_kind(aware_model: Path, tmp_path: Path) -> None:
+    recipe = Recipe(backbone=str(aware_model), residual=True, learning_rate=0.05, max_steps=25, batch_size=2)
+    model, tokenizer = start(recipe)
+    probe = [Example(labelled("The fox jumps.", "fox"))]
+    report = fit_rows(model, tokenizer, residual_rows(), probe, recipe, tmp_path, lambda _: {}, query_aware=True)
+    assert model.config.moos["residual"]
+    (line, *_) = [json.loads(own) for own in (tmp_path / LOG).read_text().splitlines()]
+    assert line["step"] == 25
+    assert line["pieces"] == report["training_pieces"] > 0
+    for kind in ("table", "code"):
+        assert {f"words/{kind}", f"passage/{kind}", f"ranking/{kind}"} <= line.keys()
+    model.save_pretrained(tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    assert weights["relevance_gate.linear.weight"].abs().max() > 0
+    assert load_classifier(str(tmp_path / "model")) is not None  # the gate does no harm to who does not know it
+
+
+def test_pieces_of_a_part_that_was_repeated_count_once(tmp_path: Path) -> None:
+    lines = [{"step": 25, "pieces": 10}, {"step": 50, "pieces": 11}, {"step": 75, "pieces": 12}]
+    again = [{"step": 50, "pieces": 11}, {"step": 50, "train_loss": 1.0}]
+    (tmp_path / LOG).write_text("".join(json.dumps(line) + "\n" for line in lines + again), encoding="utf-8")
+    assert pieces_by_step(tmp_path / LOG) == {25: 10, 50: 11}
+    assert pieces_by_step(tmp_path / "none") == {}
+
+
+def test_losses_are_reported_by_kind_and_text_without_a_kind_is_left_out() -> None:
+    collate, seen = Collator(PAIRED.pad_token_id), Seen()
+    rows = residual_rows(2)
+    rows[1] = encode([Example(labelled("The fox.", "fox"))], PAIRED, 64)
+    batch = collate(rows)
+    nothing = torch.nan
+    parts = LossParts(
+        {"words": torch.tensor(2.0)},
+        {"words": torch.tensor([1.0, 3.0, 9.0]), "ranking": torch.tensor([nothing, 7.0])},
+    )
+    seen.add(parts, batch, collate.kinds)
+    pieces = int(batch["attention_mask"].sum())
+    assert seen.taken() == {"loss/words": 2.0, "words/table": 2.0, "pieces": pieces}
+    assert seen.taken() == {"pieces": 0}
+
+
+def test_the_base_shifts_the_ranking_alone() -> None:
+    rows = residual_rows(1)
+    batch = Collator(PAIRED.pad_token_id)(rows)
+    shape = batch["labels"].shape
+    logits, hidden = torch.zeros(*shape, 2), torch.ones(*shape, 4)
+    loss = MOOSLoss(0.0, ranking_weight=1.0, passage_weight=1.0)
+    inputs = (logits, hidden, batch["labels"], batch["units"], batch["groups"])
+    plain, helped = loss.parts(*inputs), loss.parts(*inputs, base=torch.tensor([[5.0, 0.0], [0.0, 0.0]]))
+    assert helped.terms["ranking"] < plain.terms["ranking"] - 1
+    for name in ("words", "passage"):
+        assert helped.terms[name] == plain.terms[name]

@@ -497,8 +497,17 @@ class Material:
     def _near(self, encoder: PassageEncoder, asked: Sequence[str], passages: Sequence[str]) -> IntArray:
         known, own = encoder.texts(passages, _POOL_PIECES, kept=self._kept), encoder.texts(asked, 64, kept=self._kept)
         count = min(_CANDIDATES, len(passages))
-        parts = [(part @ torch.from_numpy(known).T).topk(count).indices for part in torch.from_numpy(own).split(512)]
+        questions = [torch.from_numpy(own[start : start + 512]) for start in range(0, len(own), 512)]
+        parts = [(part @ torch.from_numpy(known).T).topk(count).indices for part in questions]
         return np.asarray(torch.cat(parts).numpy(), np.int64)
+
+    @cached_property
+    def _answering(self) -> dict[str, set[str]]:
+        """Per question the passages that answer it: some questions stand in several records."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for item in (item for items in self.items.values() for item in items):
+            found[item.question] |= {document.text for document in item.documents}
+        return found
 
     def negatives(self, item: Item, rng: random.Random) -> list[str]:
         """Passages of a pool without an answer of the item, hard ones first; the retrievers take turns."""
@@ -506,7 +515,7 @@ class Material:
         rows = self._nearest.get(f"{pool} {item.question}") if pool else None
         if rows is None:
             return []
-        own, answers = {document.text for document in item.documents}, [text.lower() for text in item.answers]
+        own, answers = self._answering[item.question], [text.lower() for text in item.answers]
         found: list[list[str]] = []
         for row in rows:
             texts = [self._pools[pool][index] for index in row.tolist()]
@@ -580,7 +589,8 @@ class PackedParts:
         """
         self._material, self._tokenizer, self._encoder, self._folder = material, tokenizer, encoder, folder
         self._size, self._max_pieces, self._types, self._log = plan.part, max_pieces, types, log
-        backend = tokenizer.backend_tokenizer.to_str()
+        # What the tokenizer cut before is no part of what it is.
+        backend = json.dumps({**json.loads(tokenizer.backend_tokenizer.to_str()), "truncation": None, "padding": None})
         settings = json.dumps([_VERSION, _plain(plan), material.hashes, max_pieces, types], sort_keys=True)
         self._digest = _digest([settings, material.entries[0].seed, encoder.fingerprint, backend])
         self._groups = Groups(plan, material.negatives)

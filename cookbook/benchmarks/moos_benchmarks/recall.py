@@ -252,7 +252,7 @@ def measure_recall(passages: Sequence[Passage], scorer: Scorer, rate: float) -> 
         scorer: The method; anything that scores words.
         rate: Share of o200k_base tokens to keep, a ceiling per passage.
     """
-    # By the metric: gains know the model's probabilities only, and `alpha` would change nothing.
+    # By the metric alone: no shared terms, no redundancy.
     compressor = ContextCompressor(scorer, CompressorConfig(gains={"budgets": "words"}))
     results = [compressor.compress(passage.text, rate=rate) for passage in passages]
     prepared = [_prepared(passage) for passage in passages]
