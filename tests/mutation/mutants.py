@@ -323,7 +323,7 @@ MUTANTS = (
     M("selection", "_MOST_ROUNDS, _TRUSTING_ROUNDS = 12, 4", "_MOST_ROUNDS, _TRUSTING_ROUNDS = 2, 4"),
     M("selection", "taken[~self._shielded[taken]]", "taken"),
     M("selection", "if turn == 0:", "if True:"),
-    M("selection", "self._that_may_fit(steps, count + 1,", "self._that_may_fit(steps, count,"),
+    M("selection", "self._that_may_fit(steps, kept, count + 1,", "self._that_may_fit(steps, kept, count,"),
     M("selection", "(groups.value < cutoff) & ~self._shielded", "(groups.value < cutoff)"),
     M("selection", "needed=(kept & ~drivers)", "needed=kept"),
     M("selection", "np.where(kept, -1, steps.of_group)", "steps.of_group"),
