@@ -83,7 +83,7 @@ def test_windows_by_name(name: str, window: int) -> None:
 
 def test_a_model_says_its_window_itself() -> None:
     exact = token_counter("claude-sonnet-4-5").count(TEXT) + TOKENS_PER_MESSAGE + TOKENS_PER_PROMPT
-    assert budget_for(Small(), TEXT, 48) == 2_000 - exact
+    assert budget_for(Small(max_tokens=None), TEXT, 48) == 2_000 - exact
     chat = FakeListChatModel(responses=["x"], profile={"max_input_tokens": 500})
     assert budget_for(chat, TEXT, 100, tokenizer=words) == 400 - words(TEXT) - TOKENS_PER_MESSAGE - TOKENS_PER_PROMPT
     assert budget_for(chat, TEXT, 100, context_window=600, tokenizer=words) > 400

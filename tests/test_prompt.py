@@ -12,8 +12,8 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.load import dumps, loads
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.llms import MockLLM
-from llama_index.core.response_synthesizers import get_response_synthesizer
-from llama_index.core.schema import ImageNode, MetadataMode, Node, NodeWithScore, TextNode
+from llama_index.core.response_synthesizers import ResponseMode, get_response_synthesizer
+from llama_index.core.schema import ImageNode, MediaResource, MetadataMode, Node, NodeWithScore, TextNode
 from pydantic import PrivateAttr
 from tiny import HashScorer, UnitScorer
 
@@ -234,7 +234,7 @@ def test_the_prompt_of_a_stuff_chain_is_within_the_budget(
     )
     kept = compressor.compress_documents(DOCUMENTS, QUESTION)
     llm = Listening(responses=["At noon."])
-    between = {} if separator is None else {"document_separator": separator}
+    between: dict[str, Any] = {} if separator is None else {"document_separator": separator}
     create_stuff_documents_chain(llm, CHAT, document_prompt=SHOWN, **between).invoke(
         {"context": kept, "question": QUESTION}
     )
@@ -293,7 +293,7 @@ def test_formats_are_saved_copied_and_checked() -> None:
         ({"document_prompt": SHOWN, "document_format": str}, "not both"),
     ):
         with pytest.raises(ConfigError, match=message):
-            MOOSCompressor(**settings)  # type: ignore[arg-type]
+            MOOSCompressor(**settings)
 
 
 def test_budget_for_and_a_format_together_fill_the_window_and_no_more() -> None:
@@ -318,15 +318,18 @@ class Hearing(MockLLM):
         return super().complete(prompt, formatted, **kwargs)
 
 
-def nodes(kind: type[TextNode] | type[Node] = TextNode) -> list[NodeWithScore]:
-    hidden = {"excluded_llm_metadata_keys": ["file_type"]}
-    made = [kind(text=text, metadata=METADATA[i], **hidden) for i, text in enumerate(TEXTS)]
+def nodes(kind: Any = TextNode) -> list[NodeWithScore]:
+    name, made_of = ("text", str) if kind is TextNode else ("text_resource", lambda text: MediaResource(text=text))
+    made = [
+        kind(**{name: made_of(text)}, metadata=METADATA[i], excluded_llm_metadata_keys=["file_type"])
+        for i, text in enumerate(TEXTS)
+    ]
     return [NodeWithScore(node=node, score=1 - i / 10) for i, node in enumerate(made)]
 
 
 def prompt_of(kept: list[NodeWithScore]) -> str:
-    llm = Hearing()
-    get_response_synthesizer(llm=llm, response_mode="compact").synthesize(QUESTION, nodes=kept)
+    llm = Hearing(max_tokens=None)
+    get_response_synthesizer(llm=llm, response_mode=ResponseMode.COMPACT).synthesize(QUESTION, nodes=kept)
     return "\n".join(llm._seen)
 
 
@@ -335,10 +338,11 @@ def stated_tokens() -> int:
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("kind", [TextNode, Node])
 @pytest.mark.parametrize("settings", [{}, {"order": "relevance"}, {"score_key": "relevance_score"}])
-def test_the_prompt_of_a_synthesizer_is_within_the_budget(budget: int, settings: dict[str, Any]) -> None:
+def test_the_prompt_of_a_synthesizer_is_within_the_budget(budget: int, settings: dict[str, Any], kind: Any) -> None:
     processor = with_scorer(MOOSNodePostprocessor(budget_tokens=budget, **settings))
-    kept = processor.postprocess_nodes(nodes(), query_str=QUESTION)
+    kept = processor.postprocess_nodes(nodes(kind), query_str=QUESTION)
     assert count(prompt_of(kept)) <= budget + stated_tokens()
     if budget == 400:
         assert count(prompt_of(kept)) > 300
