@@ -11,9 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from moos_integrations.budget import budget_for
     from moos_integrations.core.compressor import ContextCompressor
     from moos_integrations.core.config import CompressorConfig
     from moos_integrations.core.omission import OmissionMark
+    from moos_integrations.core.prompt import PromptFormat
     from moos_integrations.core.result import Citation, CompressedDocument, CompressionResult
     from moos_integrations.core.types import Scorer, SegmentedText, WordScores
     from moos_integrations.errors import (
@@ -45,10 +47,12 @@ _HOMES = {
     "MoosError": "errors",
     "OmissionMark": "core.omission",
     "PassthroughWarning": "errors",
+    "PromptFormat": "core.prompt",
     "Scorer": "core.types",
     "SegmentedText": "core.types",
     "TokenizerError": "errors",
     "WordScores": "core.types",
+    "budget_for": "budget",
 }
 
 __all__ = [
@@ -66,11 +70,13 @@ __all__ = [
     "MoosError",
     "OmissionMark",
     "PassthroughWarning",
+    "PromptFormat",
     "Scorer",
     "SegmentedText",
     "TokenizerError",
     "WordScores",
     "__version__",
+    "budget_for",
 ]
 
 

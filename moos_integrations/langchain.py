@@ -24,10 +24,11 @@ from langchain_core.callbacks import (
 )
 from langchain_core.documents import BaseDocumentCompressor, BaseDocumentTransformer, Document
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented, try_neq_default
+from langchain_core.prompts import BasePromptTemplate, format_document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableLambda, RunnableSerializable
-from pydantic import ConfigDict, Field
-from typing_extensions import Unpack
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self, Unpack
 
 from moos_integrations.adapter import (
     METADATA_KEY,
@@ -45,6 +46,7 @@ from moos_integrations.adapter import (
 )
 from moos_integrations.core.checks import stages
 from moos_integrations.core.config import AllKeywords
+from moos_integrations.core.prompt import PromptFormat
 from moos_integrations.core.provenance import Origin
 from moos_integrations.core.result import Citation, CompressedDocument, CompressionResult
 from moos_integrations.messages import Notice, warn_once
@@ -77,6 +79,9 @@ class MOOSCompressorKeywords(AllKeywords, total=False):
     documents_key: str | None
     query_key: str | None
     keep_empty: bool
+    document_prompt: BasePromptTemplate[str] | None
+    document_format: Callable[[Document], str] | None
+    document_separator: str | None
     added_metadata: AddedMetadata
     score_key: str | None
 
@@ -134,6 +139,10 @@ class MOOSCompressor(
     keywords of `invoke`, with `bind`, or in `config["configurable"]`, also inside a retriever or pipeline. What `bind`,
     `with_config`, `with_retry`, `with_fallbacks` and `configurable_fields` return is a compressor too.
 
+    `budget_tokens` counts the texts, joined by `separator`. With the chain's `document_prompt` or `document_format`,
+    and `document_separator`, it counts what the chain shows of the documents, the metadata that this compressor adds
+    included. `moos_warnings` are not added where the chain would show them.
+
     A reranker's `relevance_score` in the metadata adds to relevance with the weight `gains.retriever_weight`. Higher
     must be better.
 
@@ -171,8 +180,21 @@ class MOOSCompressor(
     )
     keep_empty: bool = Field(
         default=False,
-        description="Keep documents of which nothing is left, with empty text. A prompt that joins them puts "
-        "separators around them, which the budget does not count.",
+        description="Keep documents of which nothing is left, with empty text. `budget_tokens` counts what a prompt "
+        "shows of them, separators at least.",
+    )
+    document_prompt: BasePromptTemplate[str] | None = Field(
+        default=None,
+        description="The template by which the chain shows each document: `budget_tokens` then counts all of it, also "
+        "titles and metadata. None: the text alone.",
+    )
+    document_format: Callable[[Document], str] | None = Field(
+        default=None,
+        description="The same as a function, where the chain formats documents by itself. It is called for many texts "
+        "of a document. It cannot be saved.",
+    )
+    document_separator: str | None = Field(
+        default=None, description="What the chain puts between the documents that it shows; None: `separator`."
     )
     added_metadata: AddedMetadata = Field(
         default="spans",
@@ -187,6 +209,29 @@ class MOOSCompressor(
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Unpack[MOOSCompressorKeywords]) -> None: ...  # noqa: D107
+
+    @field_validator("document_prompt", "document_format", mode="before")
+    @classmethod
+    def _check_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name == "document_format" and not (value is None or callable(value)):
+            raise ConfigError(
+                f"`document_format` must be a function from a `Document` to a string, got {type(value).__name__}."
+            )
+        if info.field_name == "document_prompt" and not (value is None or isinstance(value, BasePromptTemplate)):
+            raise ConfigError(
+                f"`document_prompt` must be a prompt template, got {type(value).__name__}. Write "
+                "PromptTemplate.from_template('{source}: {page_content}')."
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _check_format(self) -> Self:
+        if self.document_prompt is not None and self.document_format is not None:
+            raise ConfigError("Set either `document_prompt` or `document_format`, not both.")
+        if self.document_prompt is not None and "page_content" not in self.document_prompt.input_variables:
+            names = ", ".join(self.document_prompt.input_variables) or "none"
+            raise ConfigError(f"`document_prompt` must have the variable `page_content`; its variables are: {names}.")
+        return self
 
     # --- as a Runnable -----------------------------------------------------------------------------------------------
 
@@ -348,7 +393,10 @@ class MOOSCompressor(
         if not documents:
             return []  # nothing to load a model for
         compressor, target = self.compressor_for(_settings_of_call(config, settings))
-        result = compressor.compress(_texts(documents), query, document_scores=_scores(documents), **target)
+        prompt = self._prompt(documents, compressor.config.separator)
+        result = compressor.compress(
+            _texts(documents), query, document_scores=_scores(documents), prompt=prompt, **target
+        )
         result = self._reported(given, query, result)
         _add_to_trace(run_manager, result)
         dispatch_custom_event(COMPRESSION_EVENT, result.summary(), config={"callbacks": run_manager.get_child()})
@@ -361,11 +409,41 @@ class MOOSCompressor(
         if not documents:
             return []
         compressor, target = self.compressor_for(_settings_of_call(config, settings))
-        result = await compressor.acompress(_texts(documents), query, document_scores=_scores(documents), **target)
+        prompt = self._prompt(documents, compressor.config.separator)
+        result = await compressor.acompress(
+            _texts(documents), query, document_scores=_scores(documents), prompt=prompt, **target
+        )
         result = self._reported(given, query, result)
         _add_to_trace(run_manager, result)
         await adispatch_custom_event(COMPRESSION_EVENT, result.summary(), config={"callbacks": run_manager.get_child()})
         return self._output(documents, result)
+
+    def _prompt(self, documents: Sequence[Document], separator: str) -> PromptFormat | None:
+        """How the chain shows the documents; None if it joins the texts by the separator."""
+        if self.document_separator is not None:
+            separator = self.document_separator
+        elif not self._has_format() and not self.keep_empty:
+            return None
+
+        def shown(compressed: CompressedDocument) -> str:
+            if not self._has_format():
+                return compressed.text
+            source = documents[compressed.index]
+            if compressed.passed_through:
+                document = self._passed_through(source, ())
+            else:
+                document = self._pruned(source, compressed, ())
+            return self._shown(document)
+
+        return PromptFormat(shown, separator, range(len(documents)) if self.keep_empty else ())
+
+    def _shown(self, document: Document) -> str:
+        """What the chain shows of a document."""
+        if self.document_format is not None:
+            return self.document_format(document)
+        if self.document_prompt is not None:
+            return format_document(document, self.document_prompt)
+        return document.page_content
 
     def _read(self, given: Any) -> tuple[Sequence[Document], str | None]:
         if isinstance(given, _Request):
@@ -411,14 +489,26 @@ class MOOSCompressor(
         return replace(result, warnings=(*result.warnings, notice))
 
     def _output(self, documents: Sequence[Document], result: CompressionResult) -> list[Document]:
+        """The compressed documents; without the kinds of warnings where the LLM would see them, uncounted."""
+        found = self._copies(documents, result, result.warnings)
+        added = self.added_metadata == "all" and result.warnings and not result.passed_through
+        if not added or not self._has_format():
+            return found
+        plain = self._copies(documents, result, ())
+        return found if [*map(self._shown, found)] == [*map(self._shown, plain)] else plain
+
+    def _has_format(self) -> bool:
+        return self.document_prompt is not None or self.document_format is not None
+
+    def _copies(
+        self, documents: Sequence[Document], result: CompressionResult, warnings: Sequence[Notice]
+    ) -> list[Document]:
         if result.passed_through:  # unchanged is unchanged, empty documents included
-            return [self._passed_through(document, result.warnings) for document in documents]
+            return [self._passed_through(document, warnings) for document in documents]
         pairs = [(documents[index], result.documents[index]) for index in result.order]
         kept = [pair for pair in pairs if self.keep_empty or not pair[1].dropped or pair[1].passed_through]
         return [
-            self._passed_through(source, result.warnings)
-            if own.passed_through
-            else self._pruned(source, own, result.warnings)
+            self._passed_through(source, warnings) if own.passed_through else self._pruned(source, own, warnings)
             for source, own in kept
         ]
 

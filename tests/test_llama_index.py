@@ -180,7 +180,7 @@ def test_fields_and_defaults_are_an_api():
         "gains", "keep_empty", "added_metadata", "score_key", "omission", "min_tokens",
     }  # fmt: skip
     assert set(MOOSNodeTransform.model_fields) == shared
-    assert set(MOOSNodePostprocessor.model_fields) == shared | {"callback_manager"}
+    assert set(MOOSNodePostprocessor.model_fields) == shared | {"callback_manager", "count_metadata"}
     assert MOOSNodePostprocessor().keep_empty is False
     assert MOOSNodePostprocessor().model == BUNDLED_MODEL
 
@@ -895,7 +895,7 @@ def test_passthrough_at_ingestion(trace):
 
 def test_warnings_are_in_the_metadata_by_kind():
     nodes = scored(["It rained in 1843. In 1844 and 1845 it rained too."])
-    kept = postprocessor(budget_tokens=9, protect=["numbers"]).postprocess_nodes(nodes)
+    kept = postprocessor(budget_tokens=9, protect=["numbers"], count_metadata=False).postprocess_nodes(nodes)
     assert kept[0].node.metadata["moos_warnings"] == "protected text dropped"
 
 

@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 from moos_integrations.core.cache import DirectoryStore, FrameworkStore, MemoryStore, ScoreStore, cached
 from moos_integrations.core.checks import check_number
 from moos_integrations.core.config import CompressorConfig, SettingKeywords, Target
-from moos_integrations.core.documents import RISING, rise, with_relevance
+from moos_integrations.core.documents import RISING, relevances, rise
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
 from moos_integrations.core.failures import NEVER_PASSED_THROUGH, guarded, isolated
@@ -25,6 +25,7 @@ from moos_integrations.core.marginal_gain import standardised
 from moos_integrations.core.ordering import Order, order
 from moos_integrations.core.output import Output, joined, whole
 from moos_integrations.core.prepared import PreparedText, TextCache
+from moos_integrations.core.prompt import PromptFormat
 from moos_integrations.core.result import PASSED_THROUGH, CompressedDocument, CompressionResult
 from moos_integrations.core.selection import select
 from moos_integrations.core.table import Table
@@ -46,6 +47,14 @@ from moos_integrations.messages import Notice, stack_level, warn_once
 _NO_ROOM = (
     "The ceiling leaves no room for text with omission marks of about {tokens} tokens each: they were not written. "
     "Raise the ceiling, or set a shorter `omission` such as '[...]'."
+)
+_FORMAT_TOO_LARGE = (
+    "What the prompt shows beside the text (metadata, template, separators) needs about {least} tokens, and the "
+    "ceiling is {budget}: no text was kept. Raise `budget_tokens`, or show less metadata."
+)
+_METADATA_OUTWEIGH = (
+    "Of {context} tokens that the prompt shows, {more} are not text but metadata, template or separators. Show less "
+    "metadata, limit the documents with `top_n`, or raise `budget_tokens`."
 )
 _SHARE_OF_TEXTS = 0.25  # of `cache_bytes`; the rest is for scores
 
@@ -136,6 +145,7 @@ class ContextCompressor:
         budget_tokens: int | None = None,
         threshold: float | None = None,
         timeout: float | None = None,
+        prompt: PromptFormat | None = None,
     ) -> CompressionResult:
         """Compress documents together, under one target.
 
@@ -151,13 +161,15 @@ class ContextCompressor:
             threshold: Adaptive, in place of the configured target.
             timeout: Seconds for this call, in place of the configured ones. Checked between texts and before each
                 batch of the model, so that this call may take one batch longer; `acompress` returns on time.
+            prompt: How the prompt shows the documents, so that `budget_tokens` counts their titles or metadata too;
+                None to count the joined texts alone.
 
         Returns:
             One compressed document per input document, in order, and the counts.
 
         Raises:
-            InputError: If the documents are not strings, the query is not a string, or the scores are not one number
-                or None per document.
+            InputError: If the documents are not strings, the query is not a string, the scores are not one number or
+                None per document, or `prompt` is not a `PromptFormat`.
             ConfigError: If two targets are passed, or one is out of range.
             ModelError: If the model cannot be loaded (with `on_error="raise"`).
             TokenizerError: If tokens cannot be counted (with `on_error="raise"`).
@@ -172,6 +184,7 @@ class ContextCompressor:
             budget_tokens=budget_tokens,
             threshold=threshold,
             timeout=timeout,
+            prompts=[prompt],
         )[0]
 
     def compress_many(
@@ -184,6 +197,7 @@ class ContextCompressor:
         budget_tokens: int | None = None,
         threshold: float | None = None,
         timeout: float | None = None,
+        prompts: Sequence[PromptFormat | None] | None = None,
     ) -> list[CompressionResult]:
         """Compress several independent sets of documents; the target applies to each set alone.
 
@@ -197,11 +211,12 @@ class ContextCompressor:
             budget_tokens: As in `compress`.
             threshold: As in `compress`.
             timeout: As in `compress`, for all sets together.
+            prompts: Per set as in `compress`; None for none at all.
 
         Returns:
             The result of `compress` for each set; `seconds` is the time of the whole call.
         """
-        call = _Call.of(requests, queries, document_scores, Target.of(rate, budget_tokens, threshold))
+        call = _Call.of(requests, queries, document_scores, Target.of(rate, budget_tokens, threshold), prompts)
         with stopping(self._stop(timeout)):
             results = self._run(call)
         _report(results)
@@ -217,6 +232,7 @@ class ContextCompressor:
         budget_tokens: int | None = None,
         threshold: float | None = None,
         timeout: float | None = None,
+        prompt: PromptFormat | None = None,
     ) -> CompressionResult:
         """`compress` in a thread of the package, so that the event loop and its own threads go on.
 
@@ -231,6 +247,7 @@ class ContextCompressor:
             budget_tokens=budget_tokens,
             threshold=threshold,
             timeout=timeout,
+            prompts=[prompt],
         )
         return results[0]
 
@@ -244,9 +261,10 @@ class ContextCompressor:
         budget_tokens: int | None = None,
         threshold: float | None = None,
         timeout: float | None = None,
+        prompts: Sequence[PromptFormat | None] | None = None,
     ) -> list[CompressionResult]:
         """`compress_many` in a thread of the package; see `acompress`."""
-        call = _Call.of(requests, queries, document_scores, Target.of(rate, budget_tokens, threshold))
+        call = _Call.of(requests, queries, document_scores, Target.of(rate, budget_tokens, threshold), prompts)
         try:
             results = await in_thread(partial(self._run, call), self._stop(timeout))
         except CompressionTimeoutError as error:
@@ -348,9 +366,7 @@ class ContextCompressor:
         for index, found in zip(large, scores, strict=True):
             check_stop()
             table = Table.of(prepared[index], found, protect=self.config.protect)
-            results[index] = self._finish(
-                table, call.queries[index], call.retrieved[index], call.target, counter, call.start
-            )
+            results[index] = self._finish(table, call, index, counter)
         return [
             results[index] if index in results else self._left_alone(call, index, request)
             for index, request in enumerate(prepared)
@@ -369,35 +385,51 @@ class ContextCompressor:
     def _finish(
         self,
         table: Table,
-        query: str | None,
-        retrieved: FloatArray,
-        target: Target | None,
+        call: _Call,
+        index: int,
         counter: TokenCounter,
-        start: float,
-        taken: int = 0,
+        unchanged: Sequence[CompressedDocument] = (),
     ) -> CompressionResult:
-        """Order, select, render and count; `target` is None for that of the settings.
+        """Order, select, render and count.
 
-        A ceiling in tokens has `taken` less: what other text of the request needs.
+        A ceiling in tokens is less by what `unchanged` documents of the request need.
         """
-        wanted = target or self.config.target(asked=table.reads_question)
-        if taken and wanted.budget_tokens is not None:
-            wanted = Target(budget_tokens=max(wanted.budget_tokens - taken - counter.count(self.config.separator), 0))
+        query, retrieved, prompt = call.queries[index], call.retrieved[index], call.prompts[index]
+        wanted = call.target or self.config.target(asked=table.reads_question)
+        if unchanged and prompt is not None:
+            prompt = prompt.without([document.index for document in unchanged])
+        if unchanged and wanted.budget_tokens is not None:
+            wanted = self._beside(unchanged, wanted.budget_tokens, prompt)
         language = _unread(self._scorer, [text.document for text in table.texts], query)
         if language and not retrieved.any():
             retrieved = standardised([float(-place) for place in range(table.documents)])
         ordered = order(table, _for_unread(self.config) if language else self.config, query, retrieved)
-        output, selection = self._selected(table, ordered, wanted, counter)
+        outputs = partial(
+            Output,
+            table,
+            counter,
+            self.config.separator,
+            ordered.documents,
+            prompt=None if wanted.budget_tokens is None else prompt,
+            relevance=relevances(table, ordered.gains, query),
+        )
+        output, selection = self._selected(table, ordered, wanted, outputs)
         documents, text = output.render(selection)
+        kept_tokens = output.original_tokens if selection.whole else counter.count(text)
+        formatted = _formatted(prompt, documents, output.order, counter.count)
+        warnings = selection.warnings
+        if formatted is not None and wanted.budget_tokens is not None:
+            warnings = _of_format(warnings, output, wanted.budget_tokens, kept_tokens, formatted[1])
         return CompressionResult(
-            documents=with_relevance(documents, table, ordered.gains, query),
+            documents=documents,
             text=text,
             original_tokens=output.original_tokens,
-            kept_tokens=output.whole_tokens if selection.whole else counter.count(text),
+            kept_tokens=kept_tokens,
             protected_tokens=_protected_tokens(table, ordered.priority, selection) if wanted.threshold is None else 0,
-            seconds=time.perf_counter() - start,
-            warnings=(*selection.warnings, *([language] if language else [])),
+            seconds=time.perf_counter() - call.start,
+            warnings=(*warnings, *([language] if language else [])),
             order=output.order,
+            _formatted=formatted,
             _explanation=Explanation(
                 table,
                 ordered,
@@ -408,11 +440,10 @@ class ContextCompressor:
         )
 
     def _selected(
-        self, table: Table, ordered: Order, wanted: Target, counter: TokenCounter
+        self, table: Table, ordered: Order, wanted: Target, outputs: Callable[..., Output]
     ) -> tuple[Output, Selection]:
         """What is kept. Where a budget has no room for anything with omission marks, they are not written."""
-        outputs = partial(Output, table, counter, self.config.separator, ordered.documents)
-        output = outputs(self.config.omission)
+        output = outputs(omission=self.config.omission)
         selection = output.completed(select(table, ordered, wanted, output, fill=self.config.gains.fill))
         # With `fill=False` a larger budget keeps a superset, which this could break. Earlier marks would be cut.
         may_go = self.config.omission is not None and self.config.gains.fill and not output.has_earlier_marks
@@ -430,11 +461,12 @@ class ContextCompressor:
         texts = [text.document.text for text in request]
         text = joined(texts, self.config.separator)
         tokens = self.counter.count(text)
+        documents = tuple(
+            CompressedDocument(place, text.document.text, whole(text.document.text), text.tokens, text.tokens, ())
+            for place, text in enumerate(request)
+        )
         return CompressionResult(
-            tuple(
-                CompressedDocument(index, text.document.text, whole(text.document.text), text.tokens, text.tokens, ())
-                for index, text in enumerate(request)
-            ),
+            documents,
             text,
             tokens,
             tokens,
@@ -443,6 +475,7 @@ class ContextCompressor:
             order=tuple(range(len(request))),
             left_alone=True,
             _explanation=partial(self._explained, texts, call.queries[index], call.scores[index]),
+            _formatted=_formatted(call.prompts[index], documents, range(len(request)), self.counter.count),
         )
 
     def _explained(self, texts: list[str], query: str | None, scores: Sequence[float | None] | None) -> Explanation:
@@ -496,27 +529,40 @@ class ContextCompressor:
         texts, counter = call.texts[index], self.counter
         bad = [place for place, text in enumerate(texts) if text in errors]
         if bad and len(bad) == len(texts):
-            return self._pass_through(texts, _notice(errors[texts[0]]), call.start)
+            return self._pass_through(call, index, _notice(errors[texts[0]]))
         try:
             empty = PreparedText(segment(""), counter)  # in the place of a text that is not compressed
             own = [empty if text in errors else prepared[text] for text in texts]
             known = [WordScores.from_preserve([]) if text in errors else scores[text] for text in texts]
-            taken = self._count(joined([texts[place] for place in bad], self.config.separator))
             with guarded():
                 table = Table.of(own, known, protect=self.config.protect)
                 result = self._finish(
-                    table, call.queries[index], call.retrieved[index], call.target, counter, call.start, taken
+                    table, call, index, counter, [self._unchanged(place, texts[place]) for place in bad]
                 )
         except (*NEVER_PASSED_THROUGH, CompressionTimeoutError):
             raise
         except Exception as error:
-            return self._pass_through(texts, _notice(error), call.start)
-        return self._with_unchanged(result, texts, bad, errors) if bad else result
+            return self._pass_through(call, index, _notice(error))
+        return self._with_unchanged(result, call, index, bad, errors) if bad else result
+
+    def _beside(self, unchanged: Sequence[CompressedDocument], budget: int, prompt: PromptFormat | None) -> Target:
+        """What a ceiling in tokens leaves the other documents."""
+        separator = self.config.separator if prompt is None else prompt.separator
+        text = (
+            joined([document.text for document in unchanged], separator) if prompt is None else prompt.joined(unchanged)
+        )
+        taken = self._count(text)
+        return Target(budget_tokens=max(budget - taken - self._count(separator) * bool(taken), 0))
 
     def _with_unchanged(
-        self, result: CompressionResult, texts: Sequence[str], bad: Sequence[int], errors: Mapping[str, Exception]
+        self,
+        result: CompressionResult,
+        call: _Call,
+        index: int,
+        bad: Sequence[int],
+        errors: Mapping[str, Exception],
     ) -> CompressionResult:
-        documents = list(result.documents)
+        texts, documents = call.texts[index], list(result.documents)
         for place in bad:
             documents[place] = self._unchanged(place, texts[place])
         text = joined([documents[place].text for place in result.order], self.config.separator)
@@ -524,21 +570,28 @@ class ContextCompressor:
             result,
             documents=tuple(documents),
             text=text,
-            original_tokens=self._count(joined(texts, self.config.separator)),
+            original_tokens=self._count(joined([texts[place] for place in result.order], self.config.separator)),
             kept_tokens=self._count(text),
+            _formatted=_formatted(call.prompts[index], documents, result.order, self._count),
             warnings=(*result.warnings, _notice(errors[texts[bad[0]]], bad)),
         )
 
     def _pass_all_through(self, call: _Call, error: Exception) -> list[CompressionResult]:
         notice = _notice(error)
-        return [self._pass_through(texts, notice, call.start) for texts in call.texts]
+        return [self._pass_through(call, index, notice) for index in range(len(call.texts))]
 
-    def _pass_through(self, texts: Sequence[str], notice: Notice, start: float) -> CompressionResult:
+    def _pass_through(self, call: _Call, index: int, notice: Notice) -> CompressionResult:
+        texts = call.texts[index]
         text = joined(texts, self.config.separator)
         documents = tuple(self._unchanged(index, source) for index, source in enumerate(texts))
         tokens = self._count(text)
         order = tuple(range(len(texts)))
-        return CompressionResult(documents, text, tokens, tokens, 0, time.perf_counter() - start, (notice,), order)
+        try:
+            formatted = _formatted(call.prompts[index], documents, order, self._count)
+        except Exception:  # what failed may be the format
+            formatted = None
+        seconds = time.perf_counter() - call.start
+        return CompressionResult(documents, text, tokens, tokens, 0, seconds, (notice,), order, _formatted=formatted)
 
     def _unchanged(self, index: int, text: str) -> CompressedDocument:
         tokens = self._count(text)
@@ -563,6 +616,7 @@ class _Call:
         scores: Scores of the documents as they were passed, per request; None for none.
         retrieved: The same, standardised.
         target: None for that of the settings.
+        prompts: How each request's documents are shown.
         start: When the call began.
     """
 
@@ -571,15 +625,45 @@ class _Call:
     scores: Sequence[Sequence[float | None] | None]
     retrieved: list[FloatArray]
     target: Target | None
+    prompts: list[PromptFormat | None]
     start: float
 
     @classmethod
-    def of(cls, requests: Any, queries: Any, document_scores: Any, target: Target | None) -> _Call:
+    def of(cls, requests: Any, queries: Any, document_scores: Any, target: Target | None, prompts: Any) -> _Call:
         start = time.perf_counter()
         texts = [_checked_texts(request) for request in requests]
         checked = _checked_queries(queries, len(texts))
         retrieved = _checked_document_scores(document_scores, texts)
-        return cls(texts, checked, document_scores or [None] * len(texts), retrieved, target, start)
+        formats = _checked_prompts(prompts, len(texts))
+        return cls(texts, checked, document_scores or [None] * len(texts), retrieved, target, formats, start)
+
+
+def _formatted(
+    prompt: PromptFormat | None,
+    documents: Sequence[CompressedDocument],
+    order: Sequence[int],
+    count: Callable[[str], int],
+) -> tuple[str, int] | None:
+    """The documents as the prompt shows them, and the tokens of that."""
+    if prompt is None:
+        return None
+    text = prompt.joined([documents[index] for index in order])
+    return text, count(text)
+
+
+def _of_format(
+    warnings: Sequence[Notice], output: Output, budget: int, kept_tokens: int, context_tokens: int
+) -> tuple[Notice, ...]:
+    """The warnings of a budget that counts a prompt's format."""
+    least = output.empty_tokens + int(output.document_tokens.min(initial=budget))
+    if context_tokens > budget or (not kept_tokens and least >= budget):
+        text = _FORMAT_TOO_LARGE.format(least=max(least, context_tokens), budget=budget)
+        others = [notice for notice in warnings if notice.kind != "budget not filled"]
+        return (*others, Notice("budget too small for the format", text))
+    if kept_tokens and context_tokens > 2 * kept_tokens:
+        text = _METADATA_OUTWEIGH.format(context=context_tokens, more=context_tokens - kept_tokens)
+        return (*warnings, Notice("metadata outweigh the text", text))
+    return tuple(warnings)
 
 
 def _notice(error: Exception, bad: Sequence[int] = ()) -> Notice:
@@ -734,6 +818,17 @@ def _checked_document_scores(scores: Any, texts: list[list[str]]) -> list[FloatA
         np.zeros(len(request)) if own is None or rise(own) else standardised(own)
         for own, request in zip(scores, texts, strict=True)
     ]
+
+
+def _checked_prompts(prompts: Any, count: int) -> list[PromptFormat | None]:
+    if prompts is None:
+        return [None] * count
+    if not isinstance(prompts, Sequence) or len(prompts) != count:
+        raise InputError(f"`prompts` must hold a `PromptFormat` or None per request: expected {count} of them.")
+    for prompt in prompts:
+        if prompt is not None and not isinstance(prompt, PromptFormat):
+            raise InputError(f"`prompt` must be a `PromptFormat` or None, got {type(prompt).__name__}.")
+    return list(prompts)
 
 
 def _checked_queries(queries: Any, count: int) -> list[str | None]:

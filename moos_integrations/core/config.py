@@ -80,7 +80,8 @@ class Target:
 
     Attributes:
         rate: Share of the target LLM's tokens to keep over all documents together, in [0, 1]. A ceiling.
-        budget_tokens: Ceiling in the target LLM's tokens for all documents together, joined by the separator.
+        budget_tokens: Ceiling in the target LLM's tokens for all documents together, joined by the separator, or as a
+            `PromptFormat` shows them.
         threshold: In [0, 1], adaptive, without a ceiling: a sentence is kept if its odds of being needed are at least
             this fraction of the best sentence's odds. Easy questions then use few tokens.
     """
@@ -242,11 +243,14 @@ class Settings(CheckedModel):
     )
     rate: Share | None = Field(
         default=None,
-        description="Share of the tokens to keep, over all documents together. If no target is set, it is "
+        description="Share of the texts' tokens to keep, over all documents together; 1.0 changes nothing unless "
+        "`top_n` leaves documents out (the others may then lose blanks at their ends). If no target is set, it is "
         f"{DEFAULT_RATE} without a question.",
     )
     budget_tokens: Count | None = Field(
-        default=None, description="Most tokens of the target LLM, over all documents joined by `separator`."
+        default=None,
+        description="Most tokens of the target LLM, over all documents joined by `separator`, or as the prompt shows "
+        "them: LlamaIndex's postprocessor counts metadata, elsewhere a prompt's format may be set.",
     )
     threshold: Share | None = Field(
         default=None,

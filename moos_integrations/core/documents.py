@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from moos_integrations.core.marginal_gain import UnitGains
-from moos_integrations.core.result import CompressedDocument
 from moos_integrations.core.table import Table
 from moos_integrations.messages import Notice
 
@@ -33,15 +31,10 @@ def rise(scores: Sequence[float | None] | None, least: int = _LEAST_SCORES) -> b
     return len(known) >= least and all(first < second for first, second in pairwise(known))
 
 
-def with_relevance(
-    documents: Sequence[CompressedDocument], table: Table, gains: UnitGains | None, query: str | None
-) -> tuple[CompressedDocument, ...]:
-    """The documents with the relevance of their best unit, where there is a question."""
+def relevances(table: Table, gains: UnitGains | None, query: str | None) -> tuple[float | None, ...]:
+    """The relevance of each document's best unit; None without a question, and for a document without units."""
     if gains is None or not query:
-        return tuple(documents)
+        return (None,) * table.documents
     best = np.full(table.documents, -np.inf)
     np.maximum.at(best, table.document_of_unit, gains.relevance)
-    return tuple(
-        replace(document, relevance=float(value)) if np.isfinite(value) else document
-        for document, value in zip(documents, best, strict=True)
-    )
+    return tuple(float(value) if np.isfinite(value) else None for value in best)

@@ -10,6 +10,7 @@ import numpy as np
 
 from moos_integrations.core.gaps import Omissions
 from moos_integrations.core.omission import MarkTemplate, OmissionMark
+from moos_integrations.core.prompt import PromptFormat
 from moos_integrations.core.rendering import Gap
 from moos_integrations.core.result import CompressedDocument
 from moos_integrations.core.table import Table
@@ -28,13 +29,14 @@ class Rendered(NamedTuple):
 class Output:
     """Renders and counts the documents of one request; the `Measure` of its selection.
 
-    With a template for omission marks, all that is counted has its marks.
+    With a template for omission marks, all that is counted has its marks; with a prompt's format, it is formatted.
 
     Attributes:
         order: Indices of the documents as they are joined.
-        original_tokens: Exact number of tokens of the sources, joined in source order.
-        whole_tokens: The same, in the order of the output.
-        separator_tokens: Tokens of the separator by itself.
+        original_tokens: Exact number of tokens of the sources, joined in the order of the output.
+        whole_tokens: The same, as the prompt shows them.
+        empty_tokens: Exact number of tokens of an output of which nothing is kept.
+        document_tokens: About how many tokens the first word of each document adds. Shape: `(documents,)`.
         estimate_is_close: Whether the tokenizer has the offsets of its tokens.
         mark_tokens: About how many tokens an omission mark costs; 0 without marks.
     """
@@ -46,6 +48,8 @@ class Output:
         separator: str,
         order: Sequence[int] | None = None,
         omission: str | None = None,
+        prompt: PromptFormat | None = None,
+        relevance: Sequence[float | None] | None = None,
     ) -> None:
         """Count the sources.
 
@@ -55,26 +59,49 @@ class Output:
             separator: What the prompt puts between documents.
             order: Indices of the documents as the prompt joins them; None for source order.
             omission: Template of the marks for what is left out; None for no marks.
+            prompt: How the prompt shows the documents, if that is to be counted; None to count the texts.
+            relevance: Of each document; None for none.
         """
         self._table, self._counter, self._separator = table, counter, separator
         self.order = tuple(range(table.documents) if order is None else order)
+        self._prompt, self._relevance = prompt, relevance or (None,) * table.documents
         self._last: list[tuple[bytes, Rendered]] = [(b"", Rendered(""))] * table.documents
+        self._shown: list[tuple[bytes | None, str | None]] = [(None, None)] * table.documents
         self._omissions = None if omission is None else Omissions(table, MarkTemplate(omission), counter)
         self.mark_tokens = self._omissions.tokens if self._omissions else 0
         sources = [text.document.text for text in table.texts]
-        self.original_tokens = self.whole_tokens = counter.count(joined(sources, separator))
-        if self.order != tuple(range(table.documents)):
-            self.whole_tokens = counter.count(joined([sources[index] for index in self.order], separator))
-        self.separator_tokens, self.estimate_is_close = counter.count(separator), counter.locates
+        # In the order of the output: in another one tokens may merge elsewhere, and a rate of 1.0 would not keep all.
+        self.original_tokens = counter.count(joined([sources[index] for index in self.order], separator))
+        self.whole_tokens, self.empty_tokens, self.estimate_is_close = self.original_tokens, 0, counter.locates
+        self.document_tokens = np.full(table.documents, counter.count(separator), np.int64)
+        if prompt is not None:
+            self._count_prompt(prompt)
+
+    def _count_prompt(self, prompt: PromptFormat) -> None:
+        """Count what the prompt adds to the texts."""
+        everything = [self._whole(index) for index in range(self._table.documents)]
+        self.whole_tokens = self._counter.count(prompt.joined([everything[index] for index in self.order]))
+        self.empty_tokens = self.tokens(np.zeros(self._table.words, bool))
+        self.document_tokens = np.array([self._added(prompt, document) for document in everything], np.int64)
+
+    def _added(self, prompt: PromptFormat, document: CompressedDocument) -> int:
+        """About how many tokens the prompt needs for a document besides its text, if something of it is kept."""
+        added = self._counter.count(prompt.of(document)) - document.original_tokens
+        if document.index in prompt.always:
+            return max(added - self._counter.count(prompt.of(self._nothing_of(document.index))), 0)
+        return max(added + self._counter.count(prompt.separator), 0)
 
     def text(self, kept: BoolArray) -> str:
-        """The joined output.
+        """The joined output, as it is counted.
 
         Args:
             kept: True for kept words. Shape: `(words,)`.
         """
         flags = self._table.by_document(self._closed(kept))
-        return joined([self._rendered(index, flags[index]).text for index in self.order], self._separator)
+        if self._prompt is None:
+            return joined([self._rendered(index, flags[index]).text for index in self.order], self._separator)
+        found = [self._formatted(index, flags[index], self._prompt) for index in self.order]
+        return self._prompt.separator.join([text for text in found if text is not None])
 
     def tokens(self, kept: BoolArray) -> int:
         """Its exact number of tokens."""
@@ -119,6 +146,14 @@ class Output:
             self._last[index] = key, rendered
         return self._last[index][1]
 
+    def _formatted(self, index: int, kept: BoolArray, prompt: PromptFormat) -> str | None:
+        """What the prompt shows of one document; None for nothing."""
+        key = kept.tobytes()
+        if self._shown[index][0] != key:
+            document = self._part(index, kept)
+            self._shown[index] = key, prompt.of(document) if prompt.shows(document) else None
+        return self._shown[index][1]
+
     def _with_marks(self, index: int, pieces: Sequence[Span | Gap], omissions: Omissions) -> Rendered:
         document = self._table.texts[index].document
         texts, spans, marks, length = [], [], [], 0
@@ -136,13 +171,19 @@ class Output:
 
     def _whole(self, index: int) -> CompressedDocument:
         text, tokens = self._table.texts[index].document.text, self._table.texts[index].tokens
-        return CompressedDocument(index, text, whole(text), tokens, tokens, ())
+        return CompressedDocument(index, text, whole(text), tokens, tokens, (), relevance=self._relevance[index])
+
+    def _nothing_of(self, index: int) -> CompressedDocument:
+        return self._part(index, np.zeros(len(self._table.texts[index].document), bool))
 
     def _part(self, index: int, kept: BoolArray) -> CompressedDocument:
         source = self._table.texts[index]
         text, spans, marks = self._rendered(index, kept)
         dropped = _dropped_units(source.document, kept)
-        return CompressedDocument(index, text, spans, source.tokens, self._counter.count(text), dropped, marks)
+        tokens = self._counter.count(text)
+        return CompressedDocument(
+            index, text, spans, source.tokens, tokens, dropped, marks, relevance=self._relevance[index]
+        )
 
 
 def joined(texts: Sequence[str], separator: str) -> str:

@@ -156,8 +156,8 @@ class CompressionResult:
     Attributes:
         documents: One per input document, in input order, the dropped ones included (with empty text).
         text: The kept documents joined by the separator, as the prompt will join them.
-        original_tokens: Tokens of the joined input.
-        kept_tokens: Tokens of `text`: the number that the ceiling limits.
+        original_tokens: Tokens of the input, joined in the order of `text`.
+        kept_tokens: Tokens of `text`: the number that the ceiling limits, unless there is a prompt's format.
         protected_tokens: Tokens of protected words that would have been dropped without `protect`.
         seconds: Wall time of the call.
         warnings: What could not be done as requested: strings with an attribute `kind`.
@@ -175,6 +175,7 @@ class CompressionResult:
     order: tuple[int, ...] = ()
     left_alone: bool = False
     _explanation: Explanation | Callable[[], Explanation] | None = field(default=None, repr=False, compare=False)
+    _formatted: tuple[str, int] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         """The counts, and the number of warnings."""
@@ -191,6 +192,16 @@ class CompressionResult:
         return self.kept_tokens / self.original_tokens if self.original_tokens else 1.0
 
     @property
+    def context(self) -> str:
+        """The documents as the prompt shows them (`PromptFormat`); without a format the same as `text`."""
+        return self.text if self._formatted is None else self._formatted[0]
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens of `context`: the number that `budget_tokens` limits."""
+        return self.kept_tokens if self._formatted is None else self._formatted[1]
+
+    @property
     def dropped_documents(self) -> tuple[int, ...]:
         """Indices of the documents of which nothing was kept; no omission mark is written for them."""
         return tuple(document.index for document in self.documents if document.dropped)
@@ -202,6 +213,7 @@ class CompressionResult:
             "dropped_documents": list(self.dropped_documents),
             "original_tokens": self.original_tokens,
             "kept_tokens": self.kept_tokens,
+            "context_tokens": self.context_tokens,
             "protected_tokens": self.protected_tokens,
             "rate": self.rate,
             "seconds": self.seconds,

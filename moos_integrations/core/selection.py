@@ -27,9 +27,10 @@ class Measure(Protocol):
     """Counts the output in the target LLM's tokens.
 
     Attributes:
-        original_tokens: Exact number of tokens of the joined sources.
-        whole_tokens: The same, in the order of the output.
-        separator_tokens: About how many tokens the first word of each document adds.
+        original_tokens: Exact number of tokens of the joined sources: what a rate is a share of.
+        whole_tokens: Exact number of tokens if all is kept.
+        empty_tokens: Exact number of tokens if nothing is kept.
+        document_tokens: About how many tokens the first word of each document adds. Shape: `(documents,)`.
         estimate_is_close: Whether the words' costs come from the tokenizer itself and not from the text's length.
         mark_tokens: About how many tokens an omission mark costs; 0 without marks. With marks the costs of words alone
             are no estimate, so every try is counted.
@@ -42,7 +43,10 @@ class Measure(Protocol):
     def whole_tokens(self) -> int: ...  # noqa: D102
 
     @property
-    def separator_tokens(self) -> int: ...  # noqa: D102
+    def empty_tokens(self) -> int: ...  # noqa: D102
+
+    @property
+    def document_tokens(self) -> IntArray: ...  # noqa: D102
 
     @property
     def estimate_is_close(self) -> bool: ...  # noqa: D102
@@ -82,7 +86,7 @@ def select(table: Table, order: Order, target: Target, measure: Measure, *, fill
     groups = Groups.of(table, values, order.extra)
     wanted = _wanted(table, groups, order)
     if target.threshold is not None:
-        return _above(groups, wanted, target.threshold)
+        return _above(groups, wanted, target.threshold, may_be_whole=bool(order.eligible.all()))
     return _Search(groups, measure, budget).run(wanted, rounds=_MOST_ROUNDS if fill else 1)
 
 
@@ -99,7 +103,7 @@ def _shielded(groups: Groups) -> BoolArray:
     return np.bincount(groups.of_word, weights=groups.table.protected, minlength=len(groups.unit)) > 0
 
 
-def _above(groups: Groups, wanted: IntArray, threshold: float) -> Selection:
+def _above(groups: Groups, wanted: IntArray, threshold: float, *, may_be_whole: bool) -> Selection:
     """All groups whose value reaches a threshold, with what they need."""
     reaches, shielded = groups.value >= threshold, _shielded(groups)
     kept = Kept(groups)
@@ -108,7 +112,8 @@ def _above(groups: Groups, wanted: IntArray, threshold: float) -> Selection:
     flags = kept.flags()
     words, needed = flags[groups.of_word], (flags & ~reaches & ~shielded)[groups.of_word]
     by_value = wanted[reaches[wanted] & ~shielded[wanted]]
-    return Selection(words, bool(words.all()), _least(groups.value[by_value]), needed=needed)
+    # A document without words has none to lose, and may still be one of those that must go.
+    return Selection(words, may_be_whole and bool(words.all()), _least(groups.value[by_value]), needed=needed)
 
 
 class _Search:
@@ -121,7 +126,8 @@ class _Search:
     def run(self, wanted: IntArray, rounds: int) -> Selection:
         """Rounds of the longest run that fits; each leaves out the group at which the one before stopped."""
         groups, budget = self._groups, self._budget
-        kept, used, drivers, cutoff = np.zeros(len(groups.unit), bool), 0, np.zeros(len(groups.unit), bool), np.inf
+        kept, drivers = np.zeros(len(groups.unit), bool), np.zeros(len(groups.unit), bool)
+        used, cutoff = self._measure.empty_tokens, np.inf
         left_out: int | None = None
         candidates = np.isin(np.arange(len(groups.unit)), wanted)
         for turn in range(rounds):
@@ -133,7 +139,7 @@ class _Search:
             if count == len(steps.driver):
                 break
             left_out = int(steps.driver[count]) if left_out is None else left_out
-            wanted = self._that_may_fit(steps, count + 1, budget - used, sure=turn >= _TRUSTING_ROUNDS)
+            wanted = self._that_may_fit(steps, kept, count + 1, budget - used, sure=turn >= _TRUSTING_ROUNDS)
             if not len(wanted) or used >= budget:
                 break
         words = kept[groups.of_word]
@@ -154,26 +160,27 @@ class _Search:
         def exact(count: int) -> int:
             return self._measure.tokens((kept | (steps.of_group < count))[self._groups.of_word])
 
-        estimate = used + np.cumsum(steps.cost + self._separators(steps, kept))
+        estimate = used + np.cumsum(steps.cost + self._begun(steps, kept))
         close = estimate if self._measure.estimate_is_close and not self._measure.mark_tokens else None
         count, tokens = longest_prefix(len(steps.driver), self._budget, exact, close) if len(steps.driver) else (0, 0)
         return steps, count, tokens if count else used
 
-    def _separators(self, steps: Steps, kept: BoolArray) -> IntArray:
-        """Tokens of separators that each step brings: those of documents that begin with it. Shape: `(steps,)`."""
+    def _begun(self, steps: Steps, kept: BoolArray) -> IntArray:
+        """Tokens of separators and of a prompt's format: those of documents that begin with it. Shape: `(steps,)`."""
         groups = self._groups
         document = groups.table.document_of_unit[groups.unit]
         first = np.full(groups.table.documents, len(steps.driver), np.int64)
         np.minimum.at(first, document, np.where(kept, -1, steps.of_group))
-        begun = first[(first >= 0) & (first < len(steps.driver))]
-        return np.bincount(begun, minlength=len(steps.driver)) * self._measure.separator_tokens
+        begins = np.flatnonzero((first >= 0) & (first < len(steps.driver)))
+        tokens = np.bincount(first[begins], weights=self._measure.document_tokens[begins], minlength=len(steps.driver))
+        return tokens.astype(np.int64)
 
-    def _that_may_fit(self, steps: Steps, first: int, room: int, *, sure: bool) -> IntArray:
+    def _that_may_fit(self, steps: Steps, kept: BoolArray, first: int, room: int, *, sure: bool) -> IntArray:
         """Groups of the steps from one on that do not take too many tokens already, what they need included.
 
         What a step takes is least while all steps before it are taken, so that none is left out that would fit.
         """
-        rest, costs = steps.driver[first:], steps.cost[first:]
+        rest, costs = steps.driver[first:], (steps.cost + self._begun(steps, kept))[first:]
         if not self._measure.estimate_is_close:
             return rest
         room += self._measure.mark_tokens  # what fills a gap saves its mark

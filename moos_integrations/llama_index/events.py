@@ -43,6 +43,7 @@ class MOOSCompressionEndEvent(BaseEvent):
     dropped_documents: list[int] = Field(description="Positions of the nodes of which no text was kept.")
     original_tokens: int = Field(description="Tokens of the texts before compression, joined.")
     kept_tokens: int = Field(description="Tokens of the texts after compression, joined.")
+    context_tokens: int = Field(description="Tokens of the nodes after compression, as the prompt shows them.")
     protected_tokens: int = Field(description="Tokens spent on protected words that would have been dropped.")
     rate: float = Field(description="Achieved share of the tokens that was kept.")
     seconds: float = Field(description="Wall time of the compression.")

@@ -31,6 +31,14 @@ def text_of(node: BaseNode) -> str:
     return node.get_content(metadata_mode=MetadataMode.NONE)
 
 
+def shown_to_llm(node: BaseNode, text: str) -> str:
+    """What the LLM would see of a node that had this text: with metadata and template, as synthesizers join it."""
+    other = node.model_copy()  # shallow: only the text of the copy is set
+    if text != text_of(node):
+        _replace_text(other, text)
+    return other.get_content(metadata_mode=MetadataMode.LLM).strip()
+
+
 def is_more_than_text(node: BaseNode) -> bool:
     """True for images, audio, video, and unknown classes: without text they still have content."""
     if isinstance(node, Node):

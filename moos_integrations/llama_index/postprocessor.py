@@ -14,13 +14,15 @@ from llama_index.core.instrumentation.events.rerank import (
 )
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from typing_extensions import Unpack
 
 from moos_integrations.core.documents import RISING, rise
+from moos_integrations.core.prompt import PromptFormat
 from moos_integrations.core.result import CompressionResult
 from moos_integrations.errors import InputError
 from moos_integrations.llama_index.component import NodeCompressor, NodeCompressorKeywords, dispatcher
+from moos_integrations.llama_index.nodes import is_more_than_text, shown_to_llm
 from moos_integrations.messages import warn_once
 from moos_integrations.question import checked_question
 
@@ -29,6 +31,7 @@ class MOOSNodePostprocessorKeywords(NodeCompressorKeywords, total=False):
     """The fields of `MOOSNodePostprocessor` as keywords, for type checkers."""
 
     callback_manager: CallbackManager
+    count_metadata: bool
 
 
 class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
@@ -36,8 +39,10 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
 
     One node in, at most one node out, in the same order unless `order` changes it. The returned nodes are copies: ids,
     scores, relationships and metadata are kept. The inputs are never changed (they may be shared with a docstore). Only
-    the text is compressed and counted, never the metadata. The target applies to all nodes together. Where the text
-    changed, `embedding`, `start_char_idx` and `end_char_idx` are cleared, because they described the old text.
+    the text is compressed, never the metadata. The target applies to all nodes together. `budget_tokens` counts what
+    the LLM sees of the nodes: their text and metadata in their templates, joined as by the response mode `compact`.
+    With `count_metadata=False` it counts the texts alone; a `rate` always does. Where the text changed, `embedding`,
+    `start_char_idx` and `end_char_idx` are cleared, because they described the old text.
 
     The metadata get flat keys, hidden from LLM and embedding model. `moos` is a short string that leads back into the
     source, also through earlier passes and node parsers; `cite` and `origin_of` read it. The others are
@@ -71,6 +76,12 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
+    count_metadata: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether `budget_tokens` counts the metadata that the LLM sees, in the nodes' templates.",
+    )
+
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Unpack[MOOSNodePostprocessorKeywords]) -> None: ...  # noqa: D107
@@ -96,7 +107,7 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
         if not texts:
             return self._output(nodes, None)
         with self._announced(nodes, query) as found:
-            result = self.compressor.compress(texts, query, document_scores=scores.known)
+            result = self.compressor.compress(texts, query, document_scores=scores.known, prompt=self._prompt(nodes))
             found += self._output(nodes, scores.reported(result))
         return found
 
@@ -110,9 +121,18 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
         if not texts:
             return self._output(nodes, None)
         with self._announced(nodes, query) as found:
-            result = await self.compressor.acompress(texts, query, document_scores=scores.known)
+            prompt = self._prompt(nodes)
+            result = await self.compressor.acompress(texts, query, document_scores=scores.known, prompt=prompt)
             found += self._output(nodes, scores.reported(result))
         return found
+
+    def _prompt(self, items: Sequence[NodeWithScore]) -> PromptFormat | None:
+        """How the LLM sees the nodes."""
+        if not self.count_metadata:
+            return None
+        nodes = [item.node for item in items]
+        always = [index for index, node in enumerate(nodes) if self.keep_empty or is_more_than_text(node)]
+        return PromptFormat(lambda document: shown_to_llm(nodes[document.index], document.text), self.separator, always)
 
     @contextmanager
     def _announced(self, nodes: Sequence[NodeWithScore], query: str | None) -> Iterator[list[NodeWithScore]]:

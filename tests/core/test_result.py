@@ -42,6 +42,7 @@ def test_the_summary_holds_the_counts() -> None:
         "protected_tokens": 1,
         "rate": 3 / 13,
         "seconds": 0.5,
+        "context_tokens": 3,
         "left_alone": False,
         "warnings": ["2 of 5 tokens are unused."],
     }

@@ -63,7 +63,8 @@ def test_rate_as_ceiling(rate: float, tokens: int, expected: int) -> None:
 class Costs:
     """Counts by a price per word."""
 
-    separator_tokens, estimate_is_close, mark_tokens = 0, False, 0
+    estimate_is_close, mark_tokens, empty_tokens, each = False, 0, 0, 0
+    document_tokens = property(lambda self: np.full(8, self.each))
 
     def __init__(self, costs: Sequence[int]) -> None:
         self._costs = np.array(costs, np.int64)
@@ -261,7 +262,7 @@ def test_protected_text_beyond_the_best_documents_is_not_counted_among_what_was_
 class Joined(Costs):
     """Counts a separator of a hundred tokens for each document of which something is kept, and knows words' costs."""
 
-    separator_tokens, estimate_is_close = 100, True
+    estimate_is_close, each = True, 100
 
     def __init__(self, costs: Sequence[int], document: Sequence[int]) -> None:
         super().__init__(costs)
