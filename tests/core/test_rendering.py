@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from layouts import HARD
 
-from moos_integrations.core.rendering import Renderer
+from moos_integrations.core.rendering import _LINE_BREAK, Renderer
 from moos_integrations.core.text import segment
 
 
@@ -76,9 +76,11 @@ def test_output_is_a_subsequence_that_holds_all_kept_words(text: str, data: st.D
 
 
 @given(HARD)
-def test_everything_kept_is_the_source_without_its_outer_white_space(text: str) -> None:
+@example(" 0")
+def test_everything_kept_is_the_source_from_its_first_line_with_words_to_its_last_word(text: str) -> None:
     document = segment(text)
     if len(document):
-        start, end = document.word_starts[0], document.word_ends[-1]
+        start = max((match.end() for match in _LINE_BREAK.finditer(text, 0, int(document.word_starts[0]))), default=0)
+        end = document.word_ends[-1]
         renderer = Renderer(document)
         assert renderer.text(renderer.spans(np.ones(len(document), bool))) == text[start:end]
