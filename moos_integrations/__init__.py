@@ -8,7 +8,9 @@ Importing this package loads neither torch nor a framework. The adapters are imp
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from moos_integrations.lazy import on_first_use
 
 if TYPE_CHECKING:
     from moos_integrations.budget import budget_for
@@ -79,14 +81,4 @@ __all__ = [
     "budget_for",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = on_first_use(__name__, _HOMES, __all__)

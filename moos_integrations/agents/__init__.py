@@ -1,24 +1,28 @@
 """Agents: results of tools are pruned before they join the conversation, and what was left out can be read again.
 
-Only what enters is pruned. Earlier turns are never changed, so that a provider's prompt cache stays valid.
+Only what enters is pruned. Earlier turns are never changed, so that a provider's prompt cache stays valid. Only the
+names below are public; each is imported on first use, so that the pruner works without LangChain.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from moos_integrations.agents.pruning import KEPT_LINES, PrunedOutput, ToolOutputPruner
+from moos_integrations.lazy import on_first_use
 
 if TYPE_CHECKING:
-    from moos_integrations.agents.langchain import MOOSToolOutputMiddleware
+    from moos_integrations.agents.langchain import MOOSToolOutputMiddleware as MOOSToolOutputMiddleware
+    from moos_integrations.agents.pruning import KEPT_LINES as KEPT_LINES
+    from moos_integrations.agents.pruning import PrunedOutput as PrunedOutput
+    from moos_integrations.agents.pruning import ToolOutputPruner as ToolOutputPruner
+
+_HOMES = {
+    "KEPT_LINES": "agents.pruning",
+    "MOOSToolOutputMiddleware": "agents.langchain",
+    "PrunedOutput": "agents.pruning",
+    "ToolOutputPruner": "agents.pruning",
+}
 
 __all__ = ["KEPT_LINES", "MOOSToolOutputMiddleware", "PrunedOutput", "ToolOutputPruner"]
 
-
-def __getattr__(name: str) -> Any:
-    """Load the middleware on first use, so that the pruner works without LangChain."""
-    if name == "MOOSToolOutputMiddleware":
-        from moos_integrations.agents.langchain import MOOSToolOutputMiddleware
-
-        return MOOSToolOutputMiddleware
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = on_first_use(__name__, _HOMES, __all__)

@@ -6,8 +6,9 @@ on first use. The adapters are `moos_integrations.comi.langchain` and `moos_inte
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from moos_integrations.lazy import on_first_use
 
 if TYPE_CHECKING:
     from moos_integrations.comi.compressor import COMI as COMI
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from moos_integrations.comi.training import train as train
 
 _HOMES = {
-    "COMI": "compressor",
-    "DecoderTuning": "settings",
-    "Method": "settings",
-    "Recipe": "training",
-    "SoftMemory": "memory",
-    "export_decoder": "storage",
-    "load_llm": "storage",
-    "train": "training",
+    "COMI": "comi.compressor",
+    "DecoderTuning": "comi.settings",
+    "Method": "comi.settings",
+    "Recipe": "comi.training",
+    "SoftMemory": "comi.memory",
+    "export_decoder": "comi.storage",
+    "load_llm": "comi.storage",
+    "train": "comi.training",
 }
 
 __all__ = [
@@ -41,12 +42,4 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = on_first_use(__name__, _HOMES, __all__)

@@ -6,8 +6,9 @@ that keeps the answers, `rate_curves` has readers answer from the compressed tex
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from moos_integrations.lazy import on_first_use
 
 if TYPE_CHECKING:
     from moos_integrations.evaluation.calibration import Calibration as Calibration
@@ -80,12 +81,4 @@ __all__ = [
     "token_f1",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"moos_integrations.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = on_first_use(__name__, _HOMES, __all__)

@@ -6,8 +6,9 @@ the names below are public; each is imported on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from moos_integrations.lazy import on_first_use
 
 if TYPE_CHECKING:
     from moos_integrations.training.alignment import Alignment as Alignment
@@ -26,20 +27,20 @@ if TYPE_CHECKING:
     from moos_integrations.training.trainer import train as train
 
 _HOMES = {
-    "Alignment": "alignment",
-    "AnnotationReport": "annotation",
-    "AnnotationSettings": "annotation",
-    "LabelledText": "labels",
-    "MOOSLoss": "loss",
-    "Recipe": "trainer",
-    "aannotate": "annotation",
-    "align": "alignment",
-    "annotate": "annotation",
-    "estimate": "annotation",
-    "labels_from_pairs": "alignment",
-    "read_annotations": "annotation",
-    "read_training": "examples",
-    "train": "trainer",
+    "Alignment": "training.alignment",
+    "AnnotationReport": "training.annotation",
+    "AnnotationSettings": "training.annotation",
+    "LabelledText": "training.labels",
+    "MOOSLoss": "training.loss",
+    "Recipe": "training.trainer",
+    "aannotate": "training.annotation",
+    "align": "training.alignment",
+    "annotate": "training.annotation",
+    "estimate": "training.annotation",
+    "labels_from_pairs": "training.alignment",
+    "read_annotations": "training.annotation",
+    "read_training": "training.examples",
+    "train": "training.trainer",
 }
 
 __all__ = [
@@ -59,12 +60,4 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = on_first_use(__name__, _HOMES, __all__)
