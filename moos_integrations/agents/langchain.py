@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
+from uuid import uuid4
 
 from moos_integrations.errors import ConfigError, MissingExtraError
 
@@ -24,13 +25,12 @@ from typing_extensions import NotRequired
 from moos_integrations.agents.pruning import (
     DEFAULT_LAST_LINES,
     DEFAULT_MIN_TOKENS,
+    LEAST_BUDGET,
     READ_TOOL,
-    PrunedOutput,
     ToolOutputPruner,
     goal_of,
-    names_match,
-    output_id,
 )
+from moos_integrations.core.checks import check_whole_number
 from moos_integrations.core.threads import Stop, in_thread
 from moos_integrations.messages import Notice, warn_once
 
@@ -67,7 +67,8 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
     and `Command`s. If pruning fails, the result is passed on as it is.
 
     The full result is kept under its id: in the agent's state (`keep="state"`, with it in checkpoints), in the agent's
-    store (`keep="store"`), or in a folder.
+    store (`keep="store"`), or in a folder. An agent can read all results in a store or folder that it shares with others,
+    if it knows their ids.
 
     Example:
         >>> from langchain.agents import create_agent
@@ -104,7 +105,7 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
             last_lines: How many lines at the end are kept while they fit.
             keep: Where the full results are kept: "state", "store" or a folder.
             read_tokens: Most tokens that one call of `read_omitted` returns.
-            pruner: Instead of the settings.
+            pruner: In place of `min_tokens`, `last_lines` and the settings.
             **settings: Of the compressor, as in `CompressorConfig`.
 
         Raises:
@@ -115,8 +116,12 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
             if isinstance(names, str):
                 raise ConfigError(f"`{name}` must be a list of names of tools, got the string {names!r}.")
         for name, budget in (tool_budgets or {}).items():
-            if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
-                raise ConfigError(f"`tool_budgets` must have whole numbers from 0; {name!r} has {budget!r}.")
+            check_whole_number(f"tool_budgets[{name!r}]", budget, LEAST_BUDGET)
+        check_whole_number("read_tokens", read_tokens, 1)
+        if not isinstance(keep, (str, Path)):
+            raise ConfigError(f'`keep` must be "state", "store" or a folder, got {type(keep).__name__}.')
+        if pruner is not None and (settings or (min_tokens, last_lines) != (DEFAULT_MIN_TOKENS, DEFAULT_LAST_LINES)):
+            raise ConfigError("Pass the settings to the `pruner`, or no `pruner`: it has settings of its own.")
         self.include_tools, self.exclude_tools = include_tools, (*exclude_tools, READ_TOOL)
         self.tool_budgets, self.read_tokens = dict(tool_budgets or {}), read_tokens
         self.keep = keep if keep in ("state", "store") else Path(keep)
@@ -128,59 +133,51 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
     def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], _Result]) -> _Result:
         """Run a tool, and prune its result."""
         result = handler(request)
-        if not self._may_prune(request, result):
-            return result
-        return self._kept(request, result, self._pruned(request, result))
+        message = self._to_prune(request, result)
+        return result if message is None else self._finished(request, message)
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[_Result]]
     ) -> _Result:
-        """`wrap_tool_call` with the model in a worker thread."""
+        """`wrap_tool_call` with the work in a thread of the package."""
         result = await handler(request)
-        if not self._may_prune(request, result):
-            return result
-        return self._kept(request, result, await in_thread(partial(self._pruned, request, result), Stop(None)))
+        message = self._to_prune(request, result)
+        return result if message is None else await in_thread(partial(self._finished, request, message), Stop(None))
 
-    def _may_prune(self, request: ToolCallRequest, result: _Result) -> bool:
-        return (
-            isinstance(result, ToolMessage)
-            and isinstance(result.content, str)
-            and result.status != "error"
-            and names_match(request.tool_call["name"], self.include_tools, self.exclude_tools)
-        )
+    def _to_prune(self, request: ToolCallRequest, result: _Result) -> ToolMessage | None:
+        """The message, if its text may be pruned."""
+        name = request.tool_call["name"]
+        wanted = name not in self.exclude_tools and (self.include_tools is None or name in self.include_tools)
+        plain = isinstance(result, ToolMessage) and isinstance(result.content, str) and result.status != "error"
+        return result if wanted and plain else None  # type: ignore[return-value]
 
-    def _pruned(self, request: ToolCallRequest, result: _Result) -> PrunedOutput:
-        call, content = request.tool_call, str(result.content)  # type: ignore[union-attr]
+    def _finished(self, request: ToolCallRequest, message: ToolMessage) -> _Result:
+        """The message with the pruned text, once the full one is in its place; as it is, if either fails."""
+        call, content = request.tool_call, str(message.content)
         goal = goal_of(last_question(_messages(request.state)), call["name"], call["args"])
         try:
-            return self.pruner.prune(content, goal, budget_tokens=self.tool_budgets.get(call["name"]))
-        except Exception as error:
-            warn_once(Notice("tool result not pruned", f"A result of {call['name']!r} was passed on whole: {error!r}"))
-            return PrunedOutput(content, output_id(content), 0, 0, False)
-
-    def _kept(self, request: ToolCallRequest, result: _Result, output: PrunedOutput) -> _Result:
-        """The message with the pruned text, once the full one is in its place."""
+            output = self.pruner.prune(content, goal, budget_tokens=self.tool_budgets.get(call["name"]))
+            if output.pruned and self.keep != "state":
+                self._write(request, output.output_id, content)
+        except Exception as error:  # an agent must get its result whatever happens here
+            text = f"A result of {call['name']!r} is passed on whole: {type(error).__name__}: {error}"
+            warn_once(Notice("tool result not pruned", text))
+            return message
         if not output.pruned:
-            return result
-        assert isinstance(result, ToolMessage)
-        message = result.model_copy(update={"content": output.text})
-        if self.keep == "state":
-            kept = {output.output_id: result.content}
-            return Command(update={"messages": [message], OUTPUTS_KEY: kept})
-        try:
-            self._write(request, output.output_id, str(result.content))
-        except Exception as error:
-            text = f"A result of {request.tool_call['name']!r} was passed on whole: it cannot be kept: {error!r}"
-            warn_once(Notice("tool result not kept", text))
-            return result
-        return message
+            return message
+        pruned = message.model_copy(update={"content": output.text})
+        if self.keep != "state":
+            return pruned
+        return Command(update={"messages": [pruned], OUTPUTS_KEY: {output.output_id: content}})
 
     # --- the way back ------------------------------------------------------------------------------------------------
 
     def _write(self, request: ToolCallRequest, name: str, text: str) -> None:
         if isinstance(self.keep, Path):
             self.keep.mkdir(parents=True, exist_ok=True)
-            (self.keep / f"{name}.txt").write_bytes(text.encode("utf-8", "surrogatepass"))
+            aside = self.keep / f"{name}.{uuid4().hex}"
+            aside.write_bytes(text.encode("utf-8", "surrogatepass"))
+            aside.replace(self.keep / f"{name}.txt")  # whole or not there
             return
         store = request.runtime.store
         if store is None:

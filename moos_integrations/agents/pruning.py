@@ -6,15 +6,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import regex
 
+from moos_integrations.core.checks import check_whole_number
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import CompressorConfig
-from moos_integrations.core.json_commas import JsonCommas
-from moos_integrations.core.result import CompressionResult
-from moos_integrations.errors import ConfigError, InputError
+from moos_integrations.core.json_commas import json_form
+from moos_integrations.errors import InputError
 
 KEPT_LINES = ("errors", "tracebacks", "exit_codes")
 """Detectors of lines that are kept while they fit, whatever the goal is."""
@@ -28,7 +28,9 @@ READ_TOOL = "read_omitted"
 """Name of the tool that reads what was left out."""
 
 _LONGEST_GOAL = 2_000  # characters of the user's message, and of the arguments
-_ID_LENGTH = 8
+_ID_LENGTH = 12  # hexadecimal digits: a folder or store may have the results of many agents
+LEAST_BUDGET = 64
+"""Fewest tokens of a budget: it must have room for the note on how to read the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ class ToolOutputPruner:
     Example:
         >>> from moos_integrations.agents import ToolOutputPruner
         >>> pruner = ToolOutputPruner(budget_tokens=200)
-        >>> log = "\\n".join(f"12:00:{i % 60:02} INFO worker {i} is idle" for i in range(200))
-        >>> output = pruner.prune(f"{log}\\n12:04:01 ERROR worker 7 lost its lease", "Why did worker 7 stop?")
+        >>> log = "\n".join(f"12:00:{i % 60:02} INFO worker {i} is idle" for i in range(200))
+        >>> output = pruner.prune(f"{log}\n12:04:01 ERROR worker 7 lost its lease", "Why did worker 7 stop?")
         >>> "ERROR worker 7 lost its lease" in output.text, output.kept_tokens <= 200
         (True, True)
     """
@@ -81,20 +83,24 @@ class ToolOutputPruner:
             min_tokens: Results with fewer tokens are left alone.
             last_lines: How many lines at the end are kept while they fit.
             read_tool: Name of the tool in the note on what was left out; None if there is no such tool.
-            **settings: Of the compressor, as in `CompressorConfig`. `protect` adds to `KEPT_LINES`.
+            **settings: Of the compressor, as in `CompressorConfig`. `protect` adds to `KEPT_LINES`, and
+                `budget_tokens` is at least `LEAST_BUDGET`.
 
         Raises:
             ConfigError: On an unknown or unusable setting.
         """
-        for name, value in {"min_tokens": min_tokens, "last_lines": last_lines}.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ConfigError(f"`{name}` must be a whole number from 0, got {value!r}.")
+        check_whole_number("min_tokens", min_tokens, 0)
+        check_whole_number("last_lines", last_lines, 0)
+        if settings.get("budget_tokens") is not None:
+            check_whole_number("budget_tokens", settings["budget_tokens"], LEAST_BUDGET)
         self.min_tokens, self.read_tool = min_tokens, read_tool
         protect = [*KEPT_LINES, *_last_lines(last_lines), *settings.pop("protect", ())]
         settings = {"omission": DEFAULT_OMISSION, "on_error": "passthrough", **settings, "min_tokens": 0}
         marked = CompressorConfig.from_settings({**settings, "protect": protect})
-        plain = marked.model_copy(update={"omission": None})  # a mark would not be JSON
-        self._marked, self._plain = (_compressor(config, compressor) for config in (marked, plain))
+        own = compressor or ContextCompressor.from_pretrained(lazy=True, config=marked)
+        self._marked = ContextCompressor(lambda: own.scorer, marked)
+        # A mark would not be JSON.
+        self._plain = ContextCompressor(lambda: own.scorer, marked.model_copy(update={"omission": None}))
 
     def prune(self, text: str, goal: str | None = None, *, budget_tokens: int | None = None) -> PrunedOutput:
         """Prune one result.
@@ -109,25 +115,26 @@ class ToolOutputPruner:
 
         Raises:
             InputError: If the text is not a string.
-            ConfigError: If the budget is out of range.
+            ConfigError: If the budget is below `LEAST_BUDGET`.
         """
         if not isinstance(text, str):
             raise InputError(f"The result of a tool must be a string to be pruned, got {type(text).__name__}.")
-        name = output_id(text)
-        compressor = self._marked if JsonCommas.of(text) is None else self._plain
-        counter = compressor.counter
+        if budget_tokens is not None:
+            check_whole_number("budget_tokens", budget_tokens, LEAST_BUDGET)
+        name, form = output_id(text), json_form(text)
+        compressor = self._marked if form is None else self._plain
+        counter, note = compressor.counter, self._note(text, name)
         tokens = counter.count(text)
-        target = budget_tokens if budget_tokens is not None else compressor.config.budget_tokens
-        if tokens < self.min_tokens or (target is not None and tokens <= target):
-            return PrunedOutput(text, name, tokens, tokens, False)
-        room = None if target is None else max(0, target - counter.count(self._note(text, name)) - _JOINT_TOKENS)
+        unchanged = PrunedOutput(text, name, tokens, tokens, False)
+        ceiling = compressor.config.budget_tokens if budget_tokens is None else budget_tokens
+        if tokens < self.min_tokens or (ceiling is not None and tokens <= ceiling):
+            return unchanged
+        room = None if ceiling is None else max(0, ceiling - counter.count(note) - _JOINT_TOKENS)
         result = compressor.compress(text, goal, budget_tokens=room)
-        if result.passed_through:
-            return PrunedOutput(text, name, tokens, tokens, False)
-        pruned = self._with_note(result, text, name)
+        pruned = _with_note(result.text, note, form)
         kept = counter.count(pruned)
-        if kept >= tokens:
-            return PrunedOutput(text, name, tokens, tokens, False)
+        if result.passed_through or kept >= tokens:
+            return unchanged
         return PrunedOutput(pruned, name, tokens, kept, True)
 
     def read(
@@ -149,30 +156,36 @@ class ToolOutputPruner:
             max_tokens: Most tokens of the lines.
 
         Returns:
-            The lines, and a line that says where to go on if not all of them fit.
+            The lines, and a line that says where to go on if not all of them fit. Of a line that does not fit, the part
+            that matters; a line that says so if there is none.
         """
         lines = text.splitlines()
         first, last = max(1, start_line), len(lines) if end_line is None else min(end_line, len(lines))
         if first > last:
             return f"[lines {start_line} to {end_line}: there are {len(lines)} lines]"
+        wanted = lines[first - 1 : last]
         if query:
-            part = "\n".join(lines[first - 1 : last])
-            return self._marked.compress(part, query, budget_tokens=max_tokens).text
-        shown: list[str] = []
-        counter, used = self._marked.counter, 0
-        for line in lines[first - 1 : last]:
-            used += counter.count(f"{line}\n")
-            if used > max_tokens and shown:
-                shown.append(f"[lines {first} to {first + len(shown) - 1} of {len(lines)}; go on from there]")
-                break
-            shown.append(line)
+            return self._part("\n".join(wanted), query, max_tokens) or f"[no line fits {max_tokens} tokens]"
+        shown = self._that_fit(wanted, max_tokens)
+        if not shown:
+            part = self._part(wanted[0], None, max_tokens)
+            return part or f"[line {first} has more than {max_tokens} tokens; look for a part of it with `query`]"
+        if len(shown) < len(wanted):
+            shown.append(f"[lines {first} to {first + len(shown) - 1} of {len(lines)}; go on from there]")
         return "\n".join(shown)
 
-    def _with_note(self, result: CompressionResult, text: str, name: str) -> str:
-        note = self._note(text, name)
-        if JsonCommas.of(text) is None:
-            return f"{result.text}\n{note}" if result.text else note
-        return _json_with(result.text, note, lines="\n" in text.strip() and _is_lines(text))
+    def _part(self, text: str, query: str | None, max_tokens: int) -> str:
+        compressor = self._marked if json_form(text) is None else self._plain
+        return compressor.compress(text, query, budget_tokens=max_tokens).text
+
+    def _that_fit(self, lines: Sequence[str], max_tokens: int) -> list[str]:
+        """The first lines that have at most so many tokens."""
+        counter, used = self._marked.counter, 0
+        for number, line in enumerate(lines):
+            used += counter.count(f"{line}\n")
+            if used > max_tokens:
+                return list(lines[:number])
+        return list(lines)
 
     def _note(self, text: str, name: str) -> str:
         lines = text.count("\n") + 1
@@ -214,37 +227,14 @@ def _last_lines(count: int) -> list[regex.Pattern[str]]:
     return [regex.compile(rf"(?mr)(?:^[^\n]*\S[^\n]*$\s*){{1,{count}}}\Z")]
 
 
-def _compressor(config: CompressorConfig, shared: ContextCompressor | None) -> ContextCompressor:
-    if shared is None:
-        return ContextCompressor.from_pretrained(lazy=True, config=config)
-    return ContextCompressor(lambda: shared.scorer, config)
-
-
-def _is_lines(text: str) -> bool:
-    """Whether a JSON text is a value per line."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return True
-    return False
-
-
-def _json_with(text: str, note: str, *, lines: bool) -> str:
-    """JSON with a note in it: a member, an item, or a line."""
+def _with_note(text: str, note: str, form: Literal["value", "lines"] | None) -> str:
+    """The pruned text with the note: JSON gets it as a member, an item or a line of its own."""
+    if form is None:
+        return f"{text}\n{note}" if text else note
     member = f'"...": {json.dumps(note)}'
-    if not text.strip() or lines:
-        return f"{text}\n{{{member}}}".lstrip()
-    body, end = text.rstrip()[:-1].rstrip(), text.rstrip()[-1]
-    comma = "" if body in ("{", "[") else ", "
-    return f"{body}{comma}{member if end == '}' else json.dumps(note)}{end}"
-
-
-def names_match(name: str, included: Sequence[str] | None, excluded: Sequence[str]) -> bool:
-    """Whether the results of a tool are to be pruned.
-
-    Args:
-        name: Of the tool.
-        included: Names of the only tools to prune; None for all.
-        excluded: Names of tools to leave alone.
-    """
-    return name not in excluded and (included is None or name in included)
+    body = text.strip()
+    if form == "lines" or not body:
+        return f"{body}\n{{{member}}}".lstrip()
+    inside, end = body[:-1].rstrip(), body[-1]
+    comma = "" if inside in ("{", "[") else ", "
+    return f"{inside}{comma}{member if end == '}' else json.dumps(note)}{end}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import regex
@@ -31,7 +32,7 @@ class JsonCommas:
     @classmethod
     def of(cls, text: str) -> JsonCommas | None:
         """The tokens of a text that is one JSON value or a JSON value per line; None for any other text."""
-        if not _is_json(text):
+        if json_form(text) is None:
             return None
         tokens = [(match.start(), _KINDS.get(match.group(), _OTHER)) for match in _TOKEN.finditer(text)]
         table = np.array(tokens, np.int64).reshape(-1, 2)
@@ -55,10 +56,13 @@ class JsonCommas:
         return np.asarray((span >= 0) & (self.starts < np.append(borders[:, 1], 0)[span]), bool)
 
 
-def _is_json(text: str) -> bool:
+def json_form(text: str) -> Literal["value", "lines"] | None:
+    """Whether a text is one JSON object or array, or has one on each line; None if it is neither."""
     if text.lstrip()[:1] not in ("{", "["):
-        return False
-    return _parses(text) or all(_parses(line) for line in text.splitlines() if line.strip())
+        return None
+    if _parses(text):
+        return "value"
+    return "lines" if all(_parses(line) for line in text.splitlines() if line.strip()) else None
 
 
 def _parses(text: str) -> bool:

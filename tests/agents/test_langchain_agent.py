@@ -248,7 +248,11 @@ def test_a_failing_model_passes_the_result_on(make: Any, monkeypatch: pytest.Mon
     ("settings", "message"),
     [
         ({"include_tools": "grep"}, "include_tools"),
-        ({"tool_budgets": {"grep": -1}}, "grep"),
+        ({"tool_budgets": {"grep": 63}}, "grep"),
+        ({"budget_tokens": 63}, "budget_tokens"),
+        ({"read_tokens": 0}, "read_tokens"),
+        ({"keep": 3}, "keep"),
+        ({"pruner": ToolOutputPruner(), "rate": 0.5}, "pruner"),
         ({"min_tokens": -1}, "min_tokens"),
         ({"budget": 3}, "budget"),
     ],
