@@ -69,6 +69,7 @@ ORDER = [
     "core.documents",
     "core.output",
     "core.tracing",
+    "core.request",
     "core.compressor",
     "question",
     "budget",

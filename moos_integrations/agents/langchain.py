@@ -67,8 +67,8 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
     and `Command`s. If pruning fails, the result is passed on as it is.
 
     The full result is kept under its id: in the agent's state (`keep="state"`, with it in checkpoints), in the agent's
-    store (`keep="store"`), or in a folder. An agent can read all results in a store or folder that it shares with others,
-    if it knows their ids.
+    store (`keep="store"`), or in a folder. An agent can read all results in a store or folder that it shares with
+    others, if it knows their ids.
 
     Example:
         >>> from langchain.agents import create_agent

@@ -1,12 +1,11 @@
-"""`ContextCompressor`: wires the stages, nothing else."""
+"""`ContextCompressor`: wires the stages, and says what is done where one fails."""
 
 from __future__ import annotations
 
-import numbers
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,7 @@ from typing_extensions import Unpack
 from moos_integrations.core.cache import DirectoryStore, FrameworkStore, MemoryStore, ScoreStore, cached
 from moos_integrations.core.checks import check_number
 from moos_integrations.core.config import CompressorConfig, SettingKeywords, Target
-from moos_integrations.core.documents import RISING, relevances, rise
+from moos_integrations.core.documents import relevances
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
 from moos_integrations.core.failures import NEVER_PASSED_THROUGH, guarded, isolated
@@ -26,6 +25,7 @@ from moos_integrations.core.ordering import Order, order
 from moos_integrations.core.output import Output, joined, whole
 from moos_integrations.core.prepared import PreparedText, TextCache
 from moos_integrations.core.prompt import PromptFormat
+from moos_integrations.core.request import Call, checked_texts
 from moos_integrations.core.result import PASSED_THROUGH, CompressedDocument, CompressionResult
 from moos_integrations.core.selection import select
 from moos_integrations.core.table import Table
@@ -38,7 +38,6 @@ from moos_integrations.errors import (
     CompressionError,
     CompressionTimeoutError,
     ConfigError,
-    InputError,
     MoosError,
     PassthroughWarning,
 )
@@ -216,7 +215,7 @@ class ContextCompressor:
         Returns:
             The result of `compress` for each set; `seconds` is the time of the whole call.
         """
-        call = _Call.of(requests, queries, document_scores, Target.of(rate, budget_tokens, threshold), prompts)
+        call = Call.of(requests, queries, document_scores, Target.of(rate, budget_tokens, threshold), prompts)
         with stopping(self._stop(timeout)):
             results = self._run(call)
         _report(results)
@@ -264,7 +263,7 @@ class ContextCompressor:
         prompts: Sequence[PromptFormat | None] | None = None,
     ) -> list[CompressionResult]:
         """`compress_many` in a thread of the package; see `acompress`."""
-        call = _Call.of(requests, queries, document_scores, Target.of(rate, budget_tokens, threshold), prompts)
+        call = Call.of(requests, queries, document_scores, Target.of(rate, budget_tokens, threshold), prompts)
         try:
             results = await in_thread(partial(self._run, call), self._stop(timeout))
         except CompressionTimeoutError as error:
@@ -289,7 +288,7 @@ class ContextCompressor:
             raise ConfigError(
                 "`precompute` has nowhere to keep scores: set `cache_bytes`, `cache_dir` or `cache_store`."
             )
-        texts = _checked_texts(documents)
+        texts = checked_texts(documents)
         scorer, counter = self.load()
         with guarded():
             prepared = [self._texts.prepare(text, counter) for text in texts]
@@ -333,7 +332,7 @@ class ContextCompressor:
         documents = [[text.document for text in request] for request in requests]
         return _score(self.scorer, documents, queries) if documents else []
 
-    def _leaves_alone(self, call: _Call, request: list[PreparedText]) -> bool:
+    def _leaves_alone(self, call: Call, request: list[PreparedText]) -> bool:
         return call.target is None and self.config.leaves_alone(sum(text.tokens for text in request), len(request))
 
     def _stop(self, timeout: float | None) -> Stop:
@@ -342,7 +341,7 @@ class ContextCompressor:
         return Stop(self.config.timeout if timeout is None else timeout)
 
     @traced
-    def _run(self, call: _Call) -> list[CompressionResult]:
+    def _run(self, call: Call) -> list[CompressionResult]:
         """All stages, and what the settings say of failures."""
         try:
             with guarded():
@@ -356,7 +355,7 @@ class ContextCompressor:
                 raise
             raise CompressionError(f"Compression failed: {type(error).__name__}: {error}") from error
 
-    def _run_all(self, call: _Call) -> list[CompressionResult]:
+    def _run_all(self, call: Call) -> list[CompressionResult]:
         """All stages, for all requests together; the model loads only if a request is large enough for it."""
         counter = self.counter
         prepared = [[self._prepare(text, counter) for text in request] for request in call.texts]
@@ -372,7 +371,7 @@ class ContextCompressor:
             for index, request in enumerate(prepared)
         ]
 
-    def _run_failed(self, call: _Call, error: Exception) -> list[CompressionResult]:
+    def _run_failed(self, call: Call, error: Exception) -> list[CompressionResult]:
         if isinstance(error, CompressionTimeoutError):
             return self._pass_all_through(call, error)
         try:
@@ -385,7 +384,7 @@ class ContextCompressor:
     def _finish(
         self,
         table: Table,
-        call: _Call,
+        call: Call,
         index: int,
         counter: TokenCounter,
         unchanged: Sequence[CompressedDocument] = (),
@@ -456,7 +455,7 @@ class ContextCompressor:
         notice = Notice("no room for omission marks", _NO_ROOM.format(tokens=output.mark_tokens))
         return plain, replace(unmarked, warnings=(*unmarked.warnings, notice))
 
-    def _left_alone(self, call: _Call, index: int, request: list[PreparedText]) -> CompressionResult:
+    def _left_alone(self, call: Call, index: int, request: list[PreparedText]) -> CompressionResult:
         """The documents as they are, because they are too small to compress."""
         texts = [text.document.text for text in request]
         text = joined(texts, self.config.separator)
@@ -484,7 +483,7 @@ class ContextCompressor:
 
     # --- failures ----------------------------------------------------------------------------------------------------
 
-    def _run_each(self, call: _Call) -> list[CompressionResult]:
+    def _run_each(self, call: Call) -> list[CompressionResult]:
         """The results, where the call as a whole failed: what fails alone is passed through alone."""
         scorer, counter = self.load()
         texts = list(dict.fromkeys(text for request in call.texts for text in request))
@@ -516,7 +515,7 @@ class ContextCompressor:
 
     def _finish_some(
         self,
-        call: _Call,
+        call: Call,
         index: int,
         prepared: Mapping[str, PreparedText],
         scores: Mapping[str, WordScores],
@@ -557,7 +556,7 @@ class ContextCompressor:
     def _with_unchanged(
         self,
         result: CompressionResult,
-        call: _Call,
+        call: Call,
         index: int,
         bad: Sequence[int],
         errors: Mapping[str, Exception],
@@ -576,11 +575,11 @@ class ContextCompressor:
             warnings=(*result.warnings, _notice(errors[texts[bad[0]]], bad)),
         )
 
-    def _pass_all_through(self, call: _Call, error: Exception) -> list[CompressionResult]:
+    def _pass_all_through(self, call: Call, error: Exception) -> list[CompressionResult]:
         notice = _notice(error)
         return [self._pass_through(call, index, notice) for index in range(len(call.texts))]
 
-    def _pass_through(self, call: _Call, index: int, notice: Notice) -> CompressionResult:
+    def _pass_through(self, call: Call, index: int, notice: Notice) -> CompressionResult:
         texts = call.texts[index]
         text = joined(texts, self.config.separator)
         documents = tuple(self._unchanged(index, source) for index, source in enumerate(texts))
@@ -604,38 +603,6 @@ class ContextCompressor:
                 return self._counter.count(text) if self._counter else 0
         except Exception:  # what failed may be the tokenizer
             return 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """What the user passed, checked.
-
-    Attributes:
-        texts: The documents of each request.
-        queries: One per request.
-        scores: Scores of the documents as they were passed, per request; None for none.
-        retrieved: The same, standardised.
-        target: None for that of the settings.
-        prompts: How each request's documents are shown.
-        start: When the call began.
-    """
-
-    texts: list[list[str]]
-    queries: list[str | None]
-    scores: Sequence[Sequence[float | None] | None]
-    retrieved: list[FloatArray]
-    target: Target | None
-    prompts: list[PromptFormat | None]
-    start: float
-
-    @classmethod
-    def of(cls, requests: Any, queries: Any, document_scores: Any, target: Target | None, prompts: Any) -> _Call:
-        start = time.perf_counter()
-        texts = [_checked_texts(request) for request in requests]
-        checked = _checked_queries(queries, len(texts))
-        retrieved = _checked_document_scores(document_scores, texts)
-        formats = _checked_prompts(prompts, len(texts))
-        return cls(texts, checked, document_scores or [None] * len(texts), retrieved, target, formats, start)
 
 
 def _formatted(
@@ -779,64 +746,3 @@ def _checked_scores(scorer: Scorer, documents: list[SegmentedText], query: str |
                 f"The scorer must return finite numbers, one per word or unit; `{wrong}` of document {index} does not."
             )
     return scores
-
-
-def _checked_texts(documents: Any) -> list[str]:
-    if isinstance(documents, str):
-        return [documents]
-    if not isinstance(documents, Sequence) or isinstance(documents, (bytes, bytearray)):
-        raise InputError(f"`documents` must be a string or a sequence of strings, got {type(documents).__name__}.")
-    for index, text in enumerate(documents):
-        if not isinstance(text, str):
-            raise InputError(
-                f"`documents` must hold strings; item {index} is a {type(text).__name__}. For LangChain documents use "
-                "`moos_integrations.langchain.MOOSCompressor`, for LlamaIndex nodes "
-                "`moos_integrations.llama_index.MOOSNodePostprocessor`."
-            )
-    return list(documents)
-
-
-def _checked_document_scores(scores: Any, texts: list[list[str]]) -> list[FloatArray]:
-    """Standardised scores per request; zeros where there are none."""
-    if scores is None:
-        return [np.zeros(len(own)) for own in texts]
-    if isinstance(scores, str) or not isinstance(scores, Sequence) or len(scores) != len(texts):
-        raise InputError(f"`document_scores` must hold a list or None per request: expected {len(texts)} of them.")
-    for own, request in zip(scores, texts, strict=True):
-        if own is None:
-            continue
-        if isinstance(own, str) or not isinstance(own, Sequence) or len(own) != len(request):
-            raise InputError(
-                f"`document_scores` must hold one number or None per document: expected {len(request)}, got {own!r}."
-            )
-        for score in own:
-            if score is not None and (isinstance(score, bool) or not isinstance(score, numbers.Real)):
-                raise InputError(f"`document_scores` must hold numbers or None, got {score!r}.")
-    if any(map(rise, scores)):
-        warn_once(RISING)
-    return [
-        np.zeros(len(request)) if own is None or rise(own) else standardised(own)
-        for own, request in zip(scores, texts, strict=True)
-    ]
-
-
-def _checked_prompts(prompts: Any, count: int) -> list[PromptFormat | None]:
-    if prompts is None:
-        return [None] * count
-    if not isinstance(prompts, Sequence) or len(prompts) != count:
-        raise InputError(f"`prompts` must hold a `PromptFormat` or None per request: expected {count} of them.")
-    for prompt in prompts:
-        if prompt is not None and not isinstance(prompt, PromptFormat):
-            raise InputError(f"`prompt` must be a `PromptFormat` or None, got {type(prompt).__name__}.")
-    return list(prompts)
-
-
-def _checked_queries(queries: Any, count: int) -> list[str | None]:
-    if queries is None:
-        return [None] * count
-    if isinstance(queries, str) or len(queries) != count:
-        raise InputError(f"`queries` must hold one query or None per request: expected {count}, got {queries!r}.")
-    for query in queries:
-        if query is not None and not isinstance(query, str):
-            raise InputError(f"`query` must be a string or None, got {type(query).__name__}.")
-    return list(queries)
