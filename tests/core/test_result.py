@@ -20,6 +20,11 @@ def test_positions_lead_back_to_the_source() -> None:
             document.to_source(position)
 
 
+def test_a_quote_ends_where_its_last_word_ends_in_the_source() -> None:
+    document = CompressedDocument(0, "one three", ((0, 3), (7, 13)), 3, 2, ())  # of "one two three"
+    assert [(place.start, place.end, place.text) for place in document.cite("one")] == [(0, 3, "one")]
+
+
 def test_the_rate_is_the_share_that_was_kept() -> None:
     assert CompressionResult((DOCUMENT,), "abfg", 12, 3, 0, 0.0).rate == 0.25
     assert CompressionResult((), "", 0, 0, 0, 0.0).rate == 1.0

@@ -285,9 +285,9 @@ MUTANTS = (
     M("redundancy", "return _later_holds_earlier(statements)", "return False"),
     M("redundancy", "return here > before >= 0 and", "return here >= 0 and"),
     # --- rendering
-    M("rendering", "_MAX_JOINT = 32", "_MAX_JOINT = 8", "of a joint with line breaks only the beginning is used"),
-    M("rendering", "text, start, end)][-2:]", "text, start, end)][:2]"),
-    M("rendering", "        stop -= 1", "        stop -= 0", "of a joint with line breaks only the beginning is used"),
+    M("rendering", "int(after[gap])))[-2:]", "int(after[gap])))[:2]"),
+    M("rendering", "return [(end - strength, end)]", "return [(end - 1, end)]"),
+    M("rendering", "[*opened, gap, *self._space_before(right)]", "[*opened, gap]"),
     M("rendering", "(strength < _LINE)", "(strength < _PARAGRAPH)"),
     M("rendering", "self._closes[right] | self._opens[left]", "self._closes[right]"),
     M("rendering", "np.arange(gaps, 0, -1)", "np.arange(gaps)"),
@@ -297,11 +297,11 @@ MUTANTS = (
     M("rendering", "return [(line, mark.end())]", "return []"),
     M("rendering", "return [] if self._text[line:start].strip() else [(line, start)]", "return []"),
     M("rendering", "[earlier.span(), nearest] if", "[nearest] if"),
-    M("rendering", "self._strength[gap] == _PARAGRAPH and len(", "len("),
+    M("rendering", "strength == _PARAGRAPH and len(", "len("),
     M("rendering", "[-2 if begins else -1 :]", "[-1:]"),
-    M("rendering", "return [strongest]", "return []"),
+    M("rendering", "return spans if self._commas is None else self._commas.without_dangling(spans)", "return spans"),
     # --- result
-    M("result", "self.to_source(end - 1) + 1", "self.to_source(end)"),
+    M("result", "self._in_source(end - 1) + 1", "self._in_source(end)"),
     M("result", "if self.original_tokens else 1.0", "if self.original_tokens else 0.0"),
     # --- selection
     M("selection", "original_tokens + 1e-9)", "original_tokens)"),
