@@ -142,10 +142,9 @@ class Renderer:
                 return [*self._space_before(gap.first), gap, *(self._space_before(right) if goes_on else [])]
             (strongest,) = self._gap_between(np.array([left]), np.array([right])).tolist()
             return [*self._space_before(gap.first), gap, *self._joints(strongest, right)]
-        if not goes_on or leaves_line:
-            indented = self._indentation(gap.first) if left < 0 else self._break_before(gap.first, marked=False)
-            return [indented, gap, *([self._break_before(right)] if goes_on else [])]
         before = self._indentation(gap.first) if left < 0 else self._break_before(gap.first)
+        if not goes_on or leaves_line:
+            return [before, gap, *([self._break_before(right)] if goes_on else [])]
         # The mark of a comment or quotation may be a word of the gap.
         return [(before[0], max(before[1], self._break_before(right)[1])), gap, *self._space_before(right)]
 
@@ -200,20 +199,15 @@ class Renderer:
         earlier = _LINE_BREAK.match(self._text, breaks) if blank and breaks < start else None
         return [earlier.span(), nearest] if earlier is not None and earlier.end() <= start else [nearest]
 
-    def _break_before(self, word: int, *, marked: bool = True) -> Span:
-        """The break before a word's line with the line's indentation; there is a line before it.
-
-        Args:
-            word: Index of the word.
-            marked: With the mark of a comment or quotation too.
-        """
+    def _break_before(self, word: int) -> Span:
+        """The break before a word's line with the line's indentation and mark; there is a line before it."""
         start = int(self._starts[word])
         line = self._line_start(start)
         # A word that begins its line has the blank lines before it too; before other words, the break is enough.
         begins = int(self._ends[word - 1]) <= line
         from_here = int(self._ends[word - 1]) if begins else max(0, line - 2)
         breaks = [match.start() for match in _LINE_BREAK.finditer(self._text, from_here, line)][-2 if begins else -1 :]
-        mark = (_MARK.match(self._text, line, start) if marked else None) or _BLANK.match(self._text, line, start)
+        mark = _MARK.match(self._text, line, start) or _BLANK.match(self._text, line, start)
         return breaks[0] if breaks else line, mark.end() if mark is not None else line
 
     def _gap_between(self, left: IntArray, right: IntArray) -> IntArray:

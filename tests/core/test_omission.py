@@ -72,6 +72,7 @@ def target_of(random: Random) -> dict[str, Any]:
 def check_marks(result: CompressionResult, texts: Sequence[str], template: str) -> None:
     for document, source in zip(result, texts, strict=True):
         pieces, kept, place = [], set(), 0
+        assert all(left[1] <= right[0] for left, right in itertools.pairwise(document.spans))
         for mark in document.marks:
             assert document.text[mark.start : mark.end] == MarkTemplate(template).text(mark.count, mark.unit)
             pieces.append(document.text[place : mark.start])
