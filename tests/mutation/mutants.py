@@ -296,10 +296,6 @@ MUTANTS = (
     M("rendering", "if not goes_on or leaves_line:", "if not goes_on:"),
     M("rendering", "if not self.begins_line(gap.first):", "if False:"),
     M("rendering", "            if not leaves_line:", "            if not goes_on:"),
-    M(
-        "rendering",
-        "if left < 0 else self._break_before(gap.first)",
-    ),
     M("rendering", "if kept[0] else []", "if False else []"),
     M("rendering", "if self._ends[word - 1] < start else []", "if False else []"),
     M("rendering", "return [(line, mark.end())]", "return []"),
