@@ -142,11 +142,11 @@ class Renderer:
                 return [*self._space_before(gap.first), gap, *(self._space_before(right) if goes_on else [])]
             (strongest,) = self._gap_between(np.array([left]), np.array([right])).tolist()
             return [*self._space_before(gap.first), gap, *self._joints(strongest, right)]
+        before = self._indentation(gap.first) if left < 0 else self._break_before(gap.first)
         if not goes_on or leaves_line:
-            indented = self._indentation(gap.first) if left < 0 else self._break_before(gap.first)
-            return [indented, gap, *([self._break_before(right)] if goes_on else [])]
-        opened = self._beginning(gap.first) if left < 0 else [self._break_before(gap.first)]
-        return [*opened, gap, *self._space_before(right)]
+            return [before, gap, *([self._break_before(right)] if goes_on else [])]
+        # The mark of a comment or quotation may be a word of the gap.
+        return [(before[0], max(before[1], self._break_before(right)[1])), gap, *self._space_before(right)]
 
     def begins_line(self, word: int) -> bool:
         """Whether a word is the first one in its line."""

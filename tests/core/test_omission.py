@@ -72,6 +72,7 @@ def target_of(random: Random) -> dict[str, Any]:
 def check_marks(result: CompressionResult, texts: Sequence[str], template: str) -> None:
     for document, source in zip(result, texts, strict=True):
         pieces, kept, place = [], set(), 0
+        assert all(left[1] <= right[0] for left, right in itertools.pairwise(document.spans))
         for mark in document.marks:
             assert document.text[mark.start : mark.end] == MarkTemplate(template).text(mark.count, mark.unit)
             pieces.append(document.text[place : mark.start])
@@ -280,6 +281,12 @@ CODE = "\n    value = load(first, second, third)\n    other = load(fourth, fifth
          "[... 2 lines omitted]"),
         (f"- one * two\n- {LOREM}\n\n- {LOREM}\n- six *", "- one * two\n[... 3 lines omitted]\n- six *"),
         (f"- {LOREM}\n- {LOREM}\n\nIt * rained.", "[... 2 lines omitted]\n\nIt * rained."),
+        (f"> {LOREM} It snowed*.", "> [... 1 sentence omitted] It snowed*."),
+        (f"  It rained*. {LOREM}", "  It rained*. [... 1 sentence omitted]"),
+        (f"It rained*.\n\n> {LOREM} {LOREM}\n\nIt snowed*.", "It rained*.\n\n[... 2 sentences omitted]\n\nIt snowed*."),
+        (f"- one *\n- {LOREM}\n- [... 4 lines omitted]\n- {LOREM}\n- six *", "- one *\n[... 7 lines omitted]\n- six *"),
+        (f"def f*(a):{CODE}\n    [... 4 lines omitted]{CODE}\n    stop = a * 2\n", "def f*(a):\n"
+         "    value = load(first, second, third)\n    [... 7 lines omitted]\n    stop = a * 2"),
     ],
 )  # fmt: skip
 def test_where_marks_are(text: str, expected: str) -> None:
@@ -404,6 +411,23 @@ def test_earlier_marks_beside_a_gap_become_part_of_its_mark() -> None:
     assert pruned(mixed).text == "It rained*.\n[... 5 parts omitted]\nIt snowed*."
     reasons = {word.text: word.reason for word in pruned(first).explain()}
     assert reasons["4"] == "part of a mark" or reasons["4"] == "below the cut"
+
+
+def test_an_earlier_mark_between_kept_text_is_no_new_one() -> None:
+    text = "It rained*.\n[... 1234567890123 lines omitted]\nIt snowed*."
+    (document,) = pruned(text)
+    assert (document.text, document.marks) == (text, ())
+
+
+def test_what_only_begins_like_a_mark_is_text() -> None:
+    text = f"It rained*. {LOREM} {LOREM}\n\n... 3 lines cutting the sky* in two."
+    assert pruned(text, "... {count} {unit} cut").text.endswith("\n\n... 3 lines cutting the sky* in two.")
+
+
+def test_gaps_end_with_their_documents() -> None:
+    texts = ["It rained*. Nobody came here.", "Nobody came here. It snowed*."]
+    config = CompressorConfig(omission=LONG, gains={"budgets": "words"})
+    assert [own.text for own in ContextCompressor(Chosen(), config).compress(texts, threshold=0.5)] == texts
 
 
 # --- the setting -----------------------------------------------------------------------------------------------------

@@ -47,6 +47,8 @@ SLOW = ("test_cache.py::test_processes_share_a_directory",)
 UNUSED = ("langsmith_plugin", "anyio")  # plugins of pytest that take seconds to import
 # Test files of modules whose tests are not in the file of their name alone.
 FIRST = {
+    "gaps": ("test_omission",),
+    "rendering": ("test_rendering", "test_omission"),
     "redundancy": ("test_redundancy", "test_marginal_gain"),
     "result": ("test_result", "test_citations"),
     "types": ("test_table",),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODULES = (
-    "cache", "citations", "embeddings", "encoder", "explain", "lexical", "marginal_gain", "ordering", "outliers",
-    "output", "pooling", "prepared", "protection", "redundancy", "rendering", "result", "selection", "steps", "table",
-    "thinning", "tokens", "types", "windows",
+    "cache", "citations", "embeddings", "encoder", "explain", "gaps", "lexical", "marginal_gain", "ordering",
+    "outliers", "output", "pooling", "prepared", "protection", "redundancy", "rendering", "result", "selection",
+    "steps", "table", "thinning", "tokens", "types", "windows",
 )  # fmt: skip
 """Modules of core that are mutated; the others are wiring, checks of settings, and segmentation."""
 
@@ -285,21 +285,43 @@ MUTANTS = (
     M("redundancy", "return _later_holds_earlier(statements)", "return False"),
     M("redundancy", "return here > before >= 0 and", "return here >= 0 and"),
     # --- rendering
-    M("rendering", "int(after[gap])))[-2:]", "int(after[gap])))[:2]"),
-    M("rendering", "return [(end - strength, end)]", "return [(end - 1, end)]"),
-    M("rendering", "[*opened, gap, *self._space_before(right)]", "[*opened, gap]"),
+    M("rendering", "int(before[gap]), int(after[gap])))[-2:]", "int(before[gap]), int(after[gap])))[:2]"),
+    M("rendering", "_PARAGRAPH if len(found) > 1 else _LINE", "_LINE"),
     M("rendering", "(strength < _LINE)", "(strength < _PARAGRAPH)"),
     M("rendering", "self._closes[right] | self._opens[left]", "self._closes[right]"),
     M("rendering", "np.arange(gaps, 0, -1)", "np.arange(gaps)"),
     M("rendering", 'category in ("Ps", "Pi")', 'category in ("Ps",)'),
     M("rendering", "(bracket or not attached or opens[word - 1])", "(bracket or not attached)"),
     M("rendering", "_MARK.match(self._text, line, start) or _BLANK.match", "_BLANK.match"),
+    M("rendering", "if not goes_on or leaves_line:", "if not goes_on:"),
+    M("rendering", "if not self.begins_line(gap.first):", "if False:"),
+    M("rendering", "            if not leaves_line:", "            if not goes_on:"),
+    M("rendering", "if kept[0] else []", "if False else []"),
+    M("rendering", "if self._ends[word - 1] < start else []", "if False else []"),
     M("rendering", "return [(line, mark.end())]", "return []"),
     M("rendering", "return [] if self._text[line:start].strip() else [(line, start)]", "return []"),
     M("rendering", "[earlier.span(), nearest] if", "[nearest] if"),
     M("rendering", "strength == _PARAGRAPH and len(", "len("),
     M("rendering", "[-2 if begins else -1 :]", "[-1:]"),
     M("rendering", "return spans if self._commas is None else self._commas.without_dangling(spans)", "return spans"),
+    M("rendering", "return [(end - strength, end)]", "return []"),
+    # --- gaps
+    M("gaps", "kept & ~self._is_known", "kept"),
+    M("gaps", "(cost <= self.tokens) | says_nothing_new", "cost <= self.tokens"),
+    M("gaps", "(cost <= self.tokens) | says_nothing_new", "says_nothing_new"),
+    M("gaps", " & begun[document[begins]]", ""),
+    M("gaps", " | (document[1:] != document[:-1])", ""),
+    M("gaps", "if set(outside) & {units[0], units[-1]}:", "if False:"),
+    M("gaps", ' - len(between), "line"', ', "line"'),
+    M("gaps", "if not document.unit_structured[units].any():", "if True:"),
+    M("gaps", "words = words[(words < mark.first) | (words > mark.last)]", "pass"),
+    M("gaps", 'units[0] if len(units) == 1 else "part"', "units[0]"),
+    M(
+        "gaps",
+        "first <= last == touched and not begins_before",
+        "first <= last and not begins_before",
+        "marks end in a bracket",
+    ),
     # --- result
     M("result", "self._in_source(end - 1) + 1", "self._in_source(end)"),
     M("result", "if self.original_tokens else 1.0", "if self.original_tokens else 0.0"),
