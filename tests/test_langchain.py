@@ -118,7 +118,7 @@ def words(text: str) -> int:
 
 def fake(scorer: Any = None, **fields: Any) -> MOOSCompressor:
     """A compressor without a model."""
-    compressor = MOOSCompressor(**{"tokenizer": words, **fields})
+    compressor = MOOSCompressor(**{"tokenizer": words, "min_tokens": 0, **fields})
     compressor._compressor = ContextCompressor(scorer or LongWords(), compressor.config_of_compressor())
     return compressor
 
@@ -689,7 +689,7 @@ def test_warnings_are_in_the_metadata_by_kind() -> None:
 
 def test_a_damaged_model_passes_documents_through(tmp_path: Any) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
-    compressor = MOOSCompressor(model=str(tmp_path), on_error="passthrough", tokenizer=words)
+    compressor = MOOSCompressor(model=str(tmp_path), on_error="passthrough", tokenizer=words, min_tokens=0)
     with pytest.warns(PassthroughWarning, match="could not be loaded"):
         kept = compressor.compress_documents(some_documents(), "q")
     assert [document.page_content for document in kept] == [document.page_content for document in some_documents()]

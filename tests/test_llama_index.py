@@ -117,11 +117,11 @@ def with_scorer(component, scorer=None):
 
 
 def postprocessor(scorer=None, **settings):
-    return with_scorer(MOOSNodePostprocessor(**settings), scorer)
+    return with_scorer(MOOSNodePostprocessor(**{"min_tokens": 0, **settings}), scorer)
 
 
 def transform(scorer=None, **settings):
-    return with_scorer(MOOSNodeTransform(**settings), scorer)
+    return with_scorer(MOOSNodeTransform(**{"min_tokens": 0, **settings}), scorer)
 
 
 def text_node(text, number=0, **fields):
@@ -702,7 +702,7 @@ def test_the_cache_of_the_pipeline_is_used_and_survives_the_disk(tmp_path):
     assert scorer.calls == 1
     first.persist(str(tmp_path))
     # Not even a model is needed for what is in the cache.
-    second = pipeline(MOOSNodeTransform())
+    second = pipeline(MOOSNodeTransform(min_tokens=0))
     second.load(str(tmp_path))
     assert [node.text for node in second.run(documents=documents())] == [node.text for node in nodes]
     assert second.transformations[1]._compressor is None

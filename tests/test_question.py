@@ -36,7 +36,7 @@ class Reader:
 
 
 def compressor(scorer: Any, **settings: Any) -> MOOSCompressor:
-    made = MOOSCompressor(**settings)
+    made = MOOSCompressor(**{"min_tokens": 0, **settings})
     made._compressor = ContextCompressor(scorer, made.config_of_compressor())
     return made
 

@@ -357,17 +357,17 @@ def test_scorers_are_checked(metric: Any) -> None:
             return [WordScores.from_preserve(metric(len(document))) for document in documents]
 
     with pytest.raises(CompressionError, match="must return 2 finite metrics for document 0"):
-        ContextCompressor(Wrong()).compress("a b")
+        ContextCompressor(Wrong(), CompressorConfig(min_tokens=0)).compress("a b")
 
 
 def test_failures_raise_by_default_with_their_cause() -> None:
     with pytest.raises(CompressionError, match="RuntimeError: out of memory") as caught:
-        ContextCompressor(Broken()).compress("a")
+        ContextCompressor(Broken(), CompressorConfig(min_tokens=0)).compress("a")
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 def test_failures_pass_the_documents_through_if_asked() -> None:
-    compressor = ContextCompressor(Broken(), CompressorConfig(on_error="passthrough"))
+    compressor = ContextCompressor(Broken(), CompressorConfig(on_error="passthrough", min_tokens=0))
     with pytest.warns(PassthroughWarning, match="out of memory") as caught:
         result = compressor.compress(["a b", "", "c"])
     assert len(caught) == len(result.warnings) == 1
@@ -381,15 +381,15 @@ def test_failures_pass_the_documents_through_if_asked() -> None:
 
 def test_a_damaged_model_passes_through_too(tmp_path: Any) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
-    compressor = ContextCompressor.from_pretrained(str(tmp_path), lazy=True, on_error="passthrough")
+    compressor = ContextCompressor.from_pretrained(str(tmp_path), lazy=True, on_error="passthrough", min_tokens=0)
     with pytest.warns(PassthroughWarning, match="could not be loaded"):
         assert compressor.compress("a b").text == "a b"
     with pytest.raises(ModelError):
-        ContextCompressor.from_pretrained(str(tmp_path), lazy=True).compress("a")
+        ContextCompressor.from_pretrained(str(tmp_path), lazy=True, min_tokens=0).compress("a")
 
 
 def test_mistakes_of_the_caller_are_never_passed_through() -> None:
-    compressor = ContextCompressor(HashScorer(), CompressorConfig(on_error="passthrough"))
+    compressor = ContextCompressor(HashScorer(), CompressorConfig(on_error="passthrough", min_tokens=0))
     with pytest.raises(InputError):
         compressor.compress([1])  # type: ignore[list-item]
     with pytest.raises(ConfigError):
@@ -403,7 +403,7 @@ def test_lazy_scorers_are_made_once() -> None:
         made.append(1)
         return HashScorer()
 
-    compressor = ContextCompressor(make)
+    compressor = ContextCompressor(make, CompressorConfig(min_tokens=0))
     assert not made
     threads = [threading.Thread(target=compressor.compress, args=("a b",)) for _ in range(4)]
     for thread in threads:

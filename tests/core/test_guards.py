@@ -48,6 +48,7 @@ from moos_integrations.core.threads import check_stop
 from moos_integrations.langchain import MOOSCompressor
 from moos_integrations.llama_index import MOOSNodePostprocessor, MOOSNodeTransform
 
+ANY_SIZE = CompressorConfig(min_tokens=0)
 TEXT = "The meeting was long. It ended at 17:30 on 3 May. Nobody knows why."
 
 
@@ -86,7 +87,7 @@ class InBatches(HashScorer):
 
 
 def passing(scorer: Any, **settings: Any) -> ContextCompressor:
-    return ContextCompressor(scorer, CompressorConfig(on_error="passthrough", **settings))
+    return ContextCompressor(scorer, CompressorConfig(on_error="passthrough", min_tokens=0, **settings))
 
 
 # --- async calls ------------------------------------------------------------------------------------------------------
@@ -94,7 +95,7 @@ def passing(scorer: Any, **settings: Any) -> ContextCompressor:
 
 async def test_a_cancelled_call_stops_before_its_next_batch() -> None:
     scorer = InBatches()
-    task = asyncio.create_task(ContextCompressor(scorer).acompress(TEXT))
+    task = asyncio.create_task(ContextCompressor(scorer, ANY_SIZE).acompress(TEXT))
     while not scorer.begun.is_set():
         await asyncio.sleep(0.001)
     task.cancel()
@@ -110,22 +111,22 @@ async def test_the_time_of_a_call_is_limited() -> None:
     scorer = InBatches()
     start = time.perf_counter()
     with pytest.raises(CompressionTimeoutError, match=r"within `timeout=0.05` seconds"):
-        await ContextCompressor(scorer).acompress(TEXT, timeout=0.05)
+        await ContextCompressor(scorer, ANY_SIZE).acompress(TEXT, timeout=0.05)
     assert time.perf_counter() - start < 0.5
     assert scorer.ended.wait(1)
     assert scorer.batches < 100
     with pytest.raises(TimeoutError):
-        ContextCompressor(InBatches(), CompressorConfig(timeout=0.02)).compress(TEXT)
+        ContextCompressor(InBatches(), CompressorConfig(timeout=0.02, min_tokens=0)).compress(TEXT)
     with pytest.warns(PassthroughWarning, match="CompressionTimeoutError"):
         assert (await passing(InBatches(), timeout=0.02).acompress(TEXT)).text == TEXT
     with pytest.warns(PassthroughWarning, match="CompressionTimeoutError"):
         assert passing(InBatches(), timeout=0.02).compress(TEXT).passed_through
     with pytest.raises(errors.ConfigError, match="`timeout` must be a finite number above 0, got 0"):
-        ContextCompressor(HashScorer()).compress(TEXT, timeout=0)
+        ContextCompressor(HashScorer(), ANY_SIZE).compress(TEXT, timeout=0)
 
 
 async def test_many_calls_leave_the_threads_of_the_host_free() -> None:
-    compressor = ContextCompressor(InBatches())
+    compressor = ContextCompressor(InBatches(), ANY_SIZE)
     tasks = [asyncio.create_task(compressor.acompress(TEXT)) for _ in range(100)]
     await asyncio.sleep(0.02)
     start = time.perf_counter()
@@ -177,8 +178,8 @@ def test_public_objects_can_be_pickled_and_copied(tiny_model: Path) -> None:
     assert again._scorer is None
     assert again.compress([TEXT, ""], "When?").documents == result.documents
     assert copy.copy(loaded) is copy.deepcopy(loaded) is loaded
-    given = pickle.loads(pickle.dumps(ContextCompressor(HashScorer())))
-    assert given.compress(TEXT).text == ContextCompressor(HashScorer()).compress(TEXT).text
+    given = pickle.loads(pickle.dumps(ContextCompressor(HashScorer(), ANY_SIZE)))
+    assert given.compress(TEXT).text == ContextCompressor(HashScorer(), ANY_SIZE).compress(TEXT).text
     for twin in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
         assert twin == result
         assert twin.explain().to_dicts() == result.explain().to_dicts()
@@ -231,7 +232,7 @@ def test_metadata_that_cannot_be_copied_are_shared(uncopyable: Any) -> None:
 def test_one_bad_text_passes_through_alone(error: BaseException) -> None:
     texts = [f"{TEXT} Number {index}." for index in range(20)]
     texts[7] = "BAD text. It stays as it is. All of it."
-    good = ContextCompressor(HashScorer()).compress(
+    good = ContextCompressor(HashScorer(), ANY_SIZE).compress(
         [text if index != 7 else "" for index, text in enumerate(texts)], rate=0.5
     )
     with pytest.warns(PassthroughWarning, match="on documents 7, which are returned unchanged"):
@@ -242,7 +243,7 @@ def test_one_bad_text_passes_through_alone(error: BaseException) -> None:
     assert not result.passed_through
     assert result.kept_tokens == passing(HashScorer()).counter.count(result.text)
     with pytest.raises(CompressionError):
-        ContextCompressor(Refusing(error)).compress(texts)
+        ContextCompressor(Refusing(error), ANY_SIZE).compress(texts)
     with pytest.warns(PassthroughWarning):
         many = passing(Refusing(error)).compress_many(texts, rate=0.5)
     assert [one.passed_through for one in many] == [index == 7 for index in range(20)]
@@ -295,7 +296,7 @@ def test_similarities_that_are_no_numbers_are_an_error() -> None:
             return [WordScores(own.preserve, own.outlier, own.metric, 0.5, np.full(3, np.nan))]
 
     with pytest.raises(CompressionError, match="`unit_similarity` of document 0"):
-        ContextCompressor(Wrong()).compress(TEXT, "When?")
+        ContextCompressor(Wrong(), ANY_SIZE).compress(TEXT, "When?")
 
 
 # --- the cache --------------------------------------------------------------------------------------------------------
@@ -364,7 +365,7 @@ def test_a_directory_passes_damaged_entries_over_and_writes_them_anew(value: Any
 @pytest.mark.parametrize("make", [InMemoryByteStore, SimpleKVStore])
 def test_stores_of_both_frameworks_keep_scores(make: Any) -> None:
     store = make()
-    config = CompressorConfig(cache_store=store)
+    config = CompressorConfig(cache_store=store, min_tokens=0)
     assert MOOSCompressor(cache_store=store).compressor.config.cache_store is config.cache_store
     documents = [segment(TEXT), segment("")]
     first = CachedScorer(Once(), "m", FrameworkStore(store)).score(documents, "When?")

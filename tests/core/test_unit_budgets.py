@@ -57,7 +57,7 @@ SETTINGS = st.fixed_dictionaries(
 
 
 def compressor(scorer: Any = None, **settings: Any) -> ContextCompressor:
-    return ContextCompressor(scorer or UnitScorer(), CompressorConfig(**settings))
+    return ContextCompressor(scorer or UnitScorer(), CompressorConfig(**{"min_tokens": 0, **settings}))
 
 
 @given(texts=TEXTS, settings=SETTINGS, budget=st.integers(0, 60))
