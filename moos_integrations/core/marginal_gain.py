@@ -116,6 +116,8 @@ def repeats_of(table: Table, query: str | None) -> BoolArray:
     if not asked:
         return flags
     for unit, terms in enumerate(table.unit_terms):
+        if _ECHO_OF_UNIT * len(terms) > len(asked):
+            continue  # most units have too many terms, and need no comparison
         common = len(asked.intersection(terms))
         flags[unit] = common >= max(_ECHO_OF_UNIT * len(terms), _ECHO_OF_QUESTION * len(asked), 1)
     return flags
@@ -137,9 +139,10 @@ def _states(table: Table, query: str | None) -> BoolArray:
     flags = np.zeros(table.units, bool)
     if not asked or stated.count(" ") <= _LEAST_STATED:
         return flags
+    statements = table.statements
     for unit, terms in enumerate(table.unit_terms):
-        if asked.issubset(terms) and len(asked) >= _STATED_OF_UNIT * len(terms):
-            flags[unit] = stated in f" {' '.join(table.statements[unit])} "
+        if len(asked) >= _STATED_OF_UNIT * len(terms) and asked.issubset(terms):
+            flags[unit] = stated in f" {' '.join(statements[unit])} "
     return flags
 
 

@@ -23,6 +23,7 @@ from moos_integrations.core.marginal_gain import (
     unit_relevance,
     with_introductions,
 )
+from moos_integrations.core.table import Table
 from moos_integrations.core.text import segment
 from moos_integrations.core.types import FloatArray, SegmentedText, WordScores
 
@@ -295,6 +296,15 @@ def test_an_echo_is_a_heading_or_question_with_the_terms_of_the_question(text: s
 )
 def test_whatever_has_the_question_word_by_word_and_little_else_is_an_echo(text: str, flags: list[bool]) -> None:
     assert echoes(table_of([segment(text)]), "who built the old bridge").tolist() == flags
+
+
+def test_the_statements_of_a_request_are_listed_once_however_often_it_has_the_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table, lists = table_of([segment("Who built the old bridge.\n\n" * 50)]), []
+    monkeypatch.setattr(Table, "statements", property(lambda table: lists.append(1) or table.texts[0].statements))
+    assert echoes(table, "Who built the old bridge?").sum() == table.units >= 50
+    assert len(lists) == 1
 
 
 def test_a_question_in_two_words_is_no_echo() -> None:
