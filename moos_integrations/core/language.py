@@ -6,8 +6,9 @@ Cheap, and sure rather than complete: a text without clear signs (code, tables, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import regex
@@ -46,8 +47,8 @@ _SCRIPTS = {
     "Thai": "th",
 }
 _LETTERS = {name: regex.compile(rf"[\p{{L}}&&\p{{Script={name}}}]", regex.V1) for name in _SCRIPTS}
-_LATIN = regex.compile(r"[\p{L}&&\p{Script=Latin}]", regex.V1)
 _LETTER = regex.compile(r"\p{L}")
+_NOT_LATIN = regex.compile(r"[\p{L}--\p{Script=Latin}]", regex.V1)
 _WORD = regex.compile(r"(?<![\p{N}_])[\p{L}\p{M}]{2,}+(?![\p{N}_])")  # not of codes and identifiers
 
 _FUNCTION_WORDS = {
@@ -86,38 +87,78 @@ _FUNCTION_WORDS = {
 }
 
 
+_CODES = {
+    word: [code for code, own in _FUNCTION_WORDS.items() if word in own]
+    for word in frozenset[str]().union(*_FUNCTION_WORDS.values())
+}
+"""The languages of each function word."""
+
+
+class _Signs(NamedTuple):
+    """What shows the language of a text.
+
+    Attributes:
+        language: As `language_of`.
+        hits: How many words of the text are function words of each language; empty if the script is not the Latin one.
+    """
+
+    language: str | None
+    hits: Mapping[str, int]
+
+
 def language_of(text: str) -> str | None:
     """The language of a text by its function words, or its script, if that is not the Latin one; None if unclear."""
-    return _language_of(text[:_SAMPLE])
+    return _signs_of(text).language
 
 
-@lru_cache(maxsize=2048)
-def _language_of(text: str) -> str | None:
-    letters = len(_LETTER.findall(text))
-    if letters - len(_LATIN.findall(text)) > letters / 2:
-        counts = {name: len(pattern.findall(text)) for name, pattern in _LETTERS.items()}
-        name = max(counts, key=lambda script: counts[script])
-        # Japanese has as many Han letters as its own.
-        name = "Hiragana" if name == "Han" and counts["Hiragana"] > counts["Han"] / 10 else name
-        return name if counts[name] >= _LEAST_LETTERS else None
+def _signs_of(text: str) -> _Signs:
+    """Looked for once: a request reads them before and after the model, and another one may have the same text."""
+    sample = text[:_SAMPLE]
+    known = _kept(hash(sample))
+    if not known:
+        known.append(_find_signs(sample))
+    return known[0]
+
+
+@lru_cache(maxsize=4096)
+def _kept(key: int) -> list[_Signs]:
+    """Where the signs of the text with this hash are kept: the text is not, as `cache_bytes=0` promises."""
+    return []
+
+
+def _find_signs(text: str) -> _Signs:
+    others = [] if text.isascii() else _NOT_LATIN.findall(text)
+    if others and len(others) > len(_LETTER.findall(text)) / 2:
+        return _Signs(_script_of(Counter(others)), {})
     words = Counter(_WORD.findall(text.lower()))
-    found = {code: sum(words[word] for word in own) for code, own in _FUNCTION_WORDS.items()}
-    best = max(found, key=lambda code: found[code])
+    hits = dict.fromkeys(_FUNCTION_WORDS, 0)
+    for word in words.keys() & _CODES.keys():
+        for code in _CODES[word]:
+            hits[code] += words[word]
+    best = max(hits, key=lambda code: hits[code])
     # Different ones: in codes and tables, one that looks like a word may come often.
     different = len(_FUNCTION_WORDS[best].intersection(words))
-    return best if different >= _LEAST_WORDS and found[best] >= _LEAST_SHARE * words.total() else None
+    clear = different >= _LEAST_WORDS and hits[best] >= _LEAST_SHARE * words.total()
+    return _Signs(best if clear else None, hits)
+
+
+def _script_of(letters: Counter[str]) -> str | None:
+    different = "".join(letters)
+    counts = {name: sum(letters[own] for own in pattern.findall(different)) for name, pattern in _LETTERS.items()}
+    name = max(counts, key=lambda script: counts[script])
+    # Japanese has as many Han letters as its own.
+    name = "Hiragana" if name == "Han" and counts["Hiragana"] > counts["Han"] / 10 else name
+    return name if counts[name] >= _LEAST_LETTERS else None
 
 
 def reads(languages: Sequence[str], text: str) -> bool:
     """Whether a model of these languages reads a text; True if the text's language is unclear."""
-    known, found = set(languages), language_of(text)
-    if found is None or found in known:
+    found, hits = _signs_of(text)
+    if found is None or found in languages:
         return True
     if found in _SCRIPTS:
         return _reads_script(languages, found)
-    words = Counter(_WORD.findall(text[:_SAMPLE].lower()))
-    hits = {code: sum(words[word] for word in _FUNCTION_WORDS[code]) for code in {*known, found} & set(_FUNCTION_WORDS)}
-    ours = max((hits[code] for code in known if code in hits), default=0)
+    ours = max((hits[code] for code in languages if code in hits), default=0)
     return hits[found] < _LEAD * ours + 1
 
 
@@ -132,17 +173,16 @@ def unread(languages: Sequence[str] | None, texts: Sequence[str], query: str | N
     foreign = _foreign(languages, texts, query)
     if languages is None or not foreign:
         return None
-    names = dict.fromkeys(str(language_of(text)) for text in foreign)
     what = (
         "Its scores are not used. The words that they share with the question and the order of the documents choose"
-        if script_is_unread(languages, texts, query)
+        if _are_scripts(languages, foreign)
         else "Its scores are less sure. The order of the documents counts too"
     )
     return Notice(
         "language",
         f"The model reads {', '.join(languages)}, and most of the text or the question is in another language or "
-        f"script ({', '.join(names)}). {what}, and sentences are kept whole. Use a model of it (`model`), or "
-        "`embeddings`.",
+        f"script ({', '.join(dict.fromkeys(foreign))}). {what}, and sentences are kept whole. Use a model of it "
+        "(`model`), or `embeddings`.",
     )
 
 
@@ -151,17 +191,22 @@ def script_is_unread(languages: Sequence[str] | None, texts: Sequence[str], quer
 
     In another language of a script that it reads, it knows names, numbers and related words.
     """
-    foreign = _foreign(languages, texts, query)
-    return bool(foreign) and all(not _reads_script(languages or (), str(language_of(text))) for text in foreign)
+    return _are_scripts(languages or (), _foreign(languages, texts, query))
+
+
+def _are_scripts(languages: Sequence[str], foreign: Sequence[str]) -> bool:
+    return bool(foreign) and not any(_reads_script(languages, language) for language in foreign)
 
 
 def _foreign(languages: Sequence[str] | None, texts: Sequence[str], query: str | None) -> list[str]:
-    """The texts and the question that the model does not read, if they are most of the text, or the question."""
+    """The languages of what the model does not read, if that is most of the text, or the question."""
     if languages is None:
         return []
     foreign = [text for text in texts if not reads(languages, text)]
     asked = [query] if query is not None and not reads(languages, query) else []
-    return [*foreign, *asked] if asked or 2 * sum(map(len, foreign)) > sum(map(len, texts)) else []
+    if not asked and 2 * sum(map(len, foreign)) <= sum(map(len, texts)):
+        return []
+    return [str(language_of(text)) for text in (*foreign, *asked)]
 
 
 def _reads_script(languages: Sequence[str], found: str) -> bool:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import pytest
 
 from moos_integrations import CompressorConfig, ContextCompressor, WordScores
+from moos_integrations.core import language
 from moos_integrations.core.language import language_of, reads, script_is_unread, unread
 from moos_integrations.core.lexical import terms_of
 from moos_integrations.core.types import SegmentedText
@@ -62,6 +64,25 @@ def test_unclear_texts_count_as_read(text: str) -> None:
 def test_scripts_belong_to_languages() -> None:
     for script, code in {"Cyrillic": "ru", "Han": "zh", "Hiragana": "ja", "Hangul": "ko", "Thai": "th"}.items():
         assert reads(["en", code], TEXTS[script])
+
+
+@pytest.mark.parametrize("languages", [["en"], ["ru"]])
+def test_a_request_looks_at_each_text_once_and_keeps_none(
+    languages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    find = language._find_signs
+    monkeypatch.setattr(language, "_find_signs", lambda text: looked.append(text) or find(text))
+    language._kept.cache_clear()
+    texts = [*TEXTS.values(), *(text * 900 for text in TEXTS.values())]
+    references = [sys.getrefcount(text) for text in texts]
+    for _ in range(2):
+        script_is_unread(languages, texts, "When?")
+        unread(languages, texts, "When?")
+    assert len(looked) == len(texts) + 1
+    assert max(map(len, looked)) == 4000
+    looked.clear()
+    assert [sys.getrefcount(text) for text in texts] == references
 
 
 def test_most_of_the_text_decides() -> None:
