@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -18,6 +17,8 @@ from moos_integrations.core.config import CompressorConfig, Settings
 from moos_integrations.core.provenance import Origin, Piece, chained, found, stored
 from moos_integrations.core.result import Citation, CompressedDocument
 from moos_integrations.core.threads import Lock
+from moos_integrations.core.tokens import TokenCounter
+from moos_integrations.core.types import Scorer
 from moos_integrations.errors import ConfigError, InputError
 from moos_integrations.messages import Notice
 
@@ -123,14 +124,7 @@ class CompressorFields(Settings):
         target = {name: settings[name] for name in TARGETS if settings.get(name) is not None}
         changed = {name: value for name, value in settings.items() if name not in TARGETS}
         usual = self.compressor
-        if not changed:
-            return usual, target
-        with suppress(Exception):  # the call itself loads again, and raises or passes through
-            usual.load()
-        other = ContextCompressor.__new__(ContextCompressor)
-        other.__dict__.update(usual.__dict__)
-        other.config = self._with(changed)
-        return other, target
+        return _OfOneCall(usual, self._with(changed)) if changed else usual, target
 
     def config_of_compressor(self) -> CompressorConfig:
         """These settings as a `CompressorConfig`."""
@@ -155,6 +149,24 @@ class CompressorFields(Settings):
 
 
 # --- settings of one call ---------------------------------------------------------------------------------------------
+
+
+class _OfOneCall(ContextCompressor):
+    """A compressor with other settings. What it loads, in its call and within its `timeout`, the usual one loads."""
+
+    def __init__(self, usual: ContextCompressor, config: CompressorConfig) -> None:
+        self.__dict__.update(usual.__dict__)
+        self.config, self._usual = config, usual
+
+    def load(self) -> tuple[Scorer, TokenCounter]:
+        self._scorer, self._counter = self._usual.load()
+        return self._scorer, self._counter
+
+    @property
+    def counter(self) -> TokenCounter:
+        self._counter = self._usual.counter
+        return self._counter
+
 
 TARGETS = ("rate", "budget_tokens", "threshold")
 PER_CALL = (*TARGETS, "timeout", "on_error", "order", "protect", "separator", "top_n")

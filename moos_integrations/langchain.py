@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
@@ -65,7 +65,7 @@ SCORE_KEY = "relevance_score"
 
 _START_KEY = "start_index"  # of LangChain's text splitters; -1 where they do not know it
 _UNKNOWN_START = -1
-_MOST_FRAMES = 16  # between a retriever's `invoke` and its compressor
+_MOST_FRAMES = 2 + 16  # two of this module, and those up to the `invoke` of a retriever
 _NO_QUESTION = (
     "The model reads questions, and the input has none: looked under {keys}. Documents are compressed without it, and "
     "fewer answers are kept. Name its key with `query_key`, or pass a list of documents if there is none."
@@ -136,8 +136,11 @@ class MOOSCompressor(
 
     The target (`rate`, `budget_tokens` or `threshold`) applies to all documents of a call together, and to each item of
     a batch alone. A call may have another one, and other `on_error`, `order`, `protect`, `separator` and `top_n`: as
-    keywords of `invoke`, with `bind`, or in `config["configurable"]`, also inside a retriever or pipeline. What `bind`,
-    `with_config`, `with_retry`, `with_fallbacks` and `configurable_fields` return is a compressor too.
+    keywords of `invoke`, with `bind`, or in `config["configurable"]`, also inside a retriever or pipeline. A retriever
+    does not pass its `configurable` on. It is therefore read from the running `invoke` or `ainvoke` of the nearest
+    `BaseRetriever`, at most 16 Python calls up. Where it is not there, the call has the configured settings; `bind`
+    needs nothing of this. What `bind`, `with_config`, `with_retry`, `with_fallbacks` and `configurable_fields` return
+    is a compressor too.
 
     `budget_tokens` counts the texts, joined by `separator`. With the chain's `document_prompt` or `document_format`,
     and `document_separator`, it counts what the chain shows of the documents, the metadata that this compressor adds
@@ -482,7 +485,9 @@ class MOOSCompressor(
     def _reported(self, given: Any, query: str | None, result: CompressionResult) -> CompressionResult:
         """The result with a warning if a dict has no question for a model that reads one."""
         lost = query is None and not isinstance(given, _Request) and as_mapping(given) is not None
-        if not lost or result.passed_through or not getattr(self.compressor.scorer, "query_aware", False):
+        if not lost or result.passed_through or result.left_alone:  # left alone without loading the model
+            return result
+        if not getattr(self.compressor.scorer, "query_aware", False):
             return result
         notice = Notice("no question", _NO_QUESTION.format(keys=_either(self._query_keys())))
         warn_once(notice)
@@ -656,22 +661,23 @@ def _config_of_call(callbacks: Callbacks | None) -> RunnableConfig:
     """The configuration that a retriever's compressor runs with.
 
     A retriever passes on its callbacks only. `configurable` of its own call is in the frame of its `invoke`; around it,
-    a chain has set it already.
+    a chain has set it already. Where a LangChain has it elsewhere, the call has the compressor's own settings.
     """
-    config = RunnableConfig(callbacks=callbacks)
-    frame = sys._getframe(2)
+    config, frame = RunnableConfig(callbacks=callbacks), inspect.currentframe()
     for _ in range(_MOST_FRAMES):
+        if frame is None:
+            break
         if frame.f_code in _RETRIEVING:
             given = frame.f_locals.get("config")
             configurable = given.get("configurable") if isinstance(given, dict) else None
             return RunnableConfig(callbacks=callbacks, configurable=configurable) if configurable else config
-        if frame.f_back is None:
-            break
         frame = frame.f_back
     return config
 
 
-_RETRIEVING = (BaseRetriever.invoke.__code__, BaseRetriever.ainvoke.__code__)
+_RETRIEVING = [
+    method.__code__ for method in (BaseRetriever.invoke, BaseRetriever.ainvoke) if hasattr(method, "__code__")
+]
 
 
 def _add_to_trace(

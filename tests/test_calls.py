@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import _thread
 import re
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from langchain_classic.retrievers.contextual_compression import ContextualCompressionRetriever
 from langchain_classic.retrievers.document_compressors import DocumentCompressorPipeline
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.load import dumps, loads
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tracers.base import BaseTracer
 
-from moos_integrations import CompressionError, ConfigError, ContextCompressor, PassthroughWarning, WordScores
+import moos_integrations.langchain as adapter
+from moos_integrations import (
+    CompressionError,
+    CompressionTimeoutError,
+    ConfigError,
+    ContextCompressor,
+    PassthroughWarning,
+    WordScores,
+)
 from moos_integrations.core.types import SegmentedText
 from moos_integrations.langchain import BoundCompressor, MOOSCompressor
 
@@ -82,6 +93,56 @@ async def test_configurable_reaches_the_compressor_in_a_retriever(wrap: Any, cha
             found.invoke(QUESTION, {"configurable": wrong})
 
 
+def test_where_a_retriever_has_no_settings_the_compressor_has_those_it_was_built_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config: Any = {"configurable": {"budget_tokens": 9}}
+
+    class Renamed(BaseRetriever):
+        compressor: Any
+
+        def invoke(self, input: str, settings: Any = None, **_: Any) -> list[Document]:  # type: ignore[override]
+            config = "another thing"
+            return list(self.compressor.compress_documents(Fixed().invoke(input), f"{input} {config}"))
+
+        def _get_relevant_documents(self, query: str, **_: Any) -> list[Document]:
+            raise NotImplementedError
+
+    for codes in (adapter._RETRIEVING, [Renamed.invoke.__code__], []):
+        monkeypatch.setattr(adapter, "_RETRIEVING", codes)
+        assert size(Renamed(compressor=compressor()).invoke(QUESTION, config)) == 18
+
+    class Far:
+        def compress_documents(self, documents: Any, query: str, depth: int) -> Any:
+            return (
+                self.compress_documents(documents, query, depth - 1)
+                if depth
+                else compressor().compress_documents(documents, query)
+            )
+
+    def invoke(config: Any, depth: int) -> int:
+        return size(Far().compress_documents(Fixed().invoke(QUESTION), QUESTION, depth))
+
+    monkeypatch.setattr(adapter, "_RETRIEVING", [invoke.__code__])
+    assert [invoke(config, depth) <= 9 for depth in (0, 14, 15)] == [True, True, False]
+
+
+def test_a_call_from_no_python_code_has_no_retriever() -> None:
+    found: list[int] = []
+    base, done = compressor(), threading.Lock()
+    documents = Fixed().invoke(QUESTION)
+    done.acquire()
+
+    class Handler(BaseCallbackHandler):
+        def on_custom_event(self, name: str, data: Any, **_: Any) -> None:
+            found.append(data["kept_tokens"])
+            done.release()
+
+    _thread.start_new_thread(base.compress_documents, (documents, QUESTION, [Handler()]))
+    assert done.acquire(timeout=20)
+    assert found == [18]
+
+
 async def test_every_setting_of_a_call() -> None:
     documents = Fixed().invoke(QUESTION)
     base = compressor()
@@ -102,6 +163,36 @@ def test_the_model_and_its_caches_are_shared_by_calls() -> None:
     first, _ = base.compressor_for({"top_n": 1})
     assert first.scorer is base.compressor.scorer is scorer
     assert (first.config.top_n, base.compressor.config.top_n) == (1, None)
+
+
+async def test_a_call_with_settings_loads_the_model_once_in_its_own_thread_and_time() -> None:
+    loads: list[int] = []
+
+    def make() -> Scorer:
+        loads.append(threading.get_ident())
+        return Scorer()
+
+    base = compressor(make)
+    settings: Any = {"configurable": {"top_n": 1}}
+    other, _ = base.compressor_for({"timeout": 1e-9})
+    with pytest.raises(CompressionTimeoutError):
+        other.compress(TEXTS)
+    assert not loads  # the time was over before
+    for _ in range(2):
+        assert size(await base.ainvoke(Fixed().invoke(QUESTION), settings)) == 8
+    assert len(loads) == 1
+    assert loads != [threading.get_ident()]
+    assert other.counter is base.compressor.counter
+    assert other.scorer is base.compressor.scorer
+
+
+def test_small_documents_are_left_alone_without_the_model() -> None:
+    def broken() -> Scorer:
+        raise AssertionError("loaded")
+
+    state = {"context": Fixed().invoke(QUESTION)}  # without a question, which a model may read
+    made = compressor(broken, rate=None, min_tokens=1000)
+    assert made.invoke(state) == made.invoke(state, timeout=60) == state["context"]
 
 
 def test_on_error_of_a_call() -> None:
