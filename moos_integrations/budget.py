@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from moos_integrations.core.checks import check_whole_number
-from moos_integrations.core.tokens import TokenCounter, token_counter
+from moos_integrations.core.tokens import TokenCounter, estimated, token_counter
 from moos_integrations.errors import ConfigError, InputError
+from moos_integrations.messages import warn_once
 
 TOKENS_PER_MESSAGE = 8
 """Margin for what a chat template puts around a message: its role and its borders. Known templates need 3 to 6."""
@@ -17,8 +18,8 @@ TOKENS_PER_PROMPT = 16
 """Margin for the beginning of a prompt and of the answer, and for tokens that are cut otherwise where the context meets
 the prompt."""
 
-# Input tokens of models that their makers host, as they state them. What a server of open weights takes depends on how
-# it was started, so those are not here. The first that fits counts.
+# Input tokens of models that their makers host, as known in November 2026, not checked with their services. What a
+# server of open weights takes depends on how it was started, so those are not here. The first that fits counts.
 _WINDOWS: tuple[tuple[str, int], ...] = (
     (r"gpt-5[\d.]*-chat", 128_000),
     (r"gpt-5", 272_000),
@@ -56,9 +57,12 @@ def budget_for(
             role and text, or dicts with `role` and `content`. Tools and schemas are not in it.
         max_answer_tokens: Most tokens of the answer, with those that the model thinks.
         context_window: Most tokens of prompt and answer together. None: from the profile of a LangChain model, from the
-            metadata of a LlamaIndex LLM, or by name for models that OpenAI, Anthropic and Google host.
+            metadata of a LlamaIndex LLM, or by name for models that OpenAI, Anthropic and Google host. The windows by
+            name are as known in November 2026. Makers change them, and grant larger ones to some: compare with your
+            provider's page, and pass the window where it matters.
         tokenizer: Counts tokens; see `CompressorConfig.tokenizer`, which should be the same. None: by the model's name,
-            or else the `get_num_tokens` of a LangChain model.
+            or else the `get_num_tokens` of a LangChain model. Of models without a public tokenizer (Claude, Gemini) the
+            counts are approximate; this is logged once.
 
     Returns:
         Tokens, 1 or more.
@@ -80,6 +84,8 @@ def budget_for(
         check_whole_number("context_window", context_window, 1)
     texts = list(_texts_in(prompt))
     counter = _counter_of(model) if tokenizer is None else token_counter(tokenizer)
+    for notice in estimated(counter):
+        warn_once(notice)
     used = sum(counter.count(text) + TOKENS_PER_MESSAGE for text in texts) + TOKENS_PER_PROMPT
     left = context_window - used - max_answer_tokens
     if left < 1:

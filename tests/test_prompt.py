@@ -327,14 +327,14 @@ def nodes(kind: Any = TextNode) -> list[NodeWithScore]:
     return [NodeWithScore(node=node, score=1 - i / 10) for i, node in enumerate(made)]
 
 
-def prompt_of(kept: list[NodeWithScore]) -> str:
+def prompt_of(kept: list[NodeWithScore], mode: ResponseMode = ResponseMode.COMPACT) -> str:
     llm = Hearing(max_tokens=None)
-    get_response_synthesizer(llm=llm, response_mode=ResponseMode.COMPACT).synthesize(QUESTION, nodes=kept)
+    get_response_synthesizer(llm=llm, response_mode=mode).synthesize(QUESTION, nodes=kept)
     return "\n".join(llm._seen)
 
 
-def stated_tokens() -> int:
-    return count(prompt_of([NodeWithScore(node=TextNode(text="x"))]))
+def stated_tokens(mode: ResponseMode = ResponseMode.COMPACT) -> int:
+    return count(prompt_of([NodeWithScore(node=TextNode(text="x"))], mode))
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -346,6 +346,20 @@ def test_the_prompt_of_a_synthesizer_is_within_the_budget(budget: int, settings:
     assert count(prompt_of(kept)) <= budget + stated_tokens()
     if budget == 400:
         assert count(prompt_of(kept)) > 300
+
+
+ENDS = ("", ")", " |", "\n", "  \n\n", "}", ":", '."', " 7", "```")
+
+
+@pytest.mark.parametrize("mode", [ResponseMode.COMPACT, ResponseMode.TREE_SUMMARIZE])
+@pytest.mark.parametrize("budget", [60, 120, 200])
+@pytest.mark.parametrize("begin", ["", " ", "\n    ", "- "])
+def test_budgets_hold_whatever_nodes_begin_and_end_with(mode: ResponseMode, budget: int, begin: str) -> None:
+    texts = [f"{begin}Restarted {number} times{end}" for number in range(4) for end in ENDS]
+    given = [NodeWithScore(node=TextNode(text=text), score=1.0) for text in texts]
+    processor = with_scorer(MOOSNodePostprocessor(budget_tokens=budget))
+    kept = processor.postprocess_nodes(given, query_str=QUESTION)
+    assert 0.8 * budget < count(prompt_of(kept, mode)) - stated_tokens(mode) + 1 <= budget
 
 
 def test_without_metadata_a_budget_is_that_of_the_texts() -> None:

@@ -30,8 +30,16 @@ from moos_integrations.core.result import PASSED_THROUGH, CompressedDocument, Co
 from moos_integrations.core.selection import select
 from moos_integrations.core.table import Table
 from moos_integrations.core.text import segment
-from moos_integrations.core.threads import Lock, Stop, check_stop, in_spare_thread, in_thread, stopping
-from moos_integrations.core.tokens import TokenCounter, token_counter
+from moos_integrations.core.threads import (
+    Lock,
+    Stop,
+    check_stop,
+    in_spare_thread,
+    in_thread,
+    stopping,
+    without_collection,
+)
+from moos_integrations.core.tokens import TokenCounter, estimated, token_counter
 from moos_integrations.core.tracing import traced
 from moos_integrations.core.types import FloatArray, Scorer, SegmentedText, Selection, WordScores
 from moos_integrations.errors import (
@@ -342,6 +350,12 @@ class ContextCompressor:
 
     @traced
     def _run(self, call: Call) -> list[CompressionResult]:
+        """The results, with a warning if their tokens are only estimated."""
+        results = self._run_guarded(call)
+        notices = () if self._counter is None else estimated(self._counter)
+        return [replace(result, warnings=(*result.warnings, *notices)) for result in results] if notices else results
+
+    def _run_guarded(self, call: Call) -> list[CompressionResult]:
         """All stages, and what the settings say of failures."""
         try:
             with guarded():
@@ -364,8 +378,9 @@ class ContextCompressor:
         results: dict[int, CompressionResult] = {}
         for index, found in zip(large, scores, strict=True):
             check_stop()
-            table = Table.of(prepared[index], found, protect=self.config.protect)
-            results[index] = self._finish(table, call, index, counter)
+            with without_collection(sum(map(len, call.texts[index]))):
+                table = Table.of(prepared[index], found, protect=self.config.protect)
+                results[index] = self._finish(table, call, index, counter)
         return [
             results[index] if index in results else self._left_alone(call, index, request)
             for index, request in enumerate(prepared)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import regex
@@ -36,10 +36,10 @@ def _parts(run: str) -> list[str]:
     return [run[index : index + 2] for index in range(len(run) - 1)]
 
 
-def unit_terms(document: SegmentedText) -> list[list[str]]:
+def unit_terms(document: SegmentedText) -> Iterator[list[str]]:
     """The terms of each unit of a text, in their order."""
     spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
-    return [terms_of(document.text[start:end]) for start, end in spans]
+    return (terms_of(document.text[start:end]) for start, end in spans)
 
 
 def unit_statements(document: SegmentedText) -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from moos_integrations.core.lexical import unit_statements, unit_terms
 from moos_integrations.core.rendering import Renderer
 from moos_integrations.core.text import segment, well_formed
 from moos_integrations.core.thinning import droppable_words
-from moos_integrations.core.threads import Lock
+from moos_integrations.core.threads import Lock, without_collection
 from moos_integrations.core.tokens import TokenCounter
 from moos_integrations.core.types import BoolArray, IntArray, Kind, SegmentedText
 
@@ -56,9 +56,10 @@ class PreparedText:
         return np.array([text[start:end].rstrip(_CLOSING)[-1:] in _ASKING for start, end in spans], bool)
 
     @cached_property
-    def terms(self) -> list[Counter[str]]:
+    def terms(self) -> list[dict[str, int]]:
         """How often each unit has which term, to match a question's."""
-        return [Counter(terms) for terms in unit_terms(self.document)]
+        # Plain dicts: unlike a `Counter`, Python's garbage collector need not look at each of them ever after.
+        return [{term: times for term, times in Counter(terms).items()} for terms in unit_terms(self.document)]  # noqa: C416
 
     @cached_property
     def needs_first(self) -> BoolArray:
@@ -100,7 +101,8 @@ class TextCache:
             known = self._texts.get(text)
         if known is not None:
             return known
-        fresh = PreparedText(segment(text), counter)
+        with without_collection(len(text)):
+            fresh = PreparedText(segment(text), counter)
         with self._lock, contextlib.suppress(ValueError):  # longer than the whole cache
             return self._texts.setdefault(text, fresh)
         return fresh

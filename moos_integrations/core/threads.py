@@ -1,9 +1,10 @@
-"""Threads of the package: where async calls run, when a call has to stop, and locks that survive a fork."""
+"""Threads of the package: where async calls run, when a call has to stop, what may not stop the other threads."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import os
 import threading
 import time
@@ -55,6 +56,71 @@ class Lock:
 
 
 _LOCKS: WeakSet[Lock] = WeakSet()
+
+
+# --- garbage collection -----------------------------------------------------------------------------------------------
+
+LARGE = 100_000
+"""Characters of a text from which on its many objects make Python look for garbage."""
+_LONGEST_PAUSE = 30.0
+
+
+class _Collector:
+    """Python's garbage collector, off while any thread is inside of a block of `pause`."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._paused, self._since = Lock(), 0, False, 0.0
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        with self._lock:
+            if not self._inside and gc.isenabled():
+                gc.disable()
+                self._paused, self._since = True, time.monotonic()
+            self._inside += 1
+            self._bound()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside = max(self._inside - 1, 0)  # a process that was forked inside of the block begins at 0
+                self._bound()
+
+    def _bound(self) -> None:
+        """End the pause if nobody needs it, or if it is long: blocks of many threads may overlap without an end."""
+        if self._paused and (not self._inside or time.monotonic() - self._since > _LONGEST_PAUSE):
+            self.resume()
+
+    def resume(self) -> None:
+        if self._paused:
+            gc.enable()
+        self._paused = False
+
+    def after_fork(self) -> None:
+        self.resume()
+        self._inside = 0
+
+
+_COLLECTOR = _Collector()
+
+
+@contextmanager
+def without_collection(characters: int) -> Iterator[None]:
+    """Python's garbage collector is off in this block, if the text is large; nothing else changes.
+
+    The hundreds of thousands of objects of a large text make Python look at all objects of the process, again and
+    again. Every thread waits meanwhile, and so does an event loop: 150 ms and more. What is in no cycle is freed as
+    always. Off means off for the whole process, at most for the time of the block, and about 30 seconds where blocks of
+    many threads overlap. A collector that the application has turned off stays so.
+
+    Args:
+        characters: Length of the text.
+    """
+    if characters < LARGE:
+        yield
+        return
+    with _COLLECTOR.pause():
+        yield
 
 
 # --- when a call has to stop ------------------------------------------------------------------------------------------
@@ -181,6 +247,7 @@ def _after_fork() -> None:
     _pools.clear()
     for lock in list(_LOCKS):
         lock._after_fork()
+    _COLLECTOR.after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork

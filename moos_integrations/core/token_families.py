@@ -6,8 +6,12 @@ tokenizers fall back to bytes.
 
 The weights were chosen so that nearly all pieces of prose, tables, code, logs and text in 22 languages, of 1,500
 characters each, count no fewer tokens than public tokenizers make of them
-(`cookbook/benchmarks/results/token_ratios.json`). They are upper bounds for usual text, not for any text. Claude's
-tokenizer is public up to Claude 2 only; the factor of later ones is what their maker states as the most.
+(`cookbook/benchmarks/results/token_ratios.json`). They are upper bounds for usual text, not for any text.
+
+Which names belong to which family, and the factor of newer Claude models, are as known in November 2026. They were not
+checked against the services of the makers. Claude's tokenizer is public up to Claude 2 only. Gemini is counted as the
+open Gemma, and a later generation of any family may count otherwise: before you rely on the last tokens of a context
+window, compare with the count of the provider. Results say that their counts are approximate.
 """
 
 from __future__ import annotations

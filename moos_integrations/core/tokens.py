@@ -26,6 +26,7 @@ from moos_integrations.core.text import well_formed
 from moos_integrations.core.token_families import FAMILIES, Family, family_of, token_weights
 from moos_integrations.core.types import IntArray
 from moos_integrations.errors import ConfigError, TokenizerError
+from moos_integrations.messages import Notice
 
 TokenizerLike = Any
 """What counts tokens.
@@ -41,6 +42,7 @@ _PROBE = "The meeting, which was long, ended at 17:30 on 3 May 2024."
 _NEVER_ZERO = 16
 _MOST_COUNTS = 4096
 _ROUNDING = 1e-6
+_AT_ONCE = 100_000  # tokens that become an array in one step: all other threads wait for it
 
 _VOCABULARIES = Path(__file__).parent / "encodings"
 # tiktoken's patterns that split a text before tokens are merged.
@@ -116,6 +118,19 @@ def token_counter(tokenizer: TokenizerLike) -> TokenCounter:
         counter.probe()
         _PROBED.put(tokenizer, True)
     return counter
+
+
+def estimated(counter: TokenCounter) -> tuple[Notice, ...]:
+    """The warning that counts are approximate; empty if they are exact."""
+    family: Family | None = getattr(counter, "approximate", None)
+    if family is None:
+        return ()
+    text = (
+        f"Tokens are counted approximately: no tokenizer of {family.name} ships with this package. Counts are upper "
+        "bounds for usual text, so that a budget may not be filled. For exact counts pass the model's Hugging Face "
+        "tokenizer, its LangChain model, or a callable as `tokenizer`."
+    )
+    return (Notice("approximate counts", text),)
 
 
 def check_tokenizer(tokenizer: TokenizerLike) -> TokenizerLike:
@@ -236,7 +251,9 @@ class TiktokenCounter:
         if self._token_lengths is None:
             self._token_lengths = _token_lengths(self.encoding)
         text = well_formed(text)
-        lengths = self._token_lengths[self.encode(text)]
+        tokens = self.encode(text)
+        parts = range(0, max(len(tokens), 1), _AT_ONCE)
+        lengths = np.concatenate([self._token_lengths[tokens[start : start + _AT_ONCE]] for start in parts])
         byte_starts = np.cumsum(lengths) - lengths
         if text.isascii():
             return byte_starts

@@ -40,7 +40,8 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
     One node in, at most one node out, in the same order unless `order` changes it. The returned nodes are copies: ids,
     scores, relationships and metadata are kept. The inputs are never changed (they may be shared with a docstore). Only
     the text is compressed, never the metadata. The target applies to all nodes together. `budget_tokens` counts what
-    the LLM sees of the nodes: their text and metadata in their templates, joined as by the response mode `compact`.
+    the LLM sees of the nodes: their text and metadata in their templates, joined as by the response mode `compact`. The
+    response mode `simple_summarize` shows a Python list with escaped line breaks, which needs more: leave it a margin.
     With `count_metadata=False` it counts the texts alone; a `rate` always does. Where the text changed, `embedding`,
     `start_char_idx` and `end_char_idx` are cleared, because they described the old text.
 

@@ -21,13 +21,14 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from layouts import HARD
 from llama_index.core import Settings
 from tiktoken_ext import openai_public
-from tiny import TOKENIZERS, byte_bpe
+from tiny import TOKENIZERS, HashScorer, byte_bpe
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizer
 
-from moos_integrations import CompressorConfig, ConfigError, TokenizerError
+from moos_integrations import CompressorConfig, ConfigError, ContextCompressor, TokenizerError, budget_for
 from moos_integrations.core import tokens
 from moos_integrations.core.tokens import _without_long_runs, token_counter
+from moos_integrations.messages import forget_call_sites
 
 
 @given(HARD)
@@ -412,3 +413,30 @@ def test_the_weights_are_above_what_was_measured() -> None:
     for family, kinds in found.items():
         for kind, shares in kinds.items():
             assert shares["no_fewer"] >= 0.97, (family, kind)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "passthrough"])
+@pytest.mark.parametrize("text", ["The meeting was long. It ended at 17:30.", "Small."])
+def test_results_say_that_their_counts_are_approximate(
+    on_error: Any, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    forget_call_sites()
+    config = CompressorConfig(tokenizer="claude-sonnet-4-5", on_error=on_error, min_tokens=8)
+    compressor = ContextCompressor(HashScorer(), config)
+    for _ in range(2):
+        results = [compressor.compress(text, "When?"), *compressor.compress_many([text, text], rate=0.5)]
+    for result in results:
+        assert [notice.kind for notice in result.warnings].count("approximate counts") == 1
+        assert any("no tokenizer of Claude up to 4.6 ships" in notice for notice in result.warnings)
+    assert sum("counted approximately" in record.message for record in caplog.records) == 1  # of one line
+    exact = ContextCompressor(HashScorer(), CompressorConfig(tokenizer="gpt-4o", min_tokens=8)).compress(text)
+    assert "approximate counts" not in [notice.kind for notice in exact.warnings]
+
+
+def test_a_budget_from_approximate_counts_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    forget_call_sites()
+    for _ in range(3):
+        budget_for("gemini-2.5-pro", "Answer from the context.", 1_000)
+    budget_for("gpt-4o", "Answer from the context.", 1_000)
+    assert [record.message for record in caplog.records if "approximately: no tokenizer of Gemini" in record.message]
+    assert len(caplog.records) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from moos_integrations.core.text.lines import Form, Line
 from moos_integrations.core.text.prose import Prose
@@ -13,31 +13,6 @@ from moos_integrations.core.types import Kind
 
 class Blocks(Prose, Structured):
     """One pass over the lines of a text that writes its units."""
-
-    def __init__(self, text: str, lines: Sequence[Line], *, ordinals: bool) -> None:
-        """Look at the lines once, before the units are written."""
-        super().__init__(text, lines, ordinals=ordinals)
-        self._handlers: dict[Form, Callable[[int], int]] = {
-            Form.FENCE: self._fence,
-            Form.ROW: self._table,
-            Form.ROW_RULE: self._table,
-            Form.DIFF_HEAD: self._diff,
-            Form.HUNK: self._diff,
-            Form.LOG: self._log,
-            Form.TRACE: self._trace_line,
-            Form.CHAT: self._turn,
-            Form.LABELLED: self._labelled,
-            Form.LABEL: self._label,
-            Form.KEY_VALUE: self._setting,
-            Form.CODE: self._code,
-            Form.CLOSING: self._code,
-            Form.JSON: self._json,
-            Form.MARKUP: self._markup,
-            Form.HEADING: self._hashed_heading,
-            Form.SECTION: self._section,
-            Form.RULE: self._rule,
-            Form.ITEM: self._item,
-        }
 
     def units_of_lines(self) -> list[Unit]:
         """All units, in order; they cover the text without a gap."""
@@ -51,9 +26,33 @@ class Blocks(Prose, Structured):
                 self._trace = False
                 index += 1
                 continue
-            index = self._handlers.get(line.form, self._prose)(index)
+            index = _HANDLERS.get(line.form, Blocks._prose)(self, index)
         return self.units
 
     def _is_mark_alone(self, line: Line) -> bool:
         """Whether a line is the mark of a comment or quotation only, and no half of a pair."""
         return line.body >= line.last and not self._only_closes(line) and not self._only_opens(line)
+
+
+# Not in a `Blocks`: its methods would refer to it, and its lines and units would be garbage in a cycle.
+_HANDLERS: dict[Form, Callable[[Blocks, int], int]] = {
+    Form.FENCE: Blocks._fence,
+    Form.ROW: Blocks._table,
+    Form.ROW_RULE: Blocks._table,
+    Form.DIFF_HEAD: Blocks._diff,
+    Form.HUNK: Blocks._diff,
+    Form.LOG: Blocks._log,
+    Form.TRACE: Blocks._trace_line,
+    Form.CHAT: Blocks._turn,
+    Form.LABELLED: Blocks._labelled,
+    Form.LABEL: Blocks._label,
+    Form.KEY_VALUE: Blocks._setting,
+    Form.CODE: Blocks._code,
+    Form.CLOSING: Blocks._code,
+    Form.JSON: Blocks._json,
+    Form.MARKUP: Blocks._markup,
+    Form.HEADING: Blocks._hashed_heading,
+    Form.SECTION: Blocks._section,
+    Form.RULE: Blocks._rule,
+    Form.ITEM: Blocks._item,
+}
