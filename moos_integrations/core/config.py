@@ -223,8 +223,8 @@ class GainSettings(FrozenModel):
     )
     whole_from: Share = Field(
         default=0.0,
-        description="0 keeps sentences whole or drops them. Above 0, English sentences are thinned: they lose words, "
-        "but no verb, negation or number, until their share of the budget is this fraction of their tokens.",
+        description="0 keeps sentences whole or drops them. Above 0, English sentences are thinned: they lose articles "
+        "and filler words, and nothing else, until their share of the budget is this fraction of their tokens.",
     )
     fill: bool = Field(
         default=True,

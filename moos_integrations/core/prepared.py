@@ -12,7 +12,7 @@ from cachetools import LRUCache
 from moos_integrations.core.lexical import unit_statements, unit_terms
 from moos_integrations.core.rendering import Renderer
 from moos_integrations.core.text import segment, well_formed
-from moos_integrations.core.thinning import droppable_words
+from moos_integrations.core.thinning import droppable_words, follows_word
 from moos_integrations.core.threads import Lock, without_collection
 from moos_integrations.core.tokens import TokenCounter
 from moos_integrations.core.types import BoolArray, IntArray, Kind, SegmentedText
@@ -79,6 +79,11 @@ class PreparedText:
     def droppable(self) -> BoolArray:
         """Which words a thinned sentence may lose. Shape: `(words,)`."""
         return droppable_words(self.document)
+
+    @cached_property
+    def attached(self) -> BoolArray:
+        """Marks that enter with the word that they are behind where a sentence is thinned. Shape: `(words,)`."""
+        return follows_word(self.document)
 
 
 class TextCache:

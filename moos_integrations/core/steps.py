@@ -47,12 +47,14 @@ class Groups:
             extra: Words that may enter after the rest of their unit. Shape: `(words,)`.
         """
         words = np.flatnonzero(extra)
+        begins = ~table.attached[words] if len(words) else np.zeros(0, bool)
+        begins[:1] = True
         of_word = table.unit_of_word.copy()
-        of_word[words] = table.units + np.arange(len(words))
-        unit = np.concatenate([np.arange(table.units), table.unit_of_word[words]])
+        of_word[words] = table.units + np.cumsum(begins) - 1
+        unit = np.concatenate([np.arange(table.units), table.unit_of_word[words[begins]]])
         value = np.full(len(unit), -np.inf)
         np.maximum.at(value, table.unit_of_word, values)  # what a sentence must not lose enters with its best word
-        value[table.units :] = values[words]
+        value[table.units :] = values[words[begins]]
         cost = np.bincount(of_word, weights=table.cost, minlength=len(unit)).astype(np.int64)
         return cls(table, of_word, unit, value, cost, np.bincount(of_word, minlength=len(unit)))
 

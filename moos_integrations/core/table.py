@@ -161,6 +161,11 @@ class Table:
         return _joined([text.droppable for text in self.texts], np.bool_)
 
     @cached_property
+    def attached(self) -> BoolArray:
+        """Marks that enter with the word that they are behind where a sentence is thinned. Shape: `(words,)`."""
+        return _joined([text.attached for text in self.texts], np.bool_)
+
+    @cached_property
     def unit_cost(self) -> IntArray:
         """About how many tokens each unit costs. Shape: `(units,)`."""
         return np.bincount(self.unit_of_word, weights=self.cost, minlength=self.units).astype(np.int64)

@@ -319,6 +319,8 @@ def check_thinned(seed: int, gains: Settings) -> None:
         if any(kept[start + at] for at, character in enumerate(plain) if not character.isspace()):
             lost = [plain[at] for at, flag in enumerate(needed) if flag == "\x00" and not kept[start + at]]
             assert not lost, f"{plain!r} became part of {result.text!r}"
+            dropped = {word.group().lower() for word in re.finditer(r"[\w']+", plain) if not kept[start + word.start()]}
+            assert dropped <= {"the", "a", "an", "very"}, f"{plain!r} became part of {result.text!r}"
 
 
 @given(seed=SEEDS, gains=GAINS)
@@ -333,11 +335,13 @@ def test_thinned_sentences_keep_verbs_negations_and_numbers(seed: int, gains: Se
 
 def test_thinning_does_thin() -> None:
     text = " ".join(template.replace("*", "").format(n=n) for n, template in enumerate(TEMPLATES, 1000))
-    for rate in (0.5, 0.7):
-        config = CompressorConfig(gains={"whole_from": 1.0, "temperature": 100.0})
+    config = CompressorConfig(gains={"whole_from": 1.0, "temperature": 100.0})
+    thinned = 0
+    for rate in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         output = ContextCompressor(HashScorer(), config).compress(text, rate=rate).text
         whole = [n for n, template in enumerate(TEMPLATES, 1000) if template.replace("*", "").format(n=n) in output]
-        assert len(re.findall(r"\b1\d{3}\b", output)) > len(whole)
+        thinned += len(re.findall(r"\b1\d{3}\b", output)) > len(whole)
+    assert thinned > 2
 
 
 # --- 6: repetitions --------------------------------------------------------------------------------------------------

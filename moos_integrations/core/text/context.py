@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import regex
 
-from moos_integrations.core.text.lines import Form, Line
+from moos_integrations.core.text.lines import LEVEL_WORD, Form, Line
 
 _FULL = 40  # characters of a line that an editor may have wrapped
 _SENTENCE_END = regex.compile(r"(?r)[.!?…:;。！？।؟۔](?:[\"'”’»)\]*_`]*)")
@@ -15,13 +15,27 @@ _TOKEN = regex.compile(r"\S+")
 _NUMERIC_FIELD = regex.compile(r"(?:^|[,;\t])\s*\"?[+\-]?\p{Sc}?\d[\d.,:/\-T ]*%?\"?\s*(?=[,;\t]|$)")
 _CONTINUES_CODE = frozenset((Form.CODE, Form.CLOSING, Form.KEY_VALUE, Form.JSON))
 _WEAK = frozenset((Form.PROSE, Form.LABELLED, Form.LABEL, Form.ITEM, Form.KEY_VALUE, Form.SECTION, Form.JSON))
+# Forms that a line of wrapped prose may have by chance, and those that say nothing if they are alone.
+_FILLABLE = frozenset((Form.PROSE, Form.LABELLED, Form.LABEL, Form.ITEM, Form.KEY_VALUE, Form.CODE, Form.TRACE))
+_CHANCE = frozenset((Form.LABELLED, Form.LABEL, Form.KEY_VALUE, Form.CODE))
+_CODE_SIGN = regex.compile(r"[=(){}\[\]<>_;$@]")
+_NARROWEST = 12  # columns
+_RAGGED = 2  # columns that a filled line may lack
+_SENTENCE = regex.compile(r"\p{L}{2}[.!?](?:[\"'”’»)]*\s|$)")
+_LEVELLED = frozenset((Form.PROSE, Form.LABELLED, Form.KEY_VALUE, Form.CODE, Form.ITEM))
+_LOGGED = frozenset((Form.LOG, Form.TRACE))
+_LEVEL = regex.compile(
+    rf"(?:[\w.\-]{{0,30}}[\[\]|:\d][\w.\-\[\]|:]{{0,30}}\s+|\|\s+){{0,3}}{LEVEL_WORD}:?\s+(?=.*[\p{{Ll}}\d])\S"
+)
 _PROSE_LIKE = frozenset((Form.PROSE, Form.LABELLED))
 
 
 def in_context(text: str, lines: list[Line]) -> list[Line]:
     """The same lines, with forms that take their neighbours into account."""
+    _levels(text, lines)
     _comments(text, lines)
     _block_comments(text, lines)
+    _filled(text, lines)
     _wrapped(text, lines)
     _code(text, lines)
     _separated(text, lines)
@@ -99,17 +113,95 @@ def _comment_line(text: str, line: Line, closing: str) -> None:
     line.body = min(line.first + 2 * star, line.last)
 
 
+def _levels(text: str, lines: list[Line]) -> None:
+    """Lines that begin with a level are lines of a log where several are together, though none has a time."""
+
+    def begins(line: Line) -> bool:
+        return line.form in _LEVELLED and _LEVEL.match(text, line.first, line.last) is not None
+
+    for start, stop in _runs(lines, lambda line: line.form in _LOGGED or line.indent > 0 or begins(line)):
+        above = lines[start - 1] if start else None
+        if above is not None and reads_as_prose(text, above) and not ends_sentence(text, above.first, above.last):
+            continue  # a sentence goes on
+        run = [line for line in lines[start:stop] if line.form == Form.LOG or begins(line)]
+        for line in run if len(run) > 1 else ():
+            line.form = Form.LOG
+
+
+def _filled(text: str, lines: list[Line]) -> None:
+    """Lines that an editor filled, however narrow: what begins one may look like an item or a label by chance."""
+    for start, stop in _runs(lines, lambda line: line.form in _FILLABLE):
+        begun = start
+        while begun < stop:
+            end = begun + 1
+            while end < stop and lines[end].indent == lines[max(begun + 1, end - 1)].indent:
+                end += 1
+            _fill(text, lines[begun:end])
+            begun = end if end == stop or end - begun < 2 else end - (lines[end].indent > lines[begun].indent)
+
+
+def _fill(text: str, block: list[Line]) -> None:
+    width = max(line.last - line.start for line in block)
+    for start, stop in _filled_runs(text, block, width):
+        run = block[start:stop]
+        if stop - start > 2 and width >= _NARROWEST and _are_prose(text, run):
+            labels = sum(line.form in (Form.LABELLED, Form.LABEL) for line in run)
+            marks = [line.mark for line in run]
+            for previous, line in zip(run, run[1:], strict=False):
+                open_end = not ends_sentence(text, previous.first, previous.last)
+                alone = line.form == Form.PROSE and marks.count(line.mark) == 1
+                if open_end or alone or (line.form in _CHANCE and labels < 2):
+                    _as_prose(line)
+            if run[0].form in _CHANCE and labels < 2 and text[run[1].first].islower():
+                _as_prose(run[0])
+
+
+def _as_prose(line: Line) -> None:
+    line.form, line.body, line.mark = Form.PROSE, line.first, ""
+
+
+def _filled_runs(text: str, block: list[Line], width: int) -> Iterator[tuple[int, int]]:
+    """Longest runs of lines whose next word had no room."""
+    start = 0
+    for index, line in enumerate(block):
+        below = block[index + 1] if index + 1 < len(block) else None
+        word = None if below is None else _TOKEN.match(text, below.first)
+        if word is None or line.last - line.start + 1 + word.end() - word.start() <= width - _RAGGED:
+            yield start, index + 1
+            start = index + 1
+
+
+def _are_prose(text: str, run: list[Line]) -> bool:
+    """Whether lines are sentences of small words that go on from line to line."""
+    goes_on = sum(
+        text[line.first].islower() and not ends_sentence(text, previous.first, previous.last)
+        for previous, line in zip(run, run[1:], strict=False)
+    )
+    if 3 * goes_on < len(run) - 1 or not any(_SENTENCE.search(text, line.first, line.stop) for line in run):
+        return False
+    words = sum(len(_LOWER_WORD.findall(text, line.first, line.last)) for line in run)
+    tokens = sum(len(_TOKEN.findall(text, line.first, line.last)) for line in run)
+    return words >= 6 and 2 * words >= tokens
+
+
 def _wrapped(text: str, lines: list[Line]) -> None:
     """Lines that look like items, labels or headings only because prose was wrapped there."""
     previous: Line | None = None
     for index, line in enumerate(lines):
         if line.form == Form.ITEM and line.mark == "A." and not _has_sibling(lines, index):
-            line.form, line.body, line.mark = Form.PROSE, line.first, ""  # "J. Smith said"
+            _as_prose(line)  # "J. Smith said"
+        if line.form == Form.CODE and text[line.last - 1] == ";" and _is_clause(text, line):
+            _as_prose(line)
         if previous is not None and line.form in (Form.ITEM, Form.LABELLED, Form.KEY_VALUE, Form.CODE, Form.LABEL):
             below = lines[index + 1] if index + 1 < len(lines) else None
             if _goes_on(text, previous, line, below):
                 line.form, line.body, line.mark = Form.PROSE, line.first, previous.mark
         previous = line if line.form in (Form.PROSE, Form.ITEM, Form.LABELLED) else None
+
+
+def _is_clause(text: str, line: Line) -> bool:
+    """Whether a line that ends in ";" is a clause of words and no statement of a program."""
+    return reads_as_prose(text, line) and _CODE_SIGN.search(text, line.first, line.last - 1) is None
 
 
 def _has_sibling(lines: list[Line], index: int) -> bool:

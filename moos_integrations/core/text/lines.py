@@ -89,13 +89,13 @@ _STAMP = (
     r"|\d{2}-\d{2}\s\d{2}:\d{2}:\d{2}\.\d{3})[\])>]?"
 )
 _NAME = r"\p{Lu}[\p{L}\p{M}\p{N}_'’.\-]{0,30}(?: [\p{Lu}\p{N}(][\p{L}\p{M}\p{N}_'’.\-)]{0,30}){0,3}"
-_LEVEL_WORD = r"(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRIT(?:ICAL)?|FATAL|SEVERE|PANIC|EMERG|ALERT)"
+LEVEL_WORD = r"(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRIT(?:ICAL)?|FATAL|SEVERE|PANIC|EMERG|ALERT)"
 _LOG = (
-    rf"(?:\[?\d{{6,13}}(?:\.\d+)?\]?\s|)(?:{_STAMP}(?=\s)|\d{{6}}\s\d{{6}}\s\d+\s(?={_LEVEL_WORD}))"
-    rf"|[\[<(]{_LEVEL_WORD}[\])>]:?\s|{_LEVEL_WORD}(?::\s|\s+(?:[\[(\d]|[\w.\-]+:\s|[\w\-]+(?:\.[\w\-]+)+\s))"
+    rf"(?:\[?\d{{6,13}}(?:\.\d+)?\]?\s|)(?:{_STAMP}(?=\s)|\d{{6}}\s\d{{6}}\s\d+\s(?={LEVEL_WORD}))"
+    rf"|[\[<(]{LEVEL_WORD}[\])>]:?\s|{LEVEL_WORD}(?::\s|\s+(?:[\[(\d]|[\w.\-]+:\s|[\w\-]+(?:\.[\w\-]+)+\s))"
     r"|(?:-|\p{Lu}{2,12})\s\d{9,10}\s\d{4}\.\d\d\.\d\d\s|\d{8}-\d{1,2}:\d{1,2}:\d{1,2}(?::\d{1,3})?(?=[|\s])"
     r"|\d{1,3}(?:\.\d{1,3}){3}\s-\s"
-    r"|[IWEF]\d{4}\s\d\d:\d\d:\d\d"
+    r"|[IWEF]\d{4}\s\d\d:\d\d:\d\d|\[\s{0,6}\d{1,7}\.\d{6}\]\s"
 )
 _KEYWORD = "|".join(
     [
@@ -163,7 +163,7 @@ _FORMS = regex.compile(
             r"(?:\|[^|].*\||[^|`]+\|[^|`]+\|[^|]*+.*$|\|\s.*$))",
             r"(?P<HEADING>(?P<atx>#{1,6})[ \t]+\S|(?P<bold>\*\*|__)(?=\S)(?:(?!(?P=bold)).){1,120}(?P=bold):?$"
             r"|(?P<wiki>={2,6})\s?[^=]+(?P=wiki)$)",
-            rf"(?P<CHAT>{_STAMP}(?:\s-)?\s*<?(?!{_LEVEL_WORD}\b){_NAME}>?:\s)",
+            rf"(?P<CHAT>{_STAMP}(?:\s-)?\s*<?(?!{LEVEL_WORD}\b){_NAME}>?:\s)",
             rf"(?P<LOG>{_LOG})",
             rf"(?P<TRACE>{_TRACE})",
             r"(?P<JSON>[\[{].*[\]}],?$(?<![\])]\(.*))",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import regex
 
 from moos_integrations.core.text.context import ends_sentence, reads_as_prose
@@ -18,6 +20,9 @@ _SHORT_HEADING = 80  # characters
 _SHORT_TITLE = 120
 _LONGEST_WORD = 40  # also a heading in a script without spaces
 _WHOLE_ITEM = 400
+_LEAST_ENTRIES = 5  # lines; fewer, as of an address, say more together
+_LONGEST_ENTRY = 60  # characters
+_UNSPACED_FROM = "\u2e80"  # where the scripts of East Asia begin
 _ANSWERED_WITHIN_UNITS = 12  # options of a quiz
 _MOST_ASKED = 2  # a question that answers a question, and its answer
 _ANSWERED_WITHIN = 4  # paragraphs behind a question that may belong to its answer
@@ -204,10 +209,17 @@ class Prose(Writer):
         if stop - index < 2:
             return stop
         width = max(line.last - line.start for line in self.lines[index:stop])
+        if self._is_verse(self.lines[index:stop]):
+            return stop
         for at_line in range(index + 1, stop) if width >= _FULL else ():
             if self._hard_break(self.lines[at_line - 1], self.lines[at_line], width):
                 return at_line
         return stop
+
+    def _is_verse(self, lines: Sequence[Line]) -> bool:
+        """Whether every line begins with a capital, though sentences go on from line to line."""
+        commas = any(self.text[line.last - 1] in ",;:–—" for line in lines[:-1])
+        return len(lines) > 3 and commas and all(not self.text[line.body].islower() for line in lines)
 
     def _joins(self, first: Line, previous: Line, line: Line, count: int) -> bool:
         """Whether a line goes on with a paragraph."""
@@ -244,6 +256,8 @@ class Prose(Writer):
 
     def _paragraph(self, index: int, stop: int) -> int:
         """Write the sentences of a paragraph."""
+        if self._are_entries(index, stop):
+            return self._entries(index, stop)
         first, last = self.lines[index], self.lines[stop - 1]
         single = stop - index == 1
         ends = list(sentence_ends(self.text, first.start, last.stop, ordinals=self.ordinals))
@@ -257,6 +271,38 @@ class Prose(Writer):
             unit.leads = NEXT if end != ends[-1] and ASKS.match(self.text, unit.start, end) else NOTHING
         self._close_lists(first.indent)
         self._lead_in(self.units[-1], first, last, stop, single)
+        return stop
+
+    def _are_entries(self, index: int, stop: int) -> bool:
+        """Whether the lines of a block are a list without markers: short, no sentences, and ended on purpose."""
+        lines = self.lines[index:stop]
+        if (
+            len(lines) < _LEAST_ENTRIES
+            or lines[0].mark
+            or max(line.last - line.start for line in lines) > _LONGEST_ENTRY
+        ):
+            return False
+        if any(self.text[line.last - 1] in ",-–—" or self._is_sentence(line) for line in lines):
+            return False
+        width = max(line.last - line.start for line in lines)
+        early = 0
+        for line, below in zip(lines, lines[1:], strict=False):
+            word = _FIRST_WORD.match(self.text, below.first)
+            room = word is not None and line.last - line.start + 1 + word.end() - word.start() <= width
+            early += room or self._is_word(line)
+        return 2 * early >= len(lines) - 1
+
+    def _is_word(self, line: Line) -> bool:
+        """Whether a line is one word of a script with spaces."""
+        return self.text[line.first] < _UNSPACED_FROM and " " not in self.text[line.first : line.last]
+
+    def _is_sentence(self, line: Line) -> bool:
+        return ends_sentence(self.text, line.first, line.last) or reads_as_prose(self.text, line)
+
+    def _entries(self, index: int, stop: int) -> int:
+        for line in self.lines[index:stop]:
+            self._add(line, Kind.ITEM, True, at(line.indent) + Depth.ITEM)
+        self._close_lists(self.lines[index].indent)
         return stop
 
     def _question(self, line: Line, stop: int) -> None:

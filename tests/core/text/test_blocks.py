@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import textwrap
 from random import Random
 
 import pytest
@@ -150,3 +152,75 @@ def test_html_in_one_line_is_taken_apart() -> None:
     found = units(segment(f"<html><body><h2>Prices</h2><table>{rows}</table><p>All is net.</p></body></html>\n"))
     assert sum(unit.startswith("<tr>") and unit.endswith("</tr>") for unit in found) == 9
     assert "<h2>Prices</h2>" in found
+
+
+# --- filled lines ----------------------------------------------------------------------------------------------------
+
+_SENTENCES = [
+    "The warranty covers all parts of the machine for two years.",
+    "It does not apply to parts such as belts, for example, or to oil.",
+    "See J. Smith for details, or call us if the pump - which is new - leaks.",
+    "Prices rose by 12 % in 2019; the Board of Directors was not pleased.",
+    "Der Käufer hat dem Verkäufer den Mangel unverzüglich anzuzeigen.",
+    "The ratio is a = b, when the import of goods is not over 40.",
+    "In the case of war, with a delay of ten days, we try to deliver.",
+    "For each of them, let the buyer return the goods, else break the seal.",
+    "We pay for the class of goods, while the rest stays the same.",
+]
+
+
+@pytest.mark.parametrize("width", [18, 22, 25, 28, 31, 35, 39, 44, 60, 75])
+def test_a_sentence_is_one_unit_however_narrow_its_lines_are(width: int) -> None:
+    random = Random(width)
+    for _ in range(6):
+        sentences = random.sample(_SENTENCES, 5)
+        text = textwrap.fill(" ".join(sentences), width, break_on_hyphens=False, break_long_words=False)
+        begins = [0, *itertools.accumulate(len(sentence) + 1 for sentence in sentences)][:-1]
+        assert segment(text).unit_starts.tolist() == begins, text
+
+
+def test_code_of_even_width_is_no_prose() -> None:
+    text = "for a in the_rows:\n    print(a, end=1)\nreturn len(row_of)\nassert is_it(of_a)\n"
+    assert len(segment(text).unit_starts) == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "INFO worker started with pid 4711\nWARN worker slow, 1200 ms\nINFO worker stopped\n",
+        "web_1     | INFO  Server started\nworker_1  | ERROR could not connect\nworker_1  | INFO retry in 5 seconds\n",
+        "[    0.000000] Linux version 6.1.0\n[    1.234567] usb 1-1: new device\n[   12.000001] EXT4-fs error\n",
+    ],
+)
+def test_lines_with_a_level_and_no_time_are_lines_of_a_log(text: str) -> None:
+    assert segment(text).unit_kinds.tolist() == [Kind.LOG] * 3
+
+
+def test_a_level_within_a_sentence_begins_no_line_of_a_log() -> None:
+    text = "If the server writes many such lines, look for\nERROR codes in the table.\n"
+    assert Kind.LOG not in segment(text).unit_kinds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Amsterdam\nBerlin\nCairo\nDelhi\nEssen\n",
+        "John Smith\nMary Ann Miller\nPeter van Dyke\nJo Li\nAndrew Alexander Montgomery\n",
+    ],
+)
+def test_a_list_without_markers_is_made_of_lines(text: str) -> None:
+    document = segment(f"These came to the party in town.\n\n{text}\nThe rest was ill.\n")
+    assert document.unit_kinds.tolist() == [Kind.SENTENCE, *[Kind.ITEM] * 5, Kind.SENTENCE]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Two roads diverged in a yellow wood,\nAnd sorry I could not travel both\nAnd be one traveler, long I stood\n"
+        "And looked down one as far as I could\nTo where it bent in the undergrowth;\n",
+        "Roses are red\nViolets are blue\nSugar is sweet\nAnd so are you\n",
+        "John Smith\n12 High Street\nLondon\n",
+    ],
+)
+def test_a_poem_and_an_address_are_no_lists(text: str) -> None:
+    assert len(segment(text).unit_starts) == 1
