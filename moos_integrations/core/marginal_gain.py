@@ -19,6 +19,7 @@ from moos_integrations.core.lexical import statement, terms_of
 from moos_integrations.core.redundancy import KINDS, centred, repetitions
 from moos_integrations.core.table import Table
 from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Kind
+from moos_integrations.core.voices import encoder_voice
 
 PASSAGE_WEIGHT = 0.5
 """Of a passage's own log-odds in the relevance of its units: more helps where one passage answers, and hurts
@@ -73,7 +74,7 @@ def unit_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> F
     """Relevance of all units by what the scorer says.
 
     It is the mean log-odds of the metric of the unit's words, plus the unit's similarity to the question and a part of
-    the log-odds of its passage, where the scorer knows them.
+    the log-odds of its passage, where the scorer knows them, and what a sentence encoder adds (`core.voices`).
 
     Args:
         table: The request.
@@ -89,7 +90,8 @@ def unit_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> F
     passage = table.passage_probability[table.document_of_unit]
     known = ~np.isnan(passage)
     relevance[known] += passage_weight * log_odds(passage[known])
-    return np.asarray(relevance + table.unit_similarity)
+    relevance += table.unit_similarity
+    return relevance if table.cosines is None else np.asarray(relevance + encoder_voice(table.cosines, table.gates))
 
 
 def standardised(scores: Sequence[float | None]) -> FloatArray:

@@ -121,6 +121,25 @@ class Table:
         return np.concatenate(known) if known and len(known) == len(self.scores) else None
 
     @cached_property
+    def cosines(self) -> FloatArray | None:
+        """Cosines of the question with each unit's passage and with the unit; None if unknown. Shape: `(units, 2)`."""
+        return self._of_pairs([score.cosines for score in self.scores])
+
+    @cached_property
+    def gates(self) -> FloatArray | None:
+        """Learnt weights of the cosines, in log-odds; None if unknown. Shape: `(units, 2)`."""
+        return self._of_pairs([score.gates for score in self.scores])
+
+    def _of_pairs(self, columns: Sequence[FloatArray | None]) -> FloatArray | None:
+        """Two numbers per unit; 0 for the units of documents without them, None if no document has them."""
+        if all(column is None for column in columns):
+            return None
+        sizes = np.diff(self.unit_borders).tolist()
+        return np.concatenate(
+            [np.zeros((size, 2)) if own is None else own for own, size in zip(columns, sizes, strict=True)]
+        )
+
+    @cached_property
     def structured(self) -> BoolArray:
         """Which units are lines of code, rows of tables and the like. Shape: `(units,)`."""
         return _joined([text.document.unit_structured for text in self.texts], np.bool_)
