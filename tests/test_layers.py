@@ -47,6 +47,7 @@ ORDER = [
     "core.outliers",
     "core.pooling",
     "core.voices",
+    "core.answering",
     "core.gate",
     "core.hub",
     "core.passages",

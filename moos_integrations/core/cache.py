@@ -73,6 +73,7 @@ class CachedScorer:
         self._scorer, self.fingerprint, self._stores = scorer, fingerprint, stores
         self.languages = getattr(scorer, "languages", None)
         self.query_aware = bool(getattr(scorer, "query_aware", False))
+        self.answering = getattr(scorer, "answering", {})
 
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
         """Stored scores where there are any, the others from the scorer, each text once."""

@@ -282,6 +282,12 @@ class Settings(CheckedModel):
     top_n: PositiveCount | None = Field(
         default=None, description="Keep text from at most this many documents, the most relevant ones."
     )
+    min_relevance: Share | None = Field(
+        default=None,
+        description="Least probability that a document answers the question; of the others, nothing is kept. If none "
+        "reaches it, the result is empty and says so (`nothing relevant`). None keeps text from any. It is not used "
+        "without a question, for text that the model does not read, or with a model without a calibration.",
+    )
     min_tokens: Count = Field(
         default=DEFAULT_MIN_TOKENS,
         description="If no target is set, here or in the call, documents that together have fewer tokens are returned "
@@ -415,7 +421,7 @@ def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
 
 WITHOUT_QUESTION: tuple[Rule, ...] = (
     (
-        (*_OF_QUESTIONS, "gains.retriever_weight", "encoder"),
+        (*_OF_QUESTIONS, "gains.retriever_weight", "encoder", "min_relevance"),
         lambda settings: True,
         "at ingestion there is neither a question nor a retriever.",
     ),
@@ -461,6 +467,7 @@ class SettingKeywords(TypedDict, total=False):
     tokenizer: Any
     separator: str
     top_n: int | None
+    min_relevance: float | None
     min_tokens: int
     omission: str | None
     order: Order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from moos_integrations.core.answering import Answering
 from moos_integrations.core.hub import Classifier, computes_here
 from moos_integrations.core.outliers import normalise, outlier_scores
 from moos_integrations.core.pooling import OUTSIDE, QUESTION, question_similarity, unit_means
@@ -118,6 +119,11 @@ class TokenClassifierScorer:
     def query_aware(self) -> bool:
         """Whether the model reads questions."""
         return self.classifier.query_aware
+
+    @property
+    def answering(self) -> Mapping[str, Answering]:
+        """Calibrations of the documents' relevance; empty if there are none."""
+        return self.classifier.answering
 
     @property
     def fingerprint(self) -> str:

@@ -22,6 +22,7 @@ import transformers
 from safetensors import safe_open
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from moos_integrations.core.answering import Answering, calibrations
 from moos_integrations.core.config import BUNDLED_MODELS, PACKAGED_ENCODER
 from moos_integrations.core.failures import guarded
 from moos_integrations.core.threads import Lock
@@ -69,6 +70,8 @@ class Classifier:
             states were not trained for it. Its config.json has it as `"moos": {"similarity_scale": 10.0}`.
         gate: Weights of a sentence encoder's cosines, for a model that was trained on what they leave open; None for
             any other. Its config.json has `"moos": {"residual": true}`, its weights the tensors `relevance_gate.*`.
+        answering: How likely a document answers, by its scores; empty if it was not calibrated. Its config.json has
+            `"moos": {"answering": {"reader": [...], "encoder": [...]}}` (`core.answering`).
         languages: ISO 639 codes of the languages that it reads; None if unknown. Its config.json has them as
             `"moos": {"languages": ["en"]}`.
         takes_types: It distinguishes question and passage by token types.
@@ -89,6 +92,7 @@ class Classifier:
     query_aware: bool
     similarity_scale: float
     gate: Gate | None
+    answering: Mapping[str, Answering]
     languages: tuple[str, ...] | None
     takes_types: bool
     max_pieces: int
@@ -216,6 +220,7 @@ def classifier_of(
         query_aware=query_aware,
         similarity_scale=_similarity_scale(name, model.config),
         gate=gate,
+        answering=_answering(name, model.config),
         languages=_languages(name, model.config),
         takes_types=takes_types(model),
         max_pieces=_max_pieces(model.config, tokenizer),
@@ -235,6 +240,8 @@ def _reading(
 ) -> str:
     """Hash of what the scores depend on beside the weights: heads, activation, the entry `moos`, the vocabulary, ..."""
     settings = {name: value for name, value in config.to_dict().items() if name not in _NO_READING}
+    if isinstance(settings.get("moos"), dict):  # what is made of the scores afterwards
+        settings["moos"] = {name: value for name, value in settings["moos"].items() if name != "answering"}
     label = _preserve_label("", config, preserve_label)
     parts = (json.dumps(settings, sort_keys=True, default=str), backend.to_str(), str(label), str(max_pieces))
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass"))
@@ -482,6 +489,16 @@ def _weight_files(source: str) -> list[Path]:
     utils: Any = transformers.utils
     known = utils.cached_file(source, "model.safetensors", _raise_exceptions_for_missing_entries=False)
     return [] if known is None else [Path(known)]
+
+
+def _answering(name: str, config: Any) -> dict[str, Answering]:
+    try:
+        return calibrations(getattr(config, "moos", {}).get("answering", {}))
+    except ValueError as error:
+        raise ModelError(
+            f"Model {name!r}: `answering` in `moos` of its config.json cannot be used: {error}. Leave it out if the "
+            "model was not calibrated."
+        ) from error
 
 
 def _languages(name: str, config: Any) -> tuple[str, ...] | None:

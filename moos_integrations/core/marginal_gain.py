@@ -70,11 +70,36 @@ def log_odds(probability: FloatArray) -> FloatArray:
     return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
-def unit_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:
-    """Relevance of all units by what the scorer says.
+def unit_relevance(table: Table, query: str | None = None, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:
+    """Relevance of all units by what the scorer says: the reader, and a sentence encoder if there is one.
+
+    Args:
+        table: The request.
+        query: The question, if there is one.
+        passage_weight: As in `reader_relevance`.
+
+    Returns:
+        In log-odds; a unit without words gets the least there is. Shape: `(units,)`.
+    """
+    relevance = reader_relevance(table, passage_weight=passage_weight)
+    if table.cosines is None:
+        return relevance
+    voice = encoder_voice(
+        table.cosines,
+        table.gates,
+        table.document_of_unit,
+        relevance,
+        reads=table.reader_reads_question,
+        asked=len(statement(query or "")),
+    )
+    return np.asarray(relevance + voice)
+
+
+def reader_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:
+    """Relevance of all units by the model that scores words.
 
     It is the mean log-odds of the metric of the unit's words, plus the unit's similarity to the question and a part of
-    the log-odds of its passage, where the scorer knows them, and what a sentence encoder adds (`core.voices`).
+    the log-odds of its passage, where the scorer knows them.
 
     Args:
         table: The request.
@@ -90,8 +115,7 @@ def unit_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> F
     passage = table.passage_probability[table.document_of_unit]
     known = ~np.isnan(passage)
     relevance[known] += passage_weight * log_odds(passage[known])
-    relevance += table.unit_similarity
-    return relevance if table.cosines is None else np.asarray(relevance + encoder_voice(table.cosines, table.gates))
+    return np.asarray(relevance + table.unit_similarity)
 
 
 def standardised(scores: Sequence[float | None]) -> FloatArray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from moos_integrations.core.answering import Answering
 from moos_integrations.core.encoder import SCORES_VERSION
 from moos_integrations.core.types import FloatArray, IntArray, Scorer, SegmentedText, WordScores
 from moos_integrations.core.windows import Pieces, tokenize
@@ -138,16 +139,18 @@ def _directions(vectors: Vectors) -> Vectors:
 class TwoStageScorer:
     """What a reader says of question and text, and the cosines of an encoder that read them apart."""
 
-    def __init__(self, reader: Scorer, vectors: Scorer, encoder: PassageEncoder) -> None:
+    def __init__(self, reader: Scorer, vectors: Scorer, encoder: PassageEncoder, *, calibrated: bool = True) -> None:
         """Combine.
 
         Args:
             reader: Scores words, for the question if it can; usually behind a cache.
             vectors: Computes `unit_vectors` and `passage_vectors`: a `PassageScorer`, or a cache around one.
             encoder: Reads the question.
+            calibrated: Whether the reader's calibration is for the cosines of this encoder.
         """
         self._reader, self._vectors, self._encoder = reader, vectors, encoder
         self.languages = getattr(reader, "languages", None)
+        self.answering: Mapping[str, Answering] = getattr(reader, "answering", {}) if calibrated else {}
         self.query_aware = True
 
     def precompute(self, documents: Sequence[SegmentedText]) -> list[WordScores]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any, TypeVar
@@ -93,6 +93,11 @@ class Table:
     def reads_question(self) -> bool:
         """Whether the scorer read a question with any of the documents."""
         return any(score.reads_question for score in self.scores)
+
+    @property
+    def reader_reads_question(self) -> bool:
+        """Whether the model that scores words read a question with any of the documents."""
+        return any(replace(score, cosines=None).reads_question for score in self.scores)
 
     @cached_property
     def preserve(self) -> FloatArray:
