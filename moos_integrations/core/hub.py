@@ -347,6 +347,12 @@ def resolve_encoder(name: str) -> str:
     return str(import_module(_ENCODER_PACKAGE).get_model_path())
 
 
+def encoder_beside(name: str) -> str | None:
+    """The folder `encoder` in a model's folder: the sentence encoder that the model was trained or calibrated with."""
+    folder = Path(resolve(name)) / "encoder"
+    return str(folder) if (folder / "config.json").is_file() else None
+
+
 def check_files(folder: Path) -> None:
     """Check the files of a model's folder, before a library reads them: none is huge, no name leads out of it.
 

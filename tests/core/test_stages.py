@@ -257,6 +257,25 @@ def test_what_says_whether_a_model_is_residual_must_be_true_or_false(residual_mo
         load_classifier(str(folder), device="cpu")
 
 
+def test_the_encoder_in_a_models_folder_is_used_unless_the_setting_names_another(
+    aware_model: Path, residual_model: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    document = [segment(TEXTS[0])]
+    for model in (aware_model, residual_model):
+        folder = tmp_path / model.parent.name / model.name
+        shutil.copytree(model, folder)
+        shutil.copytree(tiny_model, folder / "encoder")
+        tensors = load_file(folder / "encoder" / "model.safetensors")
+        torch.manual_seed(2)
+        changed = {name: tensor + torch.randn_like(tensor) / 4 for name, tensor in tensors.items()}
+        save_file(changed, folder / "encoder" / "model.safetensors", metadata={"format": "pt"})
+        beside, named = built(folder).scorer, built(model, encoder=str(folder / "encoder")).scorer
+        other = built(folder, encoder=str(model)).scorer
+        found, expected, unlike = (own.score(document, QUESTION)[0].cosines for own in (beside, named, other))
+        np.testing.assert_array_equal(found, expected)
+        assert np.abs(found - unlike).max() > 1e-3
+
+
 # --- the setting ------------------------------------------------------------------------------------------------------
 
 
