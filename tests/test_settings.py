@@ -121,6 +121,7 @@ GOOD: dict[str, Any] = {
     "tokenizer": "gpt-4",
     "separator": "\n--\t",
     "top_n": 3,
+    "min_relevance": 0.25,
     "min_tokens": 9,
     "omission": "[... {count} {unit} omitted]",
     "order": "ends",
@@ -133,6 +134,7 @@ GOOD: dict[str, Any] = {
     "device": "cuda:1",
     "dtype": "bfloat16",
     "embeddings": Embedder(),
+    "encoder": "someone/some-encoder",
     "scores.alpha": 0.5,
     "scores.outlier_statistic": "global_diag",
     "scores.word_reduction": "max",
@@ -175,6 +177,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("tokenizer", 7, "got int"),
     ("separator", None, "`separator` must be a string, got None."),
     ("top_n", 0, "`top_n` must be a whole number from 1 on, got 0."),
+    ("min_relevance", 1.5, "`min_relevance` must be a number in [0, 1], got 1.5."),
     ("min_tokens", -1, "`min_tokens` must be a whole number from 0 on, got -1."),
     ("min_tokens", None, "`min_tokens` must be a whole number from 0 on, got None."),
     ("omission", 7, "`omission` must be a string or None, got int."),
@@ -197,6 +200,9 @@ BAD: list[tuple[str, Any, str]] = [
     ("device", "cuda:0 ", "`device` must be"),
     ("dtype", "int8", "`dtype` must be one of 'auto', 'float32', 'bfloat16', 'float16', got 'int8'."),
     ("embeddings", "MiniLM", "`embeddings` must be a LangChain `Embeddings` or a LlamaIndex `BaseEmbedding`, got str."),
+    ("encoder", 3, "`encoder` must be a bundled name (moos-minilm-en), a folder in Hugging Face layout or a hub id"),
+    ("encoder", "", "`encoder` must be"),
+    ("encoder", "./no_such_folder", "there is no such folder"),
     ("scores", 5, "`scores` must be `ScoreSettings` or a dict of alpha, "),
     ("scores", {1: 2}, "names of settings as keys"),
     ("scores.alpha", float("inf"), "`scores.alpha` must be a number in [0, 1], got inf."),
@@ -242,6 +248,7 @@ def test_fourteen_settings_or_so_are_flat_and_defaults_are_an_api() -> None:
         "tokenizer": "o200k_base",
         "separator": "\n\n",
         "top_n": None,
+        "min_relevance": None,
         "min_tokens": 64,
         "omission": None,
         "order": "source",
@@ -254,6 +261,7 @@ def test_fourteen_settings_or_so_are_flat_and_defaults_are_an_api() -> None:
         "device": "auto",
         "dtype": "auto",
         "embeddings": None,
+        "encoder": None,
         "scores": {
             "alpha": 1.0,
             "outlier_statistic": "class_diag",
@@ -532,6 +540,7 @@ NO_EFFECT: list[tuple[dict[str, Any], set[str]]] = [
     ({"threshold": 0.5, "gains": {"temperature": 2}}, {"gains.temperature"}),
     ({"threshold": 0.5, "gains": {"whole_from": 0.5}}, {"gains.whole_from"}),
     ({"gains": {"similarity_scale": 3}}, {"gains.similarity_scale"}),
+    ({"embeddings": Embedder(), "encoder": "all-MiniLM-L6-v2"}, {"encoder"}),
     ({"rate": 0.5, "gains": {"budgets": "words", "temperature": 2}}, {"gains.temperature"}),
     (
         {"gains": {"budgets": "words", "lexical_weight": 1, "redundancy": "greedy"}},
@@ -597,6 +606,9 @@ def test_what_is_said_to_have_no_effect_has_none(texts: list[str], case: tuple[d
     plain = dict(settings)
     for name in names:
         stage, _, field = name.partition(".")
+        if not field:
+            del plain[name]
+            continue
         plain[stage] = {key: value for key, value in plain[stage].items() if key != field}
     for query in (None, "Who built it?"):
         first, second = (

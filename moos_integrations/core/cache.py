@@ -73,6 +73,7 @@ class CachedScorer:
         self.computed = 0  # texts that were in no store; for reports, and not exact while several threads score
         self.languages = getattr(scorer, "languages", None)
         self.query_aware = bool(getattr(scorer, "query_aware", False))
+        self.answering = getattr(scorer, "answering", {})
 
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
         """Stored scores where there are any, the others from the scorer, each text once."""
@@ -160,7 +161,7 @@ def _own(scores: WordScores) -> WordScores:
 
 # --- bytes ------------------------------------------------------------------------------------------------------------
 
-_MAGIC = b"moos-scores-1\n"
+_MAGIC = b"moos-scores-2\n"
 _DIGEST = 16
 _TYPES: dict[bytes, Any] = {b"d": np.dtype("<f8"), b"f": np.dtype("<f4")}
 _NONE, _HEAD, _SIZE = b"-", struct.Struct("<d"), struct.Struct("<Q")

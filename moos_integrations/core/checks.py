@@ -325,20 +325,23 @@ def check_device(device: str) -> str:
     raise ConfigError(f"`device` must be 'auto' or a torch device such as 'cpu' or 'cuda:0', got {device!r}.{hint}")
 
 
-def check_model(model: str, bundled: Path) -> str:
+def check_model(model: Any, bundled: Path, setting: str = "model") -> str:
     """The model, if it is a bundled name, a folder with a model, or looks like an id of the Hugging Face hub.
 
     Args:
         model: What the user passed.
         bundled: The folder that has one sub-folder per bundled model.
+        setting: Its name, for messages.
 
     Raises:
         ConfigError: Otherwise.
     """
     names = sorted(folder.parent.name for folder in bundled.glob("*/config.json"))
+    what = f"`{setting}` must be a bundled name ({', '.join(names)}), a folder in Hugging Face layout or a hub id"
+    if not isinstance(model, str):
+        raise ConfigError(f"{what}; got {shown(model)}.")
     if model in names:
         return model
-    what = f"`model` must be a bundled name ({', '.join(names)}), a folder in Hugging Face layout or a hub id"
     path = Path(model)
     if model and _exists(path):
         if not path.is_dir():

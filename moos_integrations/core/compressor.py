@@ -7,15 +7,16 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from typing_extensions import Unpack
 
+from moos_integrations.core.answering import Answering, probability
 from moos_integrations.core.cache import DirectoryStore, FrameworkStore, MemoryStore, ScoreStore, cached
 from moos_integrations.core.checks import check_number
-from moos_integrations.core.config import CompressorConfig, SettingKeywords, Target
-from moos_integrations.core.documents import relevances
+from moos_integrations.core.config import PACKAGED_ENCODER, CompressorConfig, SettingKeywords, Target
+from moos_integrations.core.documents import answer_log_odds, relevances
 from moos_integrations.core.embeddings import Embeddings, EmbeddingScorer, UnitEmbedder
 from moos_integrations.core.explain import Explanation
 from moos_integrations.core.failures import NEVER_PASSED_THROUGH, guarded, isolated
@@ -26,7 +27,7 @@ from moos_integrations.core.output import Output, joined, whole
 from moos_integrations.core.prepared import PreparedText, TextCache
 from moos_integrations.core.prompt import PromptFormat
 from moos_integrations.core.request import Call, checked_texts
-from moos_integrations.core.result import PASSED_THROUGH, CompressedDocument, CompressionResult
+from moos_integrations.core.result import NOTHING_RELEVANT, PASSED_THROUGH, CompressedDocument, CompressionResult
 from moos_integrations.core.selection import select
 from moos_integrations.core.table import Table
 from moos_integrations.core.text import segment
@@ -51,6 +52,9 @@ from moos_integrations.errors import (
 )
 from moos_integrations.messages import Notice, stack_level, warn_once
 
+if TYPE_CHECKING:
+    from moos_integrations.core.hub import Classifier
+
 _NO_ROOM = (
     "The ceiling leaves no room for text with omission marks of about {tokens} tokens each: they were not written. "
     "Raise the ceiling, or set a shorter `omission` such as '[...]'."
@@ -62,6 +66,14 @@ _FORMAT_TOO_LARGE = (
 _METADATA_OUTWEIGH = (
     "Of {context} tokens that the prompt shows, {more} are not text but metadata, template or separators. Show less "
     "metadata, limit the documents with `top_n`, or raise `budget_tokens`."
+)
+_NO_CALIBRATION = (
+    "`min_relevance` was not used: the model has no calibration of how likely a document answers "
+    '(`"moos": {"answering": ...}` in its config.json).'
+)
+_NOTHING_RELEVANT = (
+    "No document reaches `min_relevance={floor:g}`, so that nothing is kept: the best one answers the question with a "
+    "probability of {best:.3f}."
 )
 _SHARE_OF_TEXTS = 0.25  # of `cache_bytes`; the rest is for scores
 
@@ -284,8 +296,9 @@ class ContextCompressor:
     def precompute(self, documents: str | Sequence[str]) -> None:
         """Score texts without a question and cache the scores, as at ingestion.
 
-        Later calls without a question, or with `embeddings`, need no forward pass for these texts. A query-aware model
-        without `embeddings` reads each question with the text, so this saves nothing there.
+        Later calls without a question, or with `embeddings`, need no forward pass for these texts. With an `encoder`,
+        or a model that has its own, its vectors of the texts are kept too; a question then needs one short pass of the
+        encoder. A query-aware model without `embeddings` still reads each question with the text.
 
         Raises:
             InputError: If the documents are not strings.
@@ -300,7 +313,11 @@ class ContextCompressor:
         scorer, counter = self.load()
         with guarded():
             prepared = [self._texts.prepare(text, counter) for text in texts]
-            _checked_scores(scorer, [text.document for text in prepared], None)
+            known = [text.document for text in prepared]
+            if hasattr(scorer, "precompute"):
+                scorer.precompute(known)
+            else:
+                _checked_scores(scorer, known, None)
 
     # --- stages ------------------------------------------------------------------------------------------------------
 
@@ -340,8 +357,10 @@ class ContextCompressor:
         documents = [[text.document for text in request] for request in requests]
         return _score(self.scorer, documents, queries) if documents else []
 
-    def _leaves_alone(self, call: Call, request: list[PreparedText]) -> bool:
-        return call.target is None and self.config.leaves_alone(sum(text.tokens for text in request), len(request))
+    def _leaves_alone(self, call: Call, index: int, request: list[PreparedText]) -> bool:
+        if call.target is not None or (self.config.min_relevance is not None and _asks(call.queries[index])):
+            return False
+        return self.config.leaves_alone(sum(text.tokens for text in request), len(request))
 
     def _stop(self, timeout: float | None) -> Stop:
         if timeout is not None:
@@ -373,7 +392,7 @@ class ContextCompressor:
         """All stages, for all requests together; the model loads only if a request is large enough for it."""
         counter = self.counter
         prepared = [[self._prepare(text, counter) for text in request] for request in call.texts]
-        large = [index for index, request in enumerate(prepared) if not self._leaves_alone(call, request)]
+        large = [index for index, request in enumerate(prepared) if not self._leaves_alone(call, index, request)]
         scores = self._scores([prepared[index] for index in large], [call.queries[index] for index in large])
         results: dict[int, CompressionResult] = {}
         for index, found in zip(large, scores, strict=True):
@@ -418,6 +437,8 @@ class ContextCompressor:
         if language and not retrieved.any():
             retrieved = standardised([float(-place) for place in range(table.documents)])
         ordered = order(table, _for_unread(self.config) if language else self.config, query, retrieved)
+        known = getattr(self._scorer, "answering", {})
+        ordered, judged = _above_floor(table, ordered, None if language else self.config.min_relevance, query, known)
         outputs = partial(
             Output,
             table,
@@ -425,7 +446,7 @@ class ContextCompressor:
             self.config.separator,
             ordered.documents,
             prompt=None if wanted.budget_tokens is None else prompt,
-            relevance=relevances(table, ordered.gains, query),
+            relevance=relevances(table, ordered.gains, query, known),
         )
         output, selection = self._selected(table, ordered, wanted, outputs)
         documents, text = output.render(selection)
@@ -441,7 +462,7 @@ class ContextCompressor:
             kept_tokens=kept_tokens,
             protected_tokens=_protected_tokens(table, ordered.priority, selection) if wanted.threshold is None else 0,
             seconds=time.perf_counter() - call.start,
-            warnings=(*warnings, *([language] if language else [])),
+            warnings=(*judged, *warnings, *([language] if language else [])),
             order=output.order,
             _formatted=formatted,
             _explanation=Explanation(
@@ -461,7 +482,7 @@ class ContextCompressor:
         selection = output.completed(select(table, ordered, wanted, output, fill=self.config.gains.fill))
         # With `fill=False` a larger budget keeps a superset, which this could break. Earlier marks would be cut.
         may_go = self.config.omission is not None and self.config.gains.fill and not output.has_earlier_marks
-        if selection.kept.any() or not table.words or not may_go:
+        if selection.kept.any() or not table.words or not ordered.eligible.any() or not may_go:
             return output, selection
         plain = outputs()
         unmarked = select(table, ordered, wanted, plain)
@@ -620,6 +641,26 @@ class ContextCompressor:
             return 0
 
 
+def _asks(query: str | None) -> bool:
+    return bool(query and query.strip())
+
+
+def _above_floor(
+    table: Table, ordered: Order, floor: float | None, query: str | None, known: Mapping[str, Answering]
+) -> tuple[Order, list[Notice]]:
+    """The order without documents that are not likely enough to answer, and what is to be said of that."""
+    if floor is None or not _asks(query) or not table.documents:
+        return ordered, []
+    answers = answer_log_odds(table, known)
+    if answers is None:
+        return ordered, [Notice("no calibration", _NO_CALIBRATION)]
+    likely = probability(answers)
+    ordered = ordered.only(likely >= floor)
+    if ordered.eligible.any():
+        return ordered, []
+    return ordered, [Notice(NOTHING_RELEVANT, _NOTHING_RELEVANT.format(floor=floor, best=likely.max()))]
+
+
 def _formatted(
     prompt: PromptFormat | None,
     documents: Sequence[CompressedDocument],
@@ -676,7 +717,7 @@ def _one_config(model: str | None, config: CompressorConfig | None, settings: Ma
 
 
 def _load_scorer(config: CompressorConfig) -> Scorer:
-    """The model of the settings, with their embeddings if there are any, behind caches."""
+    """The model of the settings, with an encoder or embeddings if there are any, behind caches."""
     from moos_integrations.core.encoder import TokenClassifierScorer
     from moos_integrations.core.hub import load_classifier
 
@@ -690,10 +731,30 @@ def _load_scorer(config: CompressorConfig) -> Scorer:
     )
     words = cached(scorer, scorer.fingerprint, stores)
     if config.embeddings is None:
-        return words
+        return _with_encoder(words, scorer.classifier, config, stores)
     known = Embeddings(config.embeddings)
     units = cached(UnitEmbedder(known), known.fingerprint, stores)
     return EmbeddingScorer(words, units, known, config.gains.similarity_scale)
+
+
+def _with_encoder(
+    words: Scorer, classifier: Classifier, config: CompressorConfig, stores: Sequence[ScoreStore]
+) -> Scorer:
+    """The reader, and an encoder before it: of the settings, of the model's folder, or the model itself."""
+    from moos_integrations.core.hub import encoder_beside
+    from moos_integrations.core.passages import PassageEncoder
+    from moos_integrations.core.stages import PassageScorer, TwoStageScorer
+
+    name = config.encoder or encoder_beside(config.model)
+    if name is None and classifier.gate is None:
+        return words
+    if name is None:
+        encoder = PassageEncoder.of(classifier)
+    else:
+        encoder = PassageEncoder(name, device=config.device, dtype=config.dtype)
+    vectors = PassageScorer(encoder)
+    calibrated = (config.encoder or PACKAGED_ENCODER).lower() == PACKAGED_ENCODER.lower()
+    return TwoStageScorer(words, cached(vectors, vectors.fingerprint, stores), encoder, calibrated=calibrated)
 
 
 def _stores(config: CompressorConfig) -> list[ScoreStore]:

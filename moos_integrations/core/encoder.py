@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from moos_integrations.core.answering import Answering
 from moos_integrations.core.hub import Classifier, computes_here
 from moos_integrations.core.outliers import normalise, outlier_scores
 from moos_integrations.core.pooling import OUTSIDE, QUESTION, question_similarity, unit_means
@@ -22,7 +23,8 @@ from moos_integrations.core.windows import Frame, Pieces, Window, question_piece
 _PAD_TO = 16
 # Goes up whenever the same model and settings give a text other scores than before (segmentation, windows): scores that
 # were kept on disk are then not used.
-_SCORES = 4
+_SCORES = 5
+SCORES_VERSION = _SCORES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +39,7 @@ class _Read:
         similarity: Scaled cosine of these units to the question; NaN where the model has none. Shape: `(units,)`.
         vectors: Mean last-layer state of each unit's pieces. Shape: `(units, width)`.
         sizes: Pieces of each unit. Shape: `(units,)`.
+        gates: Weights of a sentence encoder's cosines; None without a learnt gate. Shape: `(2,)`.
     """
 
     preserve: FloatArray
@@ -46,6 +49,7 @@ class _Read:
     similarity: FloatArray
     vectors: npt.NDArray[np.float32]
     sizes: IntArray
+    gates: FloatArray | None
 
 
 class _Collected:
@@ -59,6 +63,7 @@ class _Collected:
         units = len(document.unit_starts)
         self._similarity = np.full(units, np.nan)
         self._sums, self._sizes = np.zeros((units, width), np.float32), np.zeros(units, np.int64)
+        self.gates: FloatArray | None = None
 
     def add(self, window: Window, read: _Read) -> None:
         """Take over the part of a window that is scored in it; the rest is context."""
@@ -71,6 +76,9 @@ class _Collected:
         self._similarity[part] = np.fmax(self._similarity[part], read.similarity)
         self._sums[part] += read.vectors * read.sizes[:, None]
         self._sizes[part] += read.sizes
+        if read.gates is not None:
+            self.gates = np.zeros((len(self._sizes), 2)) if self.gates is None else self.gates
+            self.gates[part] = np.maximum(self.gates[part], read.gates)
 
     @property
     def unit_vectors(self) -> npt.NDArray[np.float32]:
@@ -111,6 +119,11 @@ class TokenClassifierScorer:
     def query_aware(self) -> bool:
         """Whether the model reads questions."""
         return self.classifier.query_aware
+
+    @property
+    def answering(self) -> Mapping[str, Answering]:
+        """Calibrations of the documents' relevance; empty if there are none."""
+        return self.classifier.answering
 
     @property
     def fingerprint(self) -> str:
@@ -172,7 +185,11 @@ class TokenClassifierScorer:
             scores = replace(scores, outlier=s, metric=self._alpha * p + (1 - self._alpha) * s)
         near = found.unit_similarity if similar else None
         return replace(
-            scores, passage_probability=found.passage_probability, unit_similarity=near, unit_vectors=found.unit_vectors
+            scores,
+            passage_probability=found.passage_probability,
+            unit_similarity=near,
+            unit_vectors=found.unit_vectors,
+            gates=found.gates,
         )
 
     def _padded_length(self, window: Window, frame: Frame) -> int:
@@ -217,6 +234,9 @@ class TokenClassifierScorer:
             near = classifier.similarity_scale * question_similarity(hidden, units, count)
         preserve, outlier, similarity = (tensor.cpu().numpy().astype(np.float64) for tensor in (p, s, near))
         vectors, lengths = means.cpu().numpy(), sizes.cpu().numpy()
+        gates: FloatArray | list[None] = [None] * len(batch)
+        if classifier.gate is not None and frame.reads_passage:
+            gates = classifier.gate.of(hidden[:, 0].float().cpu().numpy())
         first, read = len(frame.front.ids), []
         for index, window in enumerate(batch):
             row, own = slice(first, first + len(window)), slice(ranges[index][1] - ranges[index][0])
@@ -229,6 +249,7 @@ class TokenClassifierScorer:
                     similarity=similarity[index, own],
                     vectors=vectors[index, own],
                     sizes=lengths[index, own],
+                    gates=gates[index],
                 )
             )
         return read

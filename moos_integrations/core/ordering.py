@@ -10,7 +10,7 @@ one ranking serves all budgets. A unit that is kept whole needs all of its token
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -42,6 +42,7 @@ class Order:
         eligible: Whether anything of each document may be kept. Shape: `(documents,)`.
         documents: Indices of the documents in the order of the output.
         gains: Of the units; None where words are ranked without regard to their units.
+        answers: Whether each document reaches the floor of relevance; None without a floor. Shape: `(documents,)`.
     """
 
     priority: FloatArray
@@ -51,12 +52,17 @@ class Order:
     eligible: BoolArray
     documents: tuple[int, ...]
     gains: UnitGains | None
+    answers: BoolArray | None = None
 
     @classmethod
     def by(cls, table: Table, values: FloatArray) -> Order:
         """Units by any numbers of their words, all documents eligible and in source order."""
         ranks, none = np.arange(table.documents), np.zeros(table.words, bool)
         return cls(values, values, none, ranks, np.ones(len(ranks), bool), tuple(ranks.tolist()), None)
+
+    def only(self, answers: BoolArray) -> Order:
+        """The same order, in which only documents that reach the floor may be kept. Shape: `(documents,)`."""
+        return replace(self, eligible=self.eligible & answers, answers=answers)
 
     def quantity(self, *, threshold: bool) -> Quantity:
         """What the values of words are, under a threshold or under a ceiling."""
@@ -93,7 +99,7 @@ def order(table: Table, config: CompressorConfig, query: str | None, retrieved: 
 def unit_gains(table: Table, config: CompressorConfig, query: str | None, retrieved: FloatArray) -> UnitGains:
     """What each unit adds: by the scorer, by matching terms, and by the retriever, less what others say."""
     relevance = (
-        unit_relevance(table)
+        unit_relevance(table, query)
         + config.gains.lexical_weight * table.term_match(query or "")
         + config.gains.retriever_weight * retrieved[table.document_of_unit]
     )

@@ -8,21 +8,26 @@ is the mean of all states, a unit's vector the mean of the states of its pieces,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AutoModel, AutoTokenizer
 
-from moos_integrations.core.hub import placement, resolve, weights_fingerprint
+from moos_integrations.core.hub import Classifier, computes_here, load_encoder, weights_fingerprint
 from moos_integrations.core.pooling import unit_means
-from moos_integrations.core.windows import SpecialTokens, tokenize
-from moos_integrations.errors import ModelError
+from moos_integrations.core.threads import check_stop
+from moos_integrations.core.windows import QUESTION_PART, SpecialTokens, tokenize
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_States: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From ids and their mask to last-layer states: the only call of the network. Shape: `(batch, pieces[, width])`."""
 Vectors = npt.NDArray[np.float32]
 _BATCH_PIECES = 4096  # padding included
 _PAD_TO = 16  # as in `core.encoder`: the rounding of a passage's vector depends on the passage alone
@@ -43,46 +48,54 @@ class PassageVectors:
 
 
 class PassageEncoder:
-    """A sentence encoder with mean pooling, such as all-MiniLM-L6-v2."""
+    """A sentence encoder with mean pooling, such as all-MiniLM-L6-v2, or the network of a model trained with one."""
 
     def __init__(self, folder: str, *, device: str = "cpu", dtype: str = "float32", max_pieces: int = 384) -> None:
         """Load the encoder.
 
         Args:
-            folder: A bundled name, a folder in Hugging Face layout, or a hub id.
-            device: As in `load_classifier`.
-            dtype: As in `load_classifier`.
+            folder: As in `load_encoder`.
+            device: As in `load_encoder`.
+            dtype: As in `load_encoder`.
             max_pieces: Longest input, special tokens included; at most what the encoder can read.
 
         Raises:
             ModelError: If it cannot be loaded, or has no fast tokenizer.
         """
-        source = resolve(folder)
-        where, what = placement(device, dtype)
-        try:
-            model: Any = AutoModel.from_pretrained(
-                source, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-            )
-            tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
-        except Exception as error:  # transformers raises OSError, ValueError, KeyError, ... by what is missing
-            first_line = (str(error).splitlines() or [""])[0][:300]
-            raise ModelError(
-                f"Expected a sentence encoder with a fast tokenizer in {folder!r} (a bundled name, a folder or a hub "
-                f"id): {type(error).__name__}: {first_line}"
-            ) from error
-        if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # unused; where a folder has no weights for it, random ones would be in the fingerprint
+        model, tokenizer = load_encoder(folder, device=device, dtype=dtype)
+        backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
         backend.no_truncation()
         backend.no_padding()
-        self.tokenizer, self.max_pieces = (
-            backend,
-            min(max_pieces, getattr(model.config, "max_position_embeddings", None) or max_pieces),
-        )
-        self.width: int = model.config.hidden_size
-        self._special, self._pad_id = SpecialTokens.of(backend), tokenizer.pad_token_id or 0
-        self._model = model.requires_grad_(False).eval().to(device=where, dtype=what)
-        self.fingerprint = f"{weights_fingerprint(self._model)} {what} {where.type} {max_pieces}"
+
+        def states(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = model(input_ids=ids, attention_mask=mask).last_hidden_state
+            return found
+
+        self._set(states, model.device, backend, tokenizer.pad_token_id or 0, model.config.hidden_size)
+        positions = getattr(model.config, "max_position_embeddings", None) or max_pieces
+        self.max_pieces = min(max_pieces, positions)
+        self.fingerprint = f"{weights_fingerprint(model)} {model.dtype} {model.device.type} {max_pieces}"
+
+    @classmethod
+    def of(cls, classifier: Classifier, max_pieces: int = 384) -> PassageEncoder:
+        """The network of a classifier as an encoder: it reads passages and questions alone, without a second model."""
+
+        def states(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            found = classifier.model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[-1]
+            return torch.as_tensor(found)
+
+        own = cls.__new__(cls)
+        own._set(states, classifier.device, classifier.tokenizer, classifier.pad_id, classifier.width)
+        own.max_pieces = min(max_pieces, classifier.max_pieces)
+        kind = f"{classifier.dtype} {classifier.device.type} {max_pieces}"
+        own.fingerprint = f"{classifier.fingerprint} {kind}"
+        return own
+
+    def _set(self, states: _States, device: torch.device, tokenizer: Tokenizer, pad_id: int, width: int) -> None:
+        self._states, self._device, self._pad_id = states, device, pad_id
+        self.tokenizer, self.width = tokenizer, width
+        self._special = SpecialTokens.of(tokenizer)
+        self.max_pieces, self.fingerprint = 0, ""
 
     @property
     def room(self) -> int:
@@ -90,8 +103,11 @@ class PassageEncoder:
         return self.max_pieces - len(self._special.prefix) - len(self._special.suffix)
 
     def question(self, text: str) -> Vectors:
-        """The question's unit vector; 0 for one without pieces. Shape: `(width,)`."""
-        return np.asarray(self.texts([text])[0])
+        """The question's unit vector; 0 for one without pieces. Shape: `(width,)`.
+
+        Of a question longer than a quarter of the longest input, only the first pieces are read, as by the reader.
+        """
+        return np.asarray(self.texts([text], max(self.max_pieces // QUESTION_PART, 1))[0])
 
     def texts(self, texts: Sequence[str], max_pieces: int | None = None, *, kept: Path | None = None) -> Vectors:
         """A unit vector per text, of its first pieces; 0 for one without pieces.
@@ -130,6 +146,7 @@ class PassageEncoder:
         order = sorted(range(len(ids)), key=lengths.__getitem__)
         first = 0
         while first < len(order):
+            check_stop()
             length, last = lengths[order[first]], first
             while last < len(order) and lengths[order[last]] == length and (last - first) * length < _BATCH_PIECES:
                 last += 1
@@ -140,23 +157,31 @@ class PassageEncoder:
             first = last
         return [own for own in found if own is not None]
 
-    @torch.inference_mode()
     def _forward(
         self, ids: Sequence[Sequence[int]], units: Sequence[Sequence[int]], length: int
     ) -> list[PassageVectors]:
-        front, device = len(self._special.prefix), self._model.device
-        inputs = torch.full((len(ids), length), self._pad_id)
-        mask, unit = torch.zeros_like(inputs), torch.full_like(inputs, _NO_UNIT)
+        """Vectors of a batch, whatever the application has set in torch."""
+        computes_here()
+        placed = nullcontext() if torch.get_default_device() == self._device else self._device
+        with torch.inference_mode(), torch.autocast(self._device.type, enabled=False), placed:
+            return self._compute(ids, units, length)
+
+    def _compute(
+        self, ids: Sequence[Sequence[int]], units: Sequence[Sequence[int]], length: int
+    ) -> list[PassageVectors]:
+        front = len(self._special.prefix)
+        rows = np.full((len(ids), length), self._pad_id, np.int64)
+        seen, unit = np.zeros_like(rows), np.full_like(rows, _NO_UNIT)
         for row, (own, of_piece) in enumerate(zip(ids, units, strict=True)):
             whole = [*self._special.prefix, *own, *self._special.suffix]
-            inputs[row, : len(whole)] = torch.tensor(whole)
-            mask[row, : len(whole)] = 1
-            unit[row, front : front + len(own)] = torch.tensor(of_piece, dtype=torch.long)
-        states = self._model(input_ids=inputs.to(device), attention_mask=mask.to(device)).last_hidden_state.float()
-        weights = mask.to(device)[..., None].float()
+            rows[row, : len(whole)], seen[row, : len(whole)] = whole, 1
+            unit[row, front : front + len(own)] = of_piece
+        inputs, mask, pieces = (torch.from_numpy(own).to(self._device) for own in (rows, seen, unit))
+        states = self._states(inputs, mask).float()
+        weights = mask[..., None].float()
         whole_passages = (states * weights).sum(1) / weights.sum(1)
         counts = [max(own, default=-1) + 1 for own in units]
-        means, _ = unit_means(states, unit.to(device), max(max(counts), 1))
+        means, _ = unit_means(states, pieces, max(max(counts), 1))
         passages, of_units = _directions(whole_passages), _directions(means)
         some = [bool(len(own)) for own in ids]
         return [

@@ -18,6 +18,8 @@ from moos_integrations.messages import Notice
 
 PASSED_THROUGH = "passed through"
 """Kind of the warning that documents are unchanged because compression failed."""
+NOTHING_RELEVANT = "nothing relevant"
+"""Kind of the warning that no document reaches `min_relevance`, so that nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class CompressedDocument:
         kept_tokens: Tokens of `text`, marks included.
         dropped_units: Source spans of the sentences or lines of which no word was kept.
         marks: The omission marks in `text`, in order; none unless `omission` is set.
-        relevance: How much the question needs its best sentence or line, in log-odds; None without a question.
+        relevance: How likely it answers the question, in log-odds: 0 is an even chance. Of a model without a
+            calibration it is how much the question needs the best sentence or line. None without a question.
         passed_through: Compression failed on it, and it is unchanged (`on_error="passthrough"`).
     """
 
@@ -226,6 +229,11 @@ class CompressionResult:
         """True if compression failed and all documents are unchanged (`on_error="passthrough"`)."""
         failed = any(notice.kind == PASSED_THROUGH for notice in self.warnings)
         return failed and all(document.passed_through for document in self.documents)
+
+    @property
+    def nothing_relevant(self) -> bool:
+        """True if no document reaches `min_relevance`, so that nothing is kept: probably, nothing here answers."""
+        return any(notice.kind == NOTHING_RELEVANT for notice in self.warnings)
 
     def cite(self, quote: str, *, min_coverage: float = 0.5) -> list[Citation]:
         """Find the source of a quoted piece of an answer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any, TypeVar
@@ -94,6 +94,11 @@ class Table:
         """Whether the scorer read a question with any of the documents."""
         return any(score.reads_question for score in self.scores)
 
+    @property
+    def reader_reads_question(self) -> bool:
+        """Whether the model that scores words read a question with any of the documents."""
+        return any(replace(score, cosines=None).reads_question for score in self.scores)
+
     @cached_property
     def preserve(self) -> FloatArray:
         """Preserve probability of each word. Shape: `(words,)`."""
@@ -119,6 +124,25 @@ class Table:
         """A vector per unit; None unless every document has them. Shape: `(units, width)`."""
         known = [np.asarray(score.unit_vectors, np.float64) for score in self.scores if score.unit_vectors is not None]
         return np.concatenate(known) if known and len(known) == len(self.scores) else None
+
+    @cached_property
+    def cosines(self) -> FloatArray | None:
+        """Cosines of the question with each unit's passage and with the unit; None if unknown. Shape: `(units, 2)`."""
+        return self._of_pairs([score.cosines for score in self.scores])
+
+    @cached_property
+    def gates(self) -> FloatArray | None:
+        """Learnt weights of the cosines, in log-odds; None if unknown. Shape: `(units, 2)`."""
+        return self._of_pairs([score.gates for score in self.scores])
+
+    def _of_pairs(self, columns: Sequence[FloatArray | None]) -> FloatArray | None:
+        """Two numbers per unit; 0 for the units of documents without them, None if no document has them."""
+        if all(column is None for column in columns):
+            return None
+        sizes = np.diff(self.unit_borders).tolist()
+        return np.concatenate(
+            [np.zeros((size, 2)) if own is None else own for own, size in zip(columns, sizes, strict=True)]
+        )
 
     @cached_property
     def structured(self) -> BoolArray:

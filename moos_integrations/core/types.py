@@ -19,6 +19,7 @@ BoolArray = npt.NDArray[np.bool_]
 Span = tuple[int, int]
 """Start and end in code points, end excluded."""
 _UNKNOWN = np.empty(0, np.int64)
+_UNITS = -1  # in a shape: as many as there are units
 
 
 class Kind(IntEnum):
@@ -138,6 +139,11 @@ class WordScores:
         unit_similarity: Similarity of each unit to the query, in log-odds that add to those of `preserve` and
             `passage_probability`; higher is nearer. None if unknown.
         unit_vectors: A vector per unit, to compare units with one another; None if unknown. Shape: `(units, width)`.
+        passage_vectors: A vector per passage of the document, by a sentence encoder (`core.passages`); None if unknown.
+            Shape: `(passages, width)`.
+        cosines: Of the question with each unit's passage, and with the unit, by that encoder; None if unknown. Shape:
+            `(units, 2)`.
+        gates: Learnt weights of these cosines, in log-odds; None if the model has none. Shape: `(units, 2)`.
     """
 
     preserve: FloatArray
@@ -146,11 +152,15 @@ class WordScores:
     passage_probability: float = math.nan
     unit_similarity: FloatArray | None = None
     unit_vectors: npt.NDArray[np.float32] | None = None
+    passage_vectors: npt.NDArray[np.float32] | None = None
+    cosines: FloatArray | None = None
+    gates: FloatArray | None = None
 
     @property
     def reads_question(self) -> bool:
         """Whether a question was read: there is a score of the document or of its units for it."""
-        return self.unit_similarity is not None or not math.isnan(self.passage_probability)
+        known = self.unit_similarity is not None or self.cosines is not None
+        return known or not math.isnan(self.passage_probability)
 
     def misfit(self, document: SegmentedText) -> str:
         """The first field that cannot be of this document, by length or by a number that is not finite; "" for none.
@@ -165,11 +175,9 @@ class WordScores:
                 return name
         if math.isinf(self.passage_probability):
             return "passage_probability"
-        for name, dimensions in (("unit_similarity", 1), ("unit_vectors", 2)):
+        for name, shape in _SHAPES.items():
             values = getattr(self, name)
-            if values is None:
-                continue
-            if np.ndim(values) != dimensions or len(values) != units or not np.isfinite(values).all():
+            if values is not None and not _fits(values, shape, units):
                 return name
         return ""
 
@@ -178,6 +186,24 @@ class WordScores:
         """Scores of a plain classifier (`alpha = 1`); also the short way to write a custom `Scorer`."""
         values = np.asarray(preserve, np.float64)
         return cls(values, np.full(len(values), np.nan), values)
+
+
+_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "unit_similarity": (_UNITS,),
+    "unit_vectors": (_UNITS, None),
+    "passage_vectors": (None, None),
+    "cosines": (_UNITS, 2),
+    "gates": (_UNITS, 2),
+}
+
+
+def _fits(values: npt.ArrayLike, shape: tuple[int | None, ...], units: int) -> bool:
+    """Whether an array has a shape, of which None is any length, and finite numbers only."""
+    array = np.asarray(values)
+    if array.ndim != len(shape) or not np.isfinite(array).all():
+        return False
+    wanted = [units if length == _UNITS else length for length in shape]
+    return all(length in (None, found) for length, found in zip(wanted, array.shape, strict=True))
 
 
 class Scorer(Protocol):
