@@ -54,6 +54,7 @@ ORDER = [
     "core.language",
     "core.thinning",
     "core.json_commas",
+    "core.json_elements",
     "core.rendering",
     "core.prepared",
     "core.table",
