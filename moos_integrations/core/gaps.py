@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import attrgetter
 
 import numpy as np
 import regex
@@ -29,6 +32,9 @@ class _Known:
     mark: EarlierMark
 
 
+_first, _last = attrgetter("first"), attrgetter("last")
+
+
 @dataclass(eq=False)
 class Omissions:
     """The omission marks of a request.
@@ -52,6 +58,11 @@ class Omissions:
         self._json: dict[int, JsonElements] = {}
         self._unit_of_word = self.table.by_document(self.table.unit_of_word)
         self._known = [self._known_in(index) for index in range(self.table.documents)]
+        # Where marks begin, and how many more lines the source had before each and behind the last one.
+        self._lines_in_marks = [
+            ([own.mark.start for own in known], [0, *accumulate(own.mark.more_lines for own in known)])
+            for known in self._known
+        ]
         self._is_known = np.zeros(self.table.words, bool)
         for first_word, known in zip(self.table.word_borders.tolist(), self._known, strict=False):
             for mark in known:
@@ -92,7 +103,7 @@ class Omissions:
         Returns:
             The text, the number of units and their name, and the numbers of the first and last line.
         """
-        known = [mark for mark in self._known[index] if gap.first <= mark.first and mark.last <= gap.last]
+        known = self._known_within(index, gap)
         counts = dict.fromkeys(UNITS, 0)
         new = self._new(index, gap, known)
         for count, unit in [*([new] if new else []), *((mark.mark.count, mark.mark.unit) for mark in known)]:
@@ -108,12 +119,13 @@ class Omissions:
         whole = renderer.begins_line(gap.first)
         whole = whole and (gap.last + 1 == len(document) or renderer.begins_line(gap.last + 1))
         places = int(document.word_starts[gap.first]), int(document.word_ends[gap.last]) - 1
-        first, last = (renderer.line_of(place) + self._lines_in_marks(index, place) for place in places)
+        starts, more = self._lines_in_marks[index]
+        first, last = (renderer.line_of(place) + more[bisect_left(starts, place)] for place in places)
         return (first, last), whole
 
-    def _lines_in_marks(self, index: int, place: int) -> int:
-        """How many more lines the source had before a place, by the earlier marks there."""
-        return sum(known.mark.more_lines for known in self._known[index] if known.mark.start < place)
+    def _known_within(self, index: int, gap: Gap) -> list[_Known]:
+        known = self._known[index]
+        return known[bisect_left(known, gap.first, key=_first) : bisect_right(known, gap.last, key=_last)]
 
     def in_json(self, index: int, spans: Sequence[Span]) -> list[tuple[int, str, OmissionMark]]:
         """The marks of a JSON document, each an item or a member of what it is for.
@@ -142,8 +154,8 @@ class Omissions:
         document, renderer = self.table.texts[index].document, self.table.texts[index].renderer
         of_word = self._unit_of_word[index] - int(self.table.unit_borders[index])
         words = np.arange(gap.first, gap.last + 1)
-        for mark in known:
-            words = words[(words < mark.first) | (words > mark.last)]
+        if known:
+            words = words[~self._is_known[words + int(self.table.word_borders[index])]]
         if not len(words):
             return None
         units, first, last = np.unique(of_word[words]), int(words[0]), int(words[-1])
