@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
-from uuid import uuid4
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from moos_integrations.errors import ConfigError, MissingExtraError
 
@@ -22,6 +21,7 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 from typing_extensions import NotRequired
 
+from moos_integrations.agents.keeping import OUTPUTS_KEY, Folder, check_names, unknown
 from moos_integrations.agents.pruning import (
     DEFAULT_LAST_LINES,
     DEFAULT_MIN_TOKENS,
@@ -29,18 +29,30 @@ from moos_integrations.agents.pruning import (
     READ_TOOL,
     ToolOutputPruner,
     goal_of,
+    output_id,
 )
 from moos_integrations.core.checks import check_whole_number
 from moos_integrations.core.threads import Stop, in_thread
 from moos_integrations.messages import Notice, warn_once
 
-__all__ = ["OUTPUTS_KEY", "MOOSToolOutputMiddleware", "ToolOutputState"]
+__all__ = ["OUTPUTS_KEY", "FileBackend", "MOOSToolOutputMiddleware", "ToolOutputState"]
 
-OUTPUTS_KEY = "moos_tool_outputs"
-"""Key of the full results in the agent's state, and their namespace in its store."""
+LARGE_RESULTS = "/large_tool_results"
+"""Folder of a backend of deepagents for large results, as deepagents names it."""
 
-Keep: TypeAlias = "Literal['state', 'store'] | str | Path"
-"""Where full results are kept: in the agent's state, in its store, or in a folder."""
+
+class FileBackend(Protocol):
+    """What is used of a backend of deepagents (`deepagents.backends.BackendProtocol`)."""
+
+    def write(self, file_path: str, content: str) -> Any:
+        """Write a file; the answer has an `error`, or None."""
+
+    def download_files(self, paths: list[str]) -> list[Any]:
+        """The files; each has its `content` as bytes, or None."""
+
+
+Keep: TypeAlias = "Literal['state', 'store'] | str | Path | FileBackend"
+"""Where full results are kept: in the agent's state, in its store, in a folder, or in a backend of deepagents."""
 
 _Result: TypeAlias = "ToolMessage | Command[Any]"
 
@@ -64,11 +76,17 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
     and the last lines are kept while they fit. A mark says how many lines were left out.
 
     Left untouched: results below `min_tokens`, messages with `status="error"`, content blocks and images, artifacts,
-    and `Command`s. If pruning fails, the result is passed on as it is.
+    `Command`s, and results of tools with `return_direct`, which the user gets. If pruning fails, the result is passed
+    on as it is.
 
     The full result is kept under its id: in the agent's state (`keep="state"`, with it in checkpoints), in the agent's
     store (`keep="store"`), or in a folder. An agent can read all results in a store or folder that it shares with
     others, if it knows their ids.
+
+    In `create_deep_agent`, large results are replaced by their first and last lines, which cannot be changed there.
+    This middleware runs before that. With `keep=backend`, the agent's backend, the full result is a file in
+    `/large_tool_results` there as well, and the model sees the lines that matter instead. Results of its tool
+    `read_file` are then left alone.
 
     Example:
         >>> from langchain.agents import create_agent
@@ -103,28 +121,30 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
             tool_budgets: Most tokens of a result by the name of its tool, in place of `budget_tokens`.
             min_tokens: Results with fewer tokens are left alone.
             last_lines: How many lines at the end are kept while they fit.
-            keep: Where the full results are kept: "state", "store" or a folder.
+            keep: Where the full results are kept: "state", "store", a folder, or a backend of deepagents.
             read_tokens: Most tokens that one call of `read_omitted` returns.
             pruner: In place of `min_tokens`, `last_lines` and the settings.
-            **settings: Of the compressor, as in `CompressorConfig`.
+            **settings: Of the compressor, as in `CompressorConfig`, and `json_counts` of `ToolOutputPruner`.
 
         Raises:
             ConfigError: On an unknown or unusable setting.
         """
         super().__init__()
-        for name, names in {"include_tools": include_tools, "exclude_tools": exclude_tools}.items():
-            if isinstance(names, str):
-                raise ConfigError(f"`{name}` must be a list of names of tools, got the string {names!r}.")
+        check_names(include_tools=include_tools, exclude_tools=exclude_tools)
         for name, budget in (tool_budgets or {}).items():
             check_whole_number(f"tool_budgets[{name!r}]", budget, LEAST_BUDGET)
         check_whole_number("read_tokens", read_tokens, 1)
-        if not isinstance(keep, (str, Path)):
-            raise ConfigError(f'`keep` must be "state", "store" or a folder, got {type(keep).__name__}.')
+        kept_in_files = _is_backend(keep)
+        if not kept_in_files and not isinstance(keep, (str, Path)):
+            raise ConfigError(
+                f'`keep` must be "state", "store", a folder or a backend of deepagents, got {type(keep).__name__}.'
+            )
         if pruner is not None and (settings or (min_tokens, last_lines) != (DEFAULT_MIN_TOKENS, DEFAULT_LAST_LINES)):
             raise ConfigError("Pass the settings to the `pruner`, or no `pruner`: it has settings of its own.")
-        self.include_tools, self.exclude_tools = include_tools, (*exclude_tools, READ_TOOL)
+        own = (READ_TOOL, "read_file") if kept_in_files else (READ_TOOL,)
+        self.include_tools, self.exclude_tools = include_tools, (*exclude_tools, *own)
         self.tool_budgets, self.read_tokens = dict(tool_budgets or {}), read_tokens
-        self.keep = keep if keep in ("state", "store") else Path(keep)
+        self.keep = Path(keep) if isinstance(keep, str) and keep not in ("state", "store") else keep
         self.pruner = pruner or ToolOutputPruner(min_tokens=min_tokens, last_lines=last_lines, **settings)
         self.tools = [self._read_tool()]
 
@@ -148,15 +168,17 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
         """The message, if its text may be pruned."""
         name = request.tool_call["name"]
         wanted = name not in self.exclude_tools and (self.include_tools is None or name in self.include_tools)
+        wanted = wanted and not getattr(request.tool, "return_direct", False)
         plain = isinstance(result, ToolMessage) and isinstance(result.content, str) and result.status != "error"
         return result if wanted and plain else None  # type: ignore[return-value]
 
     def _finished(self, request: ToolCallRequest, message: ToolMessage) -> _Result:
         """The message with the pruned text, once the full one is in its place; as it is, if either fails."""
         call, content = request.tool_call, str(message.content)
-        goal = goal_of(last_question(_messages(request.state)), call["name"], call["args"])
         try:
-            output = self.pruner.prune(content, goal, budget_tokens=self.tool_budgets.get(call["name"]))
+            goal = goal_of(last_question(_messages(request.state)), call["name"], call["args"])
+            budget, path = self.tool_budgets.get(call["name"]), self._path(output_id(content))
+            output = self.pruner.prune(content, goal, budget_tokens=budget, path=path)
             if output.pruned and self.keep != "state":
                 self._write(request, output.output_id, content)
         except Exception as error:  # an agent must get its result whatever happens here
@@ -172,26 +194,28 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
 
     # --- the way back ------------------------------------------------------------------------------------------------
 
+    def _path(self, name: str) -> str | None:
+        """The file of a result that the model can read itself, in a backend of deepagents."""
+        return f"{LARGE_RESULTS}/{name}" if _is_backend(self.keep) else None
+
     def _write(self, request: ToolCallRequest, name: str, text: str) -> None:
         if isinstance(self.keep, Path):
-            self.keep.mkdir(parents=True, exist_ok=True)
-            aside = self.keep / f"{name}.{uuid4().hex}"
-            aside.write_bytes(text.encode("utf-8", "surrogatepass"))
-            aside.replace(self.keep / f"{name}.txt")  # whole or not there
-            return
+            return Folder(self.keep).write(name, text)
+        if self.keep != "store":
+            return _write_file(self.keep, f"{LARGE_RESULTS}/{name}", text)
         store = request.runtime.store
         if store is None:
             raise ConfigError('`keep="store"` needs an agent with a store: `create_agent(..., store=...)`.')
-        store.put((OUTPUTS_KEY,), name, {"text": text})
+        return store.put((OUTPUTS_KEY,), name, {"text": text})
 
     def _full(self, runtime: ToolRuntime[Any, Any], name: str) -> str | None:
         if isinstance(self.keep, Path):
-            path = self.keep / f"{name}.txt"
-            known = name.isalnum() and path.is_file()
-            return path.read_bytes().decode("utf-8", "surrogatepass") if known else None
+            return Folder(self.keep).read(name)
         if self.keep == "store":
             item = None if runtime.store is None else runtime.store.get((OUTPUTS_KEY,), name)
             return None if item is None else str(item.value["text"])
+        if self.keep != "state":
+            return _file(self.keep, f"{LARGE_RESULTS}/{name}") if name.isalnum() else None
         kept: Mapping[str, str] = (runtime.state or {}).get(OUTPUTS_KEY) or {}
         return kept.get(name)
 
@@ -213,12 +237,27 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
             """
             text = self._full(runtime, output_id)
             if text is None:
-                return f"There is no tool result with the id {output_id!r}."
+                return unknown(output_id)
             return self.pruner.read(
                 text, start_line=start_line, end_line=end_line, query=query, max_tokens=self.read_tokens
             )
 
         return tool(READ_TOOL, parse_docstring=True)(read_omitted)
+
+
+def _is_backend(keep: Any) -> bool:
+    return all(callable(getattr(keep, name, None)) for name in ("write", "download_files"))
+
+
+def _write_file(backend: Any, path: str, text: str) -> None:
+    answer = backend.write(path, text)
+    if answer.error and _file(backend, path) != text:
+        raise OSError(f"the backend cannot write {path}: {answer.error}")
+
+
+def _file(backend: Any, path: str) -> str | None:
+    (answer,) = backend.download_files([path])
+    return None if answer.content is None else str(answer.content, "utf-8", "surrogatepass")
 
 
 def _messages(state: Any) -> Sequence[AnyMessage]:

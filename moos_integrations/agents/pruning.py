@@ -6,14 +6,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import regex
 
+from moos_integrations.agents.narrowing import LONGEST, is_binary, narrowed
 from moos_integrations.core.checks import check_whole_number
 from moos_integrations.core.compressor import ContextCompressor
 from moos_integrations.core.config import CompressorConfig
 from moos_integrations.core.json_commas import json_form
+from moos_integrations.core.omission import check_omission
 from moos_integrations.errors import InputError
 
 KEPT_LINES = ("errors", "tracebacks", "exit_codes")
@@ -23,11 +26,13 @@ DEFAULT_MIN_TOKENS = 400
 """Results with fewer tokens are left alone."""
 
 DEFAULT_LAST_LINES = 3
-DEFAULT_OMISSION = "[... {count} {unit} omitted]"
+DEFAULT_OMISSION = "[... {where} omitted]"
+DEFAULT_JSON_OMISSION = "[... {count} {unit} omitted]"
 READ_TOOL = "read_omitted"
 """Name of the tool that reads what was left out."""
 
 _LONGEST_GOAL = 2_000  # characters of the user's message, and of the arguments
+_LONGEST_LAST = 1_000  # characters of a last line; longer ones are not special
 _ID_LENGTH = 12  # hexadecimal digits: a folder or store may have the results of many agents
 LEAST_BUDGET = 64
 """Fewest tokens of a budget: it must have room for the note on how to read the rest."""
@@ -58,6 +63,10 @@ class ToolOutputPruner:
     Lines stay whole, and JSON stays JSON. Errors, tracebacks, exit codes and the last lines are kept while they fit.
     The same result and goal give the same text.
 
+    Of a result with more than 100,000 characters, the model reads only the lines, or the elements of JSON, that have
+    terms of the goal, errors, or are at an end. Of binary data, and of a line or JSON string that does not fit, nothing
+    is shown but the note.
+
     Example:
         >>> from moos_integrations.agents import ToolOutputPruner
         >>> pruner = ToolOutputPruner(budget_tokens=200)
@@ -74,6 +83,7 @@ class ToolOutputPruner:
         min_tokens: int = DEFAULT_MIN_TOKENS,
         last_lines: int = DEFAULT_LAST_LINES,
         read_tool: str | None = READ_TOOL,
+        json_counts: bool = False,
         **settings: Any,
     ) -> None:
         """Build the compressor; its weights load on first use.
@@ -83,6 +93,7 @@ class ToolOutputPruner:
             min_tokens: Results with fewer tokens are left alone.
             last_lines: How many lines at the end are kept while they fit.
             read_tool: Name of the tool in the note on what was left out; None if there is no such tool.
+            json_counts: Each array and object of JSON gets an item or member that says how many were left out of it.
             **settings: Of the compressor, as in `CompressorConfig`. `protect` adds to `KEPT_LINES`, and
                 `budget_tokens` is at least `LEAST_BUDGET`.
 
@@ -94,21 +105,31 @@ class ToolOutputPruner:
         if settings.get("budget_tokens") is not None:
             check_whole_number("budget_tokens", settings["budget_tokens"], LEAST_BUDGET)
         self.min_tokens, self.read_tool = min_tokens, read_tool
-        protect = [*KEPT_LINES, *_last_lines(last_lines), *settings.pop("protect", ())]
+        protect = [*KEPT_LINES, *settings.pop("protect", ())]
+        in_json = settings.get("omission", DEFAULT_JSON_OMISSION) if json_counts else None
         settings = {"omission": DEFAULT_OMISSION, "on_error": "passthrough", **settings, "min_tokens": 0}
-        marked = CompressorConfig.from_settings({**settings, "protect": protect})
+        value = CompressorConfig.from_settings({**settings, "omission": in_json, "protect": protect})
+        lines = value.model_copy(update={"protect": (*protect, *_last_lines(last_lines))})
+        marked = lines.model_copy(update={"omission": check_omission(settings["omission"])})
         own = compressor or ContextCompressor.from_pretrained(lazy=True, config=marked)
-        self._marked = ContextCompressor(lambda: own.scorer, marked)
-        # A mark would not be JSON.
-        self._plain = ContextCompressor(lambda: own.scorer, marked.model_copy(update={"omission": None}))
+        self._marked, self._lines, self._plain = (
+            ContextCompressor(lambda: own.scorer, config) for config in (marked, lines, value)
+        )
 
-    def prune(self, text: str, goal: str | None = None, *, budget_tokens: int | None = None) -> PrunedOutput:
+    def _of(self, form: Literal["value", "lines"] | None) -> ContextCompressor:
+        """What prunes a form of text. The last line of a JSON value is nothing special: it may be all of it."""
+        return self._marked if form is None else self._lines if form == "lines" else self._plain
+
+    def prune(
+        self, text: str, goal: str | None = None, *, budget_tokens: int | None = None, path: str | None = None
+    ) -> PrunedOutput:
         """Prune one result.
 
         Args:
             text: The result as the tool gave it.
             goal: What the agent is after; None prunes without one.
             budget_tokens: Most tokens of the text, its note included; None for the configured target.
+            path: A file that the agent can read the full result from, for the note.
 
         Returns:
             The pruned result, or the same text where pruning saves nothing or is not possible.
@@ -121,21 +142,31 @@ class ToolOutputPruner:
             raise InputError(f"The result of a tool must be a string to be pruned, got {type(text).__name__}.")
         if budget_tokens is not None:
             check_whole_number("budget_tokens", budget_tokens, LEAST_BUDGET)
-        name, form = output_id(text), json_form(text)
-        compressor = self._marked if form is None else self._plain
-        counter, note = compressor.counter, self._note(text, name)
-        tokens = counter.count(text)
+        name, tokens = output_id(text), self._count(text)
         unchanged = PrunedOutput(text, name, tokens, tokens, False)
-        ceiling = compressor.config.budget_tokens if budget_tokens is None else budget_tokens
+        ceiling = self._marked.config.budget_tokens if budget_tokens is None else budget_tokens
         if tokens < self.min_tokens or (ceiling is not None and tokens <= ceiling):
             return unchanged
-        room = None if ceiling is None else max(0, ceiling - counter.count(note) - _JOINT_TOKENS)
+        note = self._note(text, name, path)
+        pruned = note if is_binary(text) else self._pruned(text, goal, note, ceiling)
+        kept = tokens if pruned is None else self._count(pruned)
+        return unchanged if pruned is None or kept >= tokens else PrunedOutput(pruned, name, tokens, kept, True)
+
+    def _pruned(self, text: str, goal: str | None, note: str, ceiling: int | None) -> str | None:
+        """The pruned text with its note; None if it cannot be pruned."""
+        form = json_form(text)
+        compressor = self._of(form)
+        room = None if ceiling is None else max(0, ceiling - compressor.counter.count(note) - _JOINT_TOKENS)
+        if len(text) > LONGEST:
+            text = narrowed(text, goal, compressor.config.omission)
         result = compressor.compress(text, goal, budget_tokens=room)
-        pruned = _with_note(result.text, note, form)
-        kept = counter.count(pruned)
-        if result.passed_through or kept >= tokens:
-            return unchanged
-        return PrunedOutput(pruned, name, tokens, kept, True)
+        return None if result.passed_through else _with_note(result.text, note, form)
+
+    def _count(self, text: str) -> int:
+        """Tokens of a text; of a long one about."""
+        if len(text) <= LONGEST:
+            return self._marked.counter.count(text)
+        return round(self._marked.counter.count(text[:LONGEST]) * len(text) / LONGEST)
 
     def read(
         self,
@@ -157,7 +188,7 @@ class ToolOutputPruner:
 
         Returns:
             The lines, and a line that says where to go on if not all of them fit. Of a line that does not fit, the part
-            that matters; a line that says so if there is none.
+            that matters, or a line that says so and its first characters.
         """
         lines = text.splitlines()
         first, last = max(1, start_line), len(lines) if end_line is None else min(end_line, len(lines))
@@ -168,15 +199,27 @@ class ToolOutputPruner:
             return self._part("\n".join(wanted), query, max_tokens) or f"[no line fits {max_tokens} tokens]"
         shown = self._that_fit(wanted, max_tokens)
         if not shown:
-            part = self._part(wanted[0], None, max_tokens)
-            return part or f"[line {first} has more than {max_tokens} tokens; look for a part of it with `query`]"
+            return self._part(wanted[0], None, max_tokens) or self._beginning(wanted[0], first, max_tokens)
         if len(shown) < len(wanted):
             shown.append(f"[lines {first} to {first + len(shown) - 1} of {len(lines)}; go on from there]")
         return "\n".join(shown)
 
     def _part(self, text: str, query: str | None, max_tokens: int) -> str:
-        compressor = self._marked if json_form(text) is None else self._plain
+        if is_binary(text):
+            return ""
+        compressor = self._of(json_form(text))
+        if len(text) > LONGEST:
+            text = narrowed(text, query, compressor.config.omission)
         return compressor.compress(text, query, budget_tokens=max_tokens).text
+
+    def _beginning(self, line: str, number: int, max_tokens: int) -> str:
+        """What can be shown of a line without parts, such as binary data: its first characters."""
+        fits, beyond = 0, min(len(line), LONGEST) + 1
+        while beyond - fits > 1:
+            middle = (fits + beyond) // 2
+            fits, beyond = (middle, beyond) if self._count(line[:middle]) <= max_tokens else (fits, middle)
+        said = f"[line {number} has more than {max_tokens} tokens; of its {len(line)} characters the first {fits}:]"
+        return f"{said}\n{line[:fits]}"
 
     def _that_fit(self, lines: Sequence[str], max_tokens: int) -> list[str]:
         """The first lines that have at most so many tokens."""
@@ -187,11 +230,14 @@ class ToolOutputPruner:
                 return list(lines[:number])
         return list(lines)
 
-    def _note(self, text: str, name: str) -> str:
-        lines = text.count("\n") + 1
-        if self.read_tool is None:
-            return f"[pruned: a part of {lines} lines]"
-        return f'[pruned: a part of {lines} lines; read more: {self.read_tool}(output_id="{name}")]'
+    def _note(self, text: str, name: str, path: str | None) -> str:
+        count = len(text.splitlines())
+        said = f"pruned: a part of {count} lines" if count != 1 else "pruned: a part of 1 line"
+        if is_binary(text):
+            said = f"binary data: {len(text)} characters"
+        if self.read_tool is not None:
+            said += f'; read more: {self.read_tool}(output_id="{name}")'
+        return f"[{said}; all of it: {path}]" if path else f"[{said}]"
 
 
 _JOINT_TOKENS = 8
@@ -214,9 +260,19 @@ def goal_of(message: str | None, tool: str | None = None, arguments: Any = None)
     Returns:
         One text, or None if there is nothing to say.
     """
-    values = json.dumps(arguments, ensure_ascii=False, default=str) if arguments else ""
+    values = _written(arguments) if arguments else ""
     parts = [(message or "").strip()[:_LONGEST_GOAL], (tool or "").replace("_", " "), values[:_LONGEST_GOAL]]
     return "\n".join(part for part in parts if part) or None
+
+
+def _written(arguments: Any) -> str:
+    """Arguments as JSON in one order; as Python writes them where they are no JSON, such as those with cycles."""
+    for write in (partial(json.dumps, ensure_ascii=False, default=str, sort_keys=True), repr):
+        try:
+            return str(write(arguments))
+        except Exception:
+            continue
+    return ""
 
 
 def _last_lines(count: int) -> list[regex.Pattern[str]]:
@@ -224,7 +280,7 @@ def _last_lines(count: int) -> list[regex.Pattern[str]]:
     if not count:
         return []
     # Backwards from the end (`r`), so that the time does not grow with the square of the lines.
-    return [regex.compile(rf"(?mr)(?:^[^\n]*\S[^\n]*$\s*){{1,{count}}}\Z")]
+    return [regex.compile(rf"(?mr)(?:^(?=.{{0,{_LONGEST_LAST}}}$)[^\n]*\S[^\n]*$\s*){{1,{count}}}\Z")]
 
 
 def _with_note(text: str, note: str, form: Literal["value", "lines"] | None) -> str:

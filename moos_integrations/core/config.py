@@ -296,9 +296,10 @@ class Settings(CheckedModel):
     )
     omission: Annotated[str | None, BeforeValidator(check_omission)] = Field(
         default=None,
-        description="Mark for what is left out of a document, as a template with the fields `{count}` and `{unit}`: "
-        "'[... {count} {unit} omitted]' gives '[... 12 lines omitted]'; '[...]' will do. Marks count as tokens. None "
-        "writes no marks.",
+        description="Mark for what is left out of a document, as a template with the fields `{count}`, `{unit}` and "
+        "`{where}`: '[... {count} {unit} omitted]' gives '[... 12 lines omitted]', and '[... {where} omitted]' gives "
+        "'[... lines 3-14 omitted]'; '[...]' will do. In JSON a mark is an item or a member, so that it stays JSON. "
+        "Marks count as tokens. None writes no marks.",
     )
     order: Order = Field(
         default="source",

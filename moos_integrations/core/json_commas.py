@@ -12,7 +12,7 @@ import regex
 
 from moos_integrations.core.types import BoolArray, IntArray, Span
 
-_TOKEN = regex.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]|[^\s"{}\[\],:]++')
+TOKEN = regex.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]|[^\s"{}\[\],:]++')
 _CLOSES, _COMMA, _OTHER = range(3)
 _KINDS = {"}": _CLOSES, "]": _CLOSES, ",": _COMMA}
 
@@ -34,7 +34,7 @@ class JsonCommas:
         """The tokens of a text that is one JSON value or a JSON value per line; None for any other text."""
         if json_form(text) is None:
             return None
-        tokens = [(match.start(), _KINDS.get(match.group(), _OTHER)) for match in _TOKEN.finditer(text)]
+        tokens = [(match.start(), _KINDS.get(match.group(), _OTHER)) for match in TOKEN.finditer(text)]
         table = np.array(tokens, np.int64).reshape(-1, 2)
         return cls(table[:, 0], table[:, 1])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from string import Formatter
@@ -13,12 +13,17 @@ import regex
 from moos_integrations.core.types import Span
 from moos_integrations.errors import ConfigError
 
-FIELDS = ("count", "unit")
+FIELDS = ("count", "unit", "where")
 """What a template may name in braces."""
-UNITS = ("line", "sentence", "word", "part")
-"""What is counted: whole lines, sentences, words where a sentence was cut, and parts where these are mixed."""
-_PATTERNS = {"count": r"\d+", "unit": "|".join(f"{unit}s?" for unit in UNITS)}
-_EXAMPLE = "'[...]' or '[... {count} {unit} omitted]'"
+UNITS = ("line", "sentence", "word", "part", "item", "member")
+"""What is counted: whole lines, sentences, words where a sentence was cut, and parts where these are mixed.
+In JSON, the items of an array, the members of an object, and lines of JSON."""
+_PATTERNS = {
+    "count": r"\d+",
+    "unit": "|".join(f"{unit}s?" for unit in UNITS),
+    "where": r"(?:parts? of )?lines? \d+(?:-\d+)?",
+}
+_EXAMPLE = "'[...]', '[... {count} {unit} omitted]' or '[... {where} omitted]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,9 @@ class OmissionMark:
         end: Offset behind the mark.
         omitted: Span of the source that it is written for.
         count: How many units were left out, those of earlier marks included.
-        unit: "line", "sentence", "word" or "part".
+        unit: "line", "sentence", "word" or "part"; in JSON, "item", "member" or "line".
+        lines: Numbers of the first and last line that it is for, from 1. In a text that has marks already, they count
+            the lines that these are for.
     """
 
     start: int
@@ -38,6 +45,7 @@ class OmissionMark:
     omitted: Span
     count: int
     unit: str
+    lines: Span = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +57,14 @@ class EarlierMark:
         end: Offset behind it.
         count: How many units it says were left out; 1 if it does not say.
         unit: Which; empty if it does not say.
+        more_lines: How many lines it is for besides the one that it is in, as far as it says so.
     """
 
     start: int
     end: int
     count: int
     unit: str
+    more_lines: int = 0
 
 
 class MarkTemplate:
@@ -69,20 +79,38 @@ class MarkTemplate:
         self._template = check_omission(template) or ""
         self._pattern = _pattern(self._template)
 
-    def text(self, count: int, unit: str) -> str:
+    def text(self, count: int, unit: str, lines: Span = (1, 1), *, whole_lines: bool = True) -> str:
         """The text of a mark.
 
         Args:
             count: How many units were left out.
             unit: One of `UNITS`.
+            lines: Numbers of the first and last line.
+            whole_lines: Whether nothing else of these lines is left.
         """
-        return self._template.format(count=count, unit=unit if count == 1 else f"{unit}s")
+        first, last = lines
+        numbers = f"line {first}" if first == last else f"lines {first}-{last}"
+        part = "" if whole_lines else "part of " if first == last else "parts of "
+        plural = unit if count == 1 else f"{unit}s"
+        return self._template.format(count=count, unit=plural, where=f"{part}{numbers}")
 
     def earlier(self, text: str) -> Iterator[EarlierMark]:
         """The marks of this template in a text, in order."""
         for match in self._pattern.finditer(text):
-            found = match.groupdict()
-            yield EarlierMark(*match.span(), int(found.get("count") or 1), (found.get("unit") or "").rstrip("s"))
+            yield _earlier(match.span(), match.groupdict())
+
+
+def _earlier(span: Span, said: Mapping[str, str | None]) -> EarlierMark:
+    """A mark, by what its fields say."""
+    where, unit = said.get("where") or "", (said.get("unit") or "").rstrip("s")
+    count = int(said.get("count") or 1)
+    if not where:
+        return EarlierMark(*span, count, unit, count - 1 if unit == "line" else 0)
+    first, _, last = where.rpartition(" ")[2].partition("-")
+    more = max(0, int(last or first) - int(first))
+    if "count" not in said and "unit" not in said and not where.startswith("part"):
+        count, unit = more + 1, "line"
+    return EarlierMark(*span, count, unit, more)
 
 
 def check_omission(template: Any) -> str | None:

@@ -141,6 +141,8 @@ class Output:
             if self._omissions is None:
                 spans = renderer.spans(kept)
                 rendered = Rendered(renderer.text(spans), tuple(spans))
+            elif renderer.is_json:
+                rendered = self._with_json_marks(index, renderer.spans(kept), self._omissions)
             else:
                 rendered = self._with_marks(index, renderer.pieces(kept), self._omissions)
             self._last[index] = key, rendered
@@ -159,15 +161,35 @@ class Output:
         texts, spans, marks, length = [], [], [], 0
         for piece in pieces:
             if isinstance(piece, Gap):
-                text, count, unit = omissions.mark(index, piece)
+                text, count, unit, lines = omissions.mark(index, piece)
                 omitted = int(document.word_starts[piece.first]), int(document.word_ends[piece.last])
-                marks.append(OmissionMark(length, length + len(text), omitted, count, unit))
+                marks.append(OmissionMark(length, length + len(text), omitted, count, unit, lines))
             else:
                 text = document.text[slice(*piece)]
                 spans.append(piece)
             texts.append(text)
             length += len(text)
         return Rendered("".join(texts), tuple(spans), tuple(marks))
+
+    def _with_json_marks(self, index: int, kept: Sequence[Span], omissions: Omissions) -> Rendered:
+        source, waiting = self._table.texts[index].document.text, omissions.in_json(index, kept)[::-1]
+        texts: list[str] = []
+        spans: list[Span] = []
+        marks, length = [], 0
+        for start, end in kept:
+            cuts = [start]
+            while waiting and waiting[-1][0] <= end:
+                place, text, mark = waiting.pop()
+                texts += [source[cuts[-1] : place], text]
+                spans.append((cuts[-1], place))
+                length += place - cuts[-1]
+                marks.append(replace(mark, start=length, end=length + len(text)))
+                length += len(text)
+                cuts.append(place)
+            texts.append(source[cuts[-1] : end])
+            spans.append((cuts[-1], end))
+            length += end - cuts[-1]
+        return Rendered("".join(texts), tuple(span for span in spans if span[0] < span[1]), tuple(marks))
 
     def _whole(self, index: int) -> CompressedDocument:
         text, tokens = self._table.texts[index].document.text, self._table.texts[index].tokens

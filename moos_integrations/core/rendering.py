@@ -152,6 +152,20 @@ class Renderer:
         """Whether a word is the first one in its line."""
         return word == 0 or int(self._ends[word - 1]) <= self._line_start(int(self._starts[word]))
 
+    @property
+    def is_json(self) -> bool:
+        """Whether the document is JSON, or lines of JSON."""
+        return self._commas is not None
+
+    @property
+    def lines(self) -> int:
+        """How many lines the document has."""
+        return len(self._line_starts)
+
+    def line_of(self, position: int) -> int:
+        """The number of the line that holds a position, from 1."""
+        return int(np.searchsorted(self._line_starts, position, side="right"))
+
     def lines_between(self, first: int, last: int) -> int:
         """How many lines hold two words and all between them, blank ones included."""
         lines = np.searchsorted(self._line_starts, [self._starts[first], self._ends[last] - 1], side="right")

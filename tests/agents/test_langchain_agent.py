@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 
@@ -85,7 +87,13 @@ def command(path: str, runtime: Any = None) -> Command[Any]:
     return Command(update={"messages": [ToolMessage(LOG, tool_call_id="call-1")]})
 
 
-TOOLS = [read_log, read_json, with_artifact, blocks, command]
+@tool(return_direct=True)
+def direct(path: str) -> str:
+    """Answer the user."""
+    return LOG
+
+
+TOOLS = [read_log, read_json, with_artifact, blocks, command, direct]
 
 
 @pytest.fixture
@@ -169,6 +177,58 @@ def test_what_is_not_plain_text_passes_untouched(make: Any) -> None:
     first, second = results(converse(middleware, *turns))
     assert first.content == blocks.invoke({"path": "a"})
     assert second.content == LOG
+
+
+def test_what_the_user_gets_passes_untouched(make: Any) -> None:
+    state = converse(make(budget_tokens=100), AIMessage("", tool_calls=[call("direct", path="a")]))
+    assert results(state)[0].content == LOG
+
+
+def test_a_call_that_cannot_be_written_as_json_is_pruned_all_the_same(make: Any) -> None:
+    cyclic: dict[Any, Any] = {"path": "a"}
+    cyclic["self"] = cyclic
+    middleware, message = make(budget_tokens=150), ToolMessage(LOG, tool_call_id="call-1")
+    for arguments in (cyclic, {("a", "tuple"): 1, "path": "a"}):
+        state = {"messages": [HumanMessage("Why?")], "self": cyclic}
+        request = ToolCallRequest({"name": "t", "args": arguments, "id": "call-1"}, None, state, None)  # type: ignore[arg-type]
+        update = middleware.wrap_tool_call(request, lambda _: message).update
+        assert update["messages"][0].content != LOG
+        assert update[OUTPUTS_KEY] == {output_id(LOG): LOG}
+
+
+class Files:
+    """A backend of deepagents, as far as it is used."""
+
+    def __init__(self, error: str | None = None) -> None:
+        self.files, self.error = dict[str, bytes](), error
+
+    def write(self, file_path: str, content: str) -> Any:
+        if self.error is None:
+            self.files[file_path] = content.encode()
+        return SimpleNamespace(error=self.error)
+
+    def download_files(self, paths: list[str]) -> list[Any]:
+        return [SimpleNamespace(content=self.files.get(path)) for path in paths]
+
+
+def test_a_backend_of_deepagents_keeps_full_results_as_files(make: Any) -> None:
+    backend, name = Files(), output_id(LOG)
+    turns = [
+        AIMessage("", tool_calls=[call("read_log", path="a")]),
+        AIMessage("", tool_calls=[call("read_omitted", 2, output_id=name, start_line=3, end_line=3)]),
+        AIMessage("", tool_calls=[call("read_omitted", 3, output_id="../secret")]),
+    ]
+    pruned, read, unknown = results(converse(make(budget_tokens=200, keep=backend), *turns))
+    assert backend.files == {f"/large_tool_results/{name}": LOG.encode()}
+    assert f"all of it: /large_tool_results/{name}]" in pruned.content
+    assert read.content == LOG.split("\n")[2]
+    assert unknown.content.startswith("There is no tool result")
+
+
+def test_a_backend_that_cannot_write_leaves_the_result_whole(make: Any) -> None:
+    middleware = make(budget_tokens=200, keep=Files(error="read only"))
+    state = converse(middleware, AIMessage("", tool_calls=[call("read_log", path="a")]))
+    assert results(state)[0].content == LOG
 
 
 def test_artifacts_ids_and_names_stay(make: Any) -> None:
