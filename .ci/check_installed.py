@@ -55,6 +55,8 @@ def main(extra: str | None) -> None:
         "eval": use_evaluation,
         "train": use_training,
         "agents": use_agents,
+        "serve": use_server,
+        "mcp": use_mcp,
     }[extra]()
 
 
@@ -232,6 +234,52 @@ def use_agents() -> None:
     (result,) = [message for message in messages if isinstance(message, ToolMessage)]
     assert "17:30" in result.content, result.content
     assert "read_omitted" in result.content, result.content
+
+
+def use_server() -> None:
+    """The application answers a request, without a network."""
+    import asyncio
+
+    from moos_integrations import ContextCompressor
+    from moos_integrations.serving import create_app
+
+    app = create_app(ContextCompressor.from_pretrained())
+    body = json.dumps({"documents": [TEXT], "query": QUESTION, "rate": 0.7}).encode()
+    scope = {"type": "http", "method": "POST", "path": "/v1/compress", "headers": [], "query_string": b""}
+    sent: list[dict] = []
+
+    async def ask() -> None:
+        came = iter([{"type": "http.request", "body": body}])
+
+        async def receive() -> dict:
+            return next(came, None) or await asyncio.Event().wait()
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        async with app.router.lifespan_context(app):
+            await app(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 200, sent
+    assert "17:30" in json.loads(sent[1]["body"])["text"], sent
+
+
+def use_mcp() -> None:
+    """A client gets a shortened text."""
+    import asyncio
+
+    from mcp import Client
+
+    from moos_integrations import ContextCompressor
+    from moos_integrations.serving import create_mcp
+
+    async def ask() -> str:
+        async with Client(create_mcp(ContextCompressor.from_pretrained())) as client:
+            call = {"documents": [TEXT], "query": QUESTION, "rate": 0.7}
+            return (await client.call_tool("compress", call)).content[0].text
+
+    assert "17:30" in asyncio.run(ask())
 
 
 if __name__ == "__main__":
