@@ -57,6 +57,7 @@ def main(extra: str | None) -> None:
         "agents": use_agents,
         "serve": use_server,
         "mcp": use_mcp,
+        "haystack": use_haystack,
     }[extra]()
 
 
@@ -280,6 +281,20 @@ def use_mcp() -> None:
             return (await client.call_tool("compress", call)).content[0].text
 
     assert "17:30" in asyncio.run(ask())
+
+
+def use_haystack() -> None:
+    """A pipeline's documents get shorter."""
+    from haystack import Document, Pipeline
+
+    from moos_integrations.haystack import MOOSDocumentCompressor
+
+    pipeline = Pipeline()
+    pipeline.add_component("compressor", MOOSDocumentCompressor(rate=0.7))
+    call = {"documents": [Document(content=TEXT)], "query": QUESTION}
+    (document,) = pipeline.run({"compressor": call})["compressor"]["documents"]
+    assert "17:30" in document.content
+    assert len(document.content) < len(TEXT)
 
 
 if __name__ == "__main__":

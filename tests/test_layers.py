@@ -109,6 +109,8 @@ ORDER = [
     "serving.app",
     "serving.tools",
     "serving",
+    "haystack",
+    "headroom",
     "cli_options",
     "cli",
 ]
@@ -129,6 +131,8 @@ DOORS = {
     "llama_index": ("llama_index", "comi.llama_index"),
     "rich": ("cli",),
     "fastapi": ("serving.app",),
+    "haystack": ("haystack",),
+    "headroom": (),
     "mcp": ("serving.tools",),
     "prometheus_client": ("serving.metrics",),
     "uvicorn": ("serving.app",),
