@@ -1,12 +1,15 @@
 """Chat messages: what tools returned and what was retrieved is pruned; all else passes untouched.
 
 The pruned text of a message depends only on the messages before it, and on the settings. A conversation that has grown
-gets the same bytes for its earlier messages again, so that a provider's prompt cache stays valid.
+gets the same bytes for its earlier messages again, so that a provider's prompt cache stays valid. Gateways send only a
+part of a conversation: a result of a tool is therefore pruned for the goal that it came with first (`FirstGoals`).
 """
 
 from __future__ import annotations
 
 import json
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +23,25 @@ RETRIEVE_TOOL = "headroom_retrieve"
 _NEVER_PRUNED = (READ_TOOL, RETRIEVE_TOOL)  # what they return was asked for
 _TOOL_ROLES = ("tool", "function")
 _TEXT_PARTS = ("text", "input_text", "output_text")
+
+
+class FirstGoals:
+    """For which goal each result of a tool was pruned when it came first; safe to share between threads."""
+
+    def __init__(self, most: int = 10_000) -> None:
+        """Remember at most so many results; the oldest go first."""
+        self._goals: OrderedDict[tuple[str, str], str | None] = OrderedDict()
+        self._most, self._lock = most, threading.Lock()
+
+    def first(self, call_id: Any, text: str, goal: str | None) -> str | None:
+        """The goal that this result of this call had when it came first; now the given one, if it never came."""
+        if not isinstance(call_id, str):
+            return goal
+        with self._lock:
+            found = self._goals.setdefault((call_id, hash_of(text)), goal)
+            while len(self._goals) > self._most:
+                self._goals.popitem(last=False)
+        return found
 
 
 class HashingPruner(ToolOutputPruner):
@@ -48,7 +70,11 @@ class PrunedChat:
 
 
 def prune_chat(
-    messages: Sequence[Mapping[str, Any]], pruner: ToolOutputPruner, count: Callable[[str], int], originals: Originals
+    messages: Sequence[Mapping[str, Any]],
+    pruner: ToolOutputPruner,
+    count: Callable[[str], int],
+    originals: Originals,
+    goals: FirstGoals | None = None,
 ) -> PrunedChat:
     """Prune the texts that tools returned or that were retrieved.
 
@@ -61,8 +87,9 @@ def prune_chat(
         pruner: Prunes one text for a goal.
         count: Counts tokens.
         originals: Takes the full texts.
+        goals: Of results that came before; None for none.
     """
-    chat = _Chat(pruner, originals)
+    chat = _Chat(pruner, originals, goals or FirstGoals())
     done = PrunedChat([chat.message(message) for message in messages])
     done.hashes = list(dict.fromkeys(chat.hashes))
     done.tokens_before = sum(count(text) for message in messages for text in texts_of(message))
@@ -104,8 +131,8 @@ class _Call:
 class _Chat:
     """Goes through a conversation from its start: knows the last text of the user and the calls so far."""
 
-    def __init__(self, pruner: ToolOutputPruner, originals: Originals) -> None:
-        self._pruner, self._originals = pruner, originals
+    def __init__(self, pruner: ToolOutputPruner, originals: Originals, goals: FirstGoals) -> None:
+        self._pruner, self._originals, self._goals = pruner, originals, goals
         self._question: str | None = None
         self._calls: dict[str, _Call] = {}
         self.hashes: list[str] = []
@@ -141,26 +168,26 @@ class _Chat:
         """What a tool returned; errors stay as they are."""
         call = self._calls.get(call_id) if isinstance(call_id, str) else None
         tool = (call.name if call else None) or (tool if isinstance(tool, str) else None)
-        if holder.get("is_error") or holder.get("status") == "error" or tool in _NEVER_PRUNED:
+        if holder.get("is_error") or holder.get("status") == "error" or (tool or "").endswith(_NEVER_PRUNED):
             return holder
         goal = goal_of(self._question, tool, call.arguments if call else None)
-        return _with(holder, name, self._content(holder.get(name), goal))
+        return _with(holder, name, self._content(holder.get(name), goal, call_id))
 
-    def _content(self, content: Any, goal: str | None) -> Any:
+    def _content(self, content: Any, goal: str | None, call_id: Any = None) -> Any:
         """A string, or parts with text, pruned."""
         if isinstance(content, str):
-            return self._pruned(content, goal)
+            return self._pruned(content, goal, call_id)
         if not isinstance(content, list):
             return content
         return [
-            _with(part, "text", self._pruned(part["text"], goal))
+            _with(part, "text", self._pruned(part["text"], goal, call_id))
             if isinstance(part, Mapping) and part.get("type") in _TEXT_PARTS and isinstance(part.get("text"), str)
             else part
             for part in content
         ]
 
-    def _pruned(self, text: str, goal: str | None) -> str:
-        output = self._pruner.prune(text, goal)
+    def _pruned(self, text: str, goal: str | None, call_id: Any) -> str:
+        output = self._pruner.prune(text, self._goals.first(call_id, text, goal))
         if not output.pruned:
             return text
         self.saved += output.original_tokens - output.kept_tokens

@@ -14,7 +14,7 @@ from moos_integrations.core.explain import Explanation
 from moos_integrations.core.result import CompressionResult
 from moos_integrations.core.types import Span
 from moos_integrations.errors import CompressionTimeoutError, MoosError
-from moos_integrations.serving.chat import HashingPruner, prune_chat
+from moos_integrations.serving.chat import FirstGoals, HashingPruner, prune_chat
 from moos_integrations.serving.originals import Originals
 from moos_integrations.serving.schemas import DocumentsRequest, MessagesRequest
 
@@ -32,7 +32,7 @@ class Service:
             compressor: Its settings are those of requests without their own target.
             keep_bytes: Memory for full texts that were pruned.
         """
-        self.compressor, self.originals = compressor, Originals(keep_bytes)
+        self.compressor, self.originals, self._goals = compressor, Originals(keep_bytes), FirstGoals()
         self._pruner = lru_cache(maxsize=32)(partial(_pruner, compressor))
 
     def count(self, text: str) -> int:
@@ -69,14 +69,14 @@ class Service:
         )
 
     def _chat(self, target: Target | None, request: MessagesRequest) -> dict[str, Any]:
-        chat = prune_chat(request.messages, self._pruner(target), self.count, self.originals)
+        chat = prune_chat(request.messages, self._pruner(target), self.count, self.originals, self._goals)
         return {
             "messages": chat.messages,
             "tokens_before": chat.tokens_before,
             "tokens_after": chat.tokens_after,
             "tokens_saved": chat.tokens_before - chat.tokens_after,
             "compression_ratio": chat.tokens_after / chat.tokens_before if chat.tokens_before else 1.0,
-            "hashes": chat.hashes,
+            "ccr_hashes": chat.hashes,
         }
 
     def part(self, text: str, query: str, max_tokens: int) -> str:

@@ -120,7 +120,7 @@ async def test_a_chat_has_the_contract_of_the_gateways(scorer: GatedScorer) -> N
         answer = (await http.post("/v1/compress", json=request)).json()
         assert answer["messages"][0] == messages[0]
         assert answer["compression_ratio"] == answer["tokens_after"] / answer["tokens_before"] < 0.3
-        (name,) = answer["hashes"]
+        (name,) = answer["ccr_hashes"]
         assert (await http.get(f"/v1/retrieve/{name}")).json()["original_content"] == LOG
         part = (await http.get(f"/v1/retrieve/{name}", params={"query": "worker 7"})).json()["original_content"]
         assert 0 < len(part) <= len(LOG)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moos_integrations import ContextCompressor
-from moos_integrations.serving.chat import HashingPruner, PrunedChat, prune_chat
+from moos_integrations.serving.chat import FirstGoals, HashingPruner, PrunedChat, prune_chat
 from moos_integrations.serving.originals import HASH_LENGTH, Originals, hash_of
 
 BUDGET = 120
@@ -22,10 +22,15 @@ def log(random: Random, lines: int = 60) -> str:
     return "\n".join(f"12:00:{i:02} INFO worker {random.randint(0, 99)} is idle" for i in range(lines))
 
 
-def pruned(compressor: ContextCompressor, messages: list[Any], originals: Originals | None = None) -> PrunedChat:
+def pruned(
+    compressor: ContextCompressor,
+    messages: list[Any],
+    originals: Originals | None = None,
+    goals: FirstGoals | None = None,
+) -> PrunedChat:
     pruner = HashingPruner(compressor=compressor, budget_tokens=BUDGET)
     kept = Originals(10_000_000) if originals is None else originals
-    return prune_chat(messages, pruner, compressor.counter.count, kept)
+    return prune_chat(messages, pruner, compressor.counter.count, kept, goals)
 
 
 def turn(random: Random, number: int) -> list[dict[str, Any]]:
@@ -78,6 +83,25 @@ def test_a_conversation_that_has_grown_has_the_same_bytes_in_its_earlier_turns(
             isinstance(old.get("content"), str) and old["role"] == "user"
         ):
             assert new is old
+
+
+def test_a_result_keeps_its_bytes_where_a_gateway_sends_only_parts(bundled: ContextCompressor) -> None:
+    words = Random(3)
+    result = " ".join(f"Room {i} was painted by {words.choice(['Ada', 'Ben', 'Cora'])}." for i in range(150))
+    call = {"id": "1", "type": "function", "function": {"name": "read", "arguments": "{}"}}
+    question = {"role": "user", "content": "Who painted room 77?"}
+    answer = {"role": "tool", "tool_call_id": "1", "content": result}
+    whole = [question, {"role": "assistant", "tool_calls": [call]}, answer]
+    goals = FirstGoals()
+    part = pruned(bundled, [answer], goals=goals).messages[-1]
+    assert pruned(bundled, whole, goals=goals).messages[-1] == part
+    assert pruned(bundled, whole).messages[-1] != part, "the question matters where it comes with the result"
+    other = {**answer, "tool_call_id": "2"}
+    assert pruned(bundled, [question, other], goals=goals).messages[-1]["content"] != part["content"]
+    few = FirstGoals(1)
+    assert [few.first(name, "text", name) for name in ("a", "a", "b", "a")] == ["a", "a", "b", "a"]
+    assert few.first("a", "text", "new") == "a"
+    assert few.first(None, "text", "new") == "new"
 
 
 @pytest.mark.parametrize("seed", range(6))
