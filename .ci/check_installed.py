@@ -28,10 +28,12 @@ from packaging.utils import canonicalize_name
 PACKAGE = "moos-integrations"
 # What an import in an example of the README needs; an empty name: a package outside of our extras.
 NEEDS = {
+    "haystack": "haystack",
     "langchain_classic": "",
     "langchain_core": "langchain",
     "llama_index": "llama-index",
     "moos_integrations.evaluation": "eval",
+    "moos_integrations.haystack": "haystack",
     "moos_integrations.langchain": "langchain",
     "moos_integrations.llama_index": "llama-index",
     "moos_integrations.training": "train",
@@ -56,6 +58,9 @@ def main(extra: str | None) -> None:
         "train": use_training,
         "agents": use_agents,
         "ray": use_ray,
+        "serve": use_server,
+        "mcp": use_mcp,
+        "haystack": lambda: use_framework("haystack"),
     }[extra]()
 
 
@@ -245,6 +250,52 @@ def use_ray() -> None:
         assert "nowhere to keep scores" in str(error), error
     else:
         raise AssertionError("`precompute` accepted a list")
+
+
+def use_server() -> None:
+    """The application answers a request, without a network."""
+    import asyncio
+
+    from moos_integrations import ContextCompressor
+    from moos_integrations.serving import create_app
+
+    app = create_app(ContextCompressor.from_pretrained())
+    body = json.dumps({"documents": [TEXT], "query": QUESTION, "rate": 0.7}).encode()
+    scope = {"type": "http", "method": "POST", "path": "/v1/compress", "headers": [], "query_string": b""}
+    sent: list[dict] = []
+
+    async def ask() -> None:
+        came = iter([{"type": "http.request", "body": body}])
+
+        async def receive() -> dict:
+            return next(came, None) or await asyncio.Event().wait()
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        async with app.router.lifespan_context(app):
+            await app(scope, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 200, sent
+    assert "17:30" in json.loads(sent[1]["body"])["text"], sent
+
+
+def use_mcp() -> None:
+    """A client gets a shortened text."""
+    import asyncio
+
+    from mcp import Client
+
+    from moos_integrations import ContextCompressor
+    from moos_integrations.serving import create_mcp
+
+    async def ask() -> str:
+        async with Client(create_mcp(ContextCompressor.from_pretrained())) as client:
+            call = {"documents": [TEXT], "query": QUESTION, "rate": 0.7}
+            return (await client.call_tool("compress", call)).content[0].text
+
+    assert "17:30" in asyncio.run(ask())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ except ImportError as error:
     raise MissingExtraError(str(error.name), extra="cli") from error
 
 from moos_integrations import CompressorConfig, ContextCompressor, WordScores, __version__
-from moos_integrations.cli_options import with_setting_options
+from moos_integrations.cli_options import with_limit_options, with_setting_options
 from moos_integrations.core.config import BUNDLED_MODEL, DEFAULT_TOKENIZER, without_effect
 
 if TYPE_CHECKING:
@@ -101,6 +101,38 @@ def explain(
         return
     Console().print(result.explain())
     _statistics(Console(stderr=True), result, names, config)
+
+
+@app.command()
+@with_limit_options
+@with_setting_options
+def serve(
+    settings: dict[str, Any],
+    limits: dict[str, Any],
+    host: Annotated[str, typer.Option(help="Address to listen at.", envvar="MOOS_HOST")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.", min=0, max=65535, envvar="MOOS_PORT")] = 8000,
+) -> None:
+    """Serve `/v1/compress` over HTTP, and a page to try it at `/`; `/docs` describes all of it.
+
+    Requests that come while others run are compressed together. The settings hold for requests that bring no target.
+    """
+    with _exit_codes():
+        from moos_integrations.serving import Limits
+        from moos_integrations.serving import serve as run
+
+        config, checked = CompressorConfig.from_settings(settings), Limits(**limits)
+        run(ContextCompressor.from_pretrained(config=config), checked, host=host, port=port)
+
+
+@app.command()
+@with_setting_options
+def mcp(settings: dict[str, Any]) -> None:
+    """Serve the tools `compress`, `explain` and `read_omitted` to an agent, over standard input and output (MCP)."""
+    with _exit_codes():
+        from moos_integrations.serving import create_mcp
+
+        config = CompressorConfig.from_settings(settings)
+        create_mcp(ContextCompressor.from_pretrained(lazy=True, config=config)).run()
 
 
 @app.command()

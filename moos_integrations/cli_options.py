@@ -1,10 +1,10 @@
-"""The options of `moos compress` and `moos explain`, made from the settings: one option for each field."""
+"""Options made from the fields of settings: those of `moos compress` and `moos explain`, and the limits of a server."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast, get_origin
 
@@ -20,11 +20,18 @@ from pydantic.fields import FieldInfo
 
 from moos_integrations.core.checks import plain_types, stages
 from moos_integrations.core.config import Settings
+from moos_integrations.serving.limits import Limits
 
 NOT_ON_A_COMMAND_LINE = ("embeddings", "cache_store", "similarity_scale", "retriever_weight")
 """Settings of what only Python can pass: an embedding model, and scores of documents."""
 
-_PANELS = {"": "Settings", "scores": "Advanced: scores of words", "gains": "Advanced: shares of sentences"}
+_PANELS = {
+    "": "Settings",
+    "scores": "Advanced: scores of words",
+    "gains": "Advanced: shares of sentences",
+    "limits": "Limits",
+}
+_LIMITS = "limits"
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,8 @@ class SettingOption:
 
     def parameter(self) -> inspect.Parameter:
         """The option as a parameter of a signature, for typer."""
-        option = typer.Option(help=self.field.description, rich_help_panel=_PANELS[self.stage])
+        variable = f"MOOS_{self.name.upper()}" if self.stage == _LIMITS else None
+        option = typer.Option(help=self.field.description, rich_help_panel=_PANELS[self.stage], envvar=variable)
         annotation = cast(Any, Annotated)[self._type(), option]  # made at run time, for typer to read
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=self.default, annotation=annotation)
 
@@ -85,16 +93,32 @@ def setting_options() -> Iterator[SettingOption]:
 
 def with_setting_options(command: Callable[..., None]) -> Callable[..., None]:
     """Replace a command's parameter `settings` by the options; it receives a dict for `CompressorConfig`."""
-    options = {option.name: option for option in setting_options()}
+    return _with_options(command, "settings", list(setting_options()), _settings)
+
+
+def with_limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameter `limits` by an option for each limit of a server; it receives a dict."""
+    options = [SettingOption(_LIMITS, name, field) for name, field in Limits.model_fields.items()]
+    return _with_options(command, _LIMITS, options, lambda _, typed: dict(typed))
+
+
+def _with_options(
+    command: Callable[..., None],
+    replaced: str,
+    made: Sequence[SettingOption],
+    collected: Callable[[Mapping[str, SettingOption], Mapping[str, Any]], dict[str, Any]],
+) -> Callable[..., None]:
+    """The command with options in place of one parameter."""
+    options = {option.name: option for option in made}
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
         typed = {name: given.pop(name) for name in options}
-        command(**given, settings=_settings(options, typed))
+        command(**given, **{replaced: collected(options, typed)})
 
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        if parameter.name == "settings":
+        if parameter.name == replaced:
             parameters += [option.parameter() for option in options.values()]
         else:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))

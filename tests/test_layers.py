@@ -106,6 +106,19 @@ ORDER = [
     "comi",
     "comi.langchain",
     "comi.llama_index",
+    "serving.limits",
+    "serving.batching",
+    "serving.originals",
+    "serving.chat",
+    "serving.schemas",
+    "serving.metrics",
+    "serving.guard",
+    "serving.service",
+    "serving.app",
+    "serving.tools",
+    "serving",
+    "haystack",
+    "headroom",
     "cli_options",
     "cli",
 ]
@@ -117,12 +130,21 @@ DOORS = {
     "peft": (),
     "bm25s": (),
     "matplotlib": (),
-    "pydantic": ("core.checks", "core.config", "adapter", "cli_options", "langchain", "llama_index", "records"),
+    "pydantic": (
+        *("core.checks", "core.config", "adapter", "cli_options", "langchain", "llama_index", "records"),
+        *("serving.limits", "serving.schemas", "serving.tools"),
+    ),
     "langchain_core": ("langchain", "agents.langchain", "comi.langchain"),
     "langgraph": ("agents.langchain",),
     "llama_index": ("llama_index", "agents.llama_index", "comi.llama_index"),
     "ray": ("corpora",),
     "rich": ("cli",),
+    "fastapi": ("serving.app",),
+    "haystack": ("haystack",),
+    "headroom": (),
+    "mcp": ("serving.tools",),
+    "prometheus_client": ("serving.metrics",),
+    "uvicorn": ("serving.app",),
     "typer": ("cli", "cli_options"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -189,7 +211,7 @@ def test_public_names_are_sorted_complete_and_importable() -> None:
         moos_integrations.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["agents", "comi", "evaluation", "training"])
+@pytest.mark.parametrize("name", ["agents", "comi", "evaluation", "serving", "training"])
 def test_names_of_sub_packages_are_sorted_complete_and_importable(name: str) -> None:
     module = importlib.import_module(f"moos_integrations.{name}")
     assert module.__all__ == sorted(module.__all__) == list(module._HOMES) == dir(module)

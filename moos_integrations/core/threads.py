@@ -132,6 +132,7 @@ class Stop:
     def __init__(self, seconds: float | None) -> None:
         """Start the clock; None for no limit."""
         self.seconds, self._cancelled = seconds, False
+        self._outer: Stop | None = None
         self._end = None if seconds is None else time.monotonic() + seconds
 
     def cancel(self) -> None:
@@ -152,8 +153,15 @@ class Stop:
         """
         if self._cancelled:
             raise asyncio.CancelledError
+        if self._outer is not None:
+            self._outer.check()
         if self._end is not None and time.monotonic() >= self._end:
             raise self.error()
+
+    def within(self, outer: Stop | None) -> Stop:
+        """This one, which also stops when the call that it is a part of has to."""
+        self._outer = outer if outer is not self else None
+        return self
 
     def error(self) -> CompressionTimeoutError:
         """What a call without time left raises."""
@@ -169,8 +177,8 @@ _CURRENT: contextvars.ContextVar[Stop | None] = contextvars.ContextVar("moos_int
 
 @contextmanager
 def stopping(stop: Stop) -> Iterator[None]:
-    """`check_stop` in this block checks this one."""
-    token = _CURRENT.set(stop)
+    """`check_stop` in this block checks this one, and those of the blocks around it."""
+    token = _CURRENT.set(stop.within(_CURRENT.get()))
     try:
         yield
     finally:
