@@ -24,6 +24,7 @@ from moos_integrations.core.config import BUNDLED_MODEL, DEFAULT_TOKENIZER, with
 
 if TYPE_CHECKING:
     from moos_integrations import CompressionResult, SegmentedText
+    from moos_integrations.core.explain import Explanation
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
@@ -49,6 +50,10 @@ Files = Annotated[
 Query = Annotated[str | None, typer.Option(help="The question; query-aware models, as the bundled one, read it.")]
 Tokenizer = Annotated[str, typer.Option(help="tiktoken encoding or model name of the target LLM.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Skip and count malformed records.")]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Also write a page for a browser that shows what was kept."),
+]
 Device = Annotated[str, typer.Option(help="`auto`, `cpu`, `cuda`, `mps`, ...")]
 
 
@@ -71,10 +76,12 @@ def compress(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object instead of text: documents, spans, counts.")
     ] = False,
+    html: Html = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No statistics and no warnings.")] = False,
 ) -> None:
     """Compress FILE... (or standard input) together and write the kept text to standard output."""
     result, names, config = _run(files, query, settings)
+    _write_page(html, result)
     if as_json:
         typer.echo(json.dumps(_as_dict(result, names, words=explain), ensure_ascii=False))
     else:
@@ -93,9 +100,11 @@ def explain(
     files: Files = None,
     query: Query = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every word with its scores as one JSON object.")] = False,
+    html: Html = None,
 ) -> None:
-    """Show FILE... (or standard input) in colour: kept green, protected yellow, dropped struck through."""
+    """Show FILE... (or standard input) sentence by sentence: kept green, dropped struck through, and why."""
     result, names, config = _run(files, query, settings)
+    _write_page(html, result.explain())
     if as_json:
         typer.echo(json.dumps(_as_dict(result, names, words=True), ensure_ascii=False))
         return
@@ -437,6 +446,15 @@ def _read_one(name: str) -> str:
         ) from error
     except OSError as error:
         raise _stop(InputError(f"{name} cannot be read: {error.strerror or error}."), EXIT_FAILED) from error
+
+
+def _write_page(path: Path | None, shown: CompressionResult | Explanation) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(shown.to_html(), encoding="utf-8")
+    except OSError as error:
+        raise _stop(InputError(f"{path} cannot be written: {error.strerror or error}."), EXIT_FAILED) from error
 
 
 def _as_dict(result: CompressionResult, names: list[str], *, words: bool) -> dict[str, Any]:

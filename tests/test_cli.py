@@ -55,6 +55,20 @@ def test_explain(tmp_path: Path) -> None:
     assert words[1]["text"] == "meeting"
 
 
+def test_pages_show_what_was_kept(tmp_path: Path) -> None:
+    for command, title in (("compress", "What was kept"), ("explain", "What was kept, and why")):
+        page = tmp_path / f"{command}.html"
+        arguments = [command, "--rate", "0.5", "--query", "When <did> it end?", "--html", str(page)]
+        assert RUNNER.invoke(app, arguments, input=f"{TEXT} <script>").exit_code == 0
+        markup = page.read_text(encoding="utf-8")
+        assert f"<title>{title}</title>" in markup
+        assert "When &lt;did&gt; it end?" in markup
+        assert "<script>" not in markup
+    result = RUNNER.invoke(app, ["compress", "--html", str(tmp_path / "none" / "page.html")], input=TEXT)
+    assert result.exit_code == EXIT_FAILED
+    assert "cannot be written" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -471,6 +471,8 @@ class ContextCompressor:
                 selection,
                 threshold=wanted.threshold is not None,
                 temperature=self.config.gains.temperature,
+                target=wanted,
+                question=query,
             ),
         )
 

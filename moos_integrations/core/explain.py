@@ -1,135 +1,55 @@
-"""Why each word was kept or dropped, as data, as HTML for notebooks and as rich text for terminals."""
+"""Why each word was kept or dropped, as data, as HTML for notebooks and as text for terminals."""
 
 from __future__ import annotations
 
-import html
+import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moos_integrations.core.config import Target
 from moos_integrations.core.ordering import Order, Quantity
+from moos_integrations.core.reasons import Header, Reason, ShownUnit, UnitExplanation, WordExplanation
 from moos_integrations.core.table import Table
+from moos_integrations.core.terminal import plain, rich_view
 from moos_integrations.core.types import Selection
-from moos_integrations.errors import MissingExtraError
+from moos_integrations.core.views import (
+    explanation_html,
+    first_units,
+    page,
+    rest,
+    start_of,
+    unit_cells,
+)
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.text import Text
 
-Reason = Literal[
-    "whole input fits",
-    "protected",
-    "metric",
-    "share of the budget",
-    "odds",
-    "kept text needs it",
-    "fills the rest",
-    "cheaper than its mark",
-    "below the cut",
-    "does not fit",
-    "repetition",
-    "part of a mark",
-    "beyond `top_n`",
-    "below `min_relevance`",
-]
-# Longest text shown in colour; data for longer texts are in `words`.
-_MAX_SHOWN = 200_000
-_MAX_UNITS = 500
-_UNIT_COLUMNS = ("document", "unit", "relevance", "redundancy", "with", "gain", "share", "kept words")
 _KEPT_BY: Mapping[Quantity, Reason] = {"metric": "metric", "priority": "share of the budget", "odds": "odds"}
 
 
-@dataclass(frozen=True, slots=True)
-class WordExplanation:
-    """One word and what was decided about it.
-
-    Attributes:
-        document: Index of its document.
-        start: Offset into the source.
-        end: Offset behind it.
-        text: The word.
-        preserve_probability: `p_k` in [0, 1].
-        outlier_score: `s_k^norm` in [0, 1]; None where it was not computed (`alpha = 1`).
-        metric: `m_k`.
-        kept: Whether it is in the output.
-        reason: Of a kept word:
-            "whole input fits": nothing had to go, or the input is smaller than `min_tokens`;
-            "protected": `protect` names it, and its value alone would not have kept it;
-            "metric": its metric reaches the cut (words ranked without regard to their units);
-            "share of the budget": its unit got enough of the budget for it, by marginal information gain;
-            "odds": its unit's odds, as a share of the best unit's, reach the threshold;
-            "kept text needs it": kept text is under it or introduced by it, or it is the other half of a pair;
-            "fills the rest": it fits what larger parts left of the budget;
-            "cheaper than its mark": an omission mark in its place would cost no less.
-            Of a dropped word:
-            "below the cut": its value does not reach the cut;
-            "does not fit": its value reaches the cut, but whole as it is it takes more than the budget has left;
-            "repetition": the text of its unit is in a better unit of another document;
-            "beyond `top_n`": its document is not among the best `top_n`;
-            "below `min_relevance`": its document is not likely enough to answer the question;
-            "part of a mark": it belongs to an earlier omission mark, which is part of a new one.
-        passage_probability: How likely its document answers the query, in [0, 1]; None if unknown.
-        value: What was compared with `Explanation.cutoff`; `Explanation.quantity` says what the number is.
-    """
-
-    document: int
-    start: int
-    end: int
-    text: str
-    preserve_probability: float
-    outlier_score: float | None
-    metric: float
-    kept: bool
-    reason: Reason
-    passage_probability: float | None = None
-    value: float = math.nan
-
-
-@dataclass(frozen=True, slots=True)
-class UnitExplanation:
-    """One unit (sentence, line) and why it got its share of the budget.
-
-    Attributes:
-        document: Index of its document.
-        start: Offset into the source.
-        end: Offset behind it.
-        text: The unit.
-        relevance: Log-odds that the question needs it; higher is more relevant, also across documents.
-        redundancy: How much it says that a better unit says already, at most 1.
-        against: Index, in `Explanation.units`, of the unit that says it; None if there is none.
-        repetition: Its text stands in that unit.
-        gain: Relevance minus weighted redundancy: what shares are given out by.
-        share: Its share of the budget, in [0, 1]; what it cannot use goes on to the others.
-        words: Words in it.
-        kept_words: Words of it that are kept.
-        under: Index, in `Explanation.units`, of the heading, lead-in, header row, key or opening line that it is under:
-            that unit stays wherever this one does. None if there is none.
-    """
-
-    document: int
-    start: int
-    end: int
-    text: str
-    relevance: float
-    redundancy: float
-    against: int | None
-    repetition: bool
-    gain: float
-    share: float
-    words: int
-    kept_words: int
-    under: int | None = None
-
-
 class Explanation:
-    """The words of all documents with their scores; iterate over it, or show it in a notebook or a rich terminal."""
+    """The words of all documents with their scores.
+
+    Iterate over it for the words, or show it: notebooks, `print` and `rich.print` have a view each, and `to_html` is a
+    page for a browser.
+    """
 
     def __init__(
-        self, table: Table, order: Order, selection: Selection, *, threshold: bool, temperature: float
+        self,
+        table: Table,
+        order: Order,
+        selection: Selection,
+        *,
+        threshold: bool,
+        temperature: float,
+        target: Target | None = None,
+        question: str | None = None,
     ) -> None:
         """Keep references; words and units are made on demand.
 
@@ -139,10 +59,25 @@ class Explanation:
             selection: What was kept.
             threshold: Whether a threshold decided, not a ceiling.
             temperature: At which units shared the budget.
+            target: How much was to be kept, for the
+            question: The question, for the
         """
         self._table, self._order, self._selection = table, order, selection
         self._values = order.level if threshold else order.priority
         self._quantity, self._temperature = order.quantity(threshold=threshold), temperature
+        self._header: Header | None = None
+        self.target = target
+        self.question = question
+
+    def with_header(self, header: Header) -> Explanation:
+        """A copy whose views begin with these counts."""
+        own = copy.copy(self)
+        own._header = header
+        return own
+
+    def source(self, index: int) -> str:
+        """The text of a document before compression; "" for one that was passed through unchanged."""
+        return self._table.texts[index].document.text
 
     def __iter__(self) -> Iterator[WordExplanation]:
         """Every word of every document, in source order."""
@@ -287,102 +222,71 @@ class Explanation:
         probability = self._table.scores[index].passage_probability
         return f"[{index}]" if math.isnan(probability) else f"[{index}] answers with probability {probability:.2f}"
 
-    def _segments(self, index: int) -> Iterator[tuple[str, WordExplanation | None]]:
-        """The source of a document cut into words and the white space between them."""
-        source, position = self._table.texts[index].document.text, 0
-        for word in self._of_document(index):
-            yield source[position : word.start], None
-            yield word.text, word
-            position = word.end
-        yield source[position:], None
+    # --- views -------------------------------------------------------------------------------------------------------
+
+    def _units_to_show(self) -> Iterator[ShownUnit]:
+        """All units with all of their source, in source order; made while they are read."""
+        units = self.units
+        for index, text in enumerate(self._table.texts):
+            document, first, position = text.document, int(self._table.unit_borders[index]), 0
+            if document.text and not len(document.unit_starts):
+                yield ShownUnit(first, index, 0, ((document.text, None),), None)
+            words = groupby(zip(self._of_document(index), document.unit_of_word.tolist(), strict=True), lambda x: x[1])
+            unit_words = next(words, None)
+            for number, end in enumerate(document.unit_ends.tolist()):
+                parts: list[tuple[str, WordExplanation | None]] = []
+                if unit_words is not None and unit_words[0] == number:
+                    for word, _ in unit_words[1]:
+                        parts += [(document.text[position : word.start], None), (word.text, word)]
+                        position = word.end
+                    unit_words = next(words, None)
+                # A word may reach over the end of its unit.
+                parts.append((document.text[position:end], None))
+                position = max(position, end)
+                shown = tuple(part for part in parts if part[0])
+                own = units[first + number] if units else None
+                said_by = units[own.against].text if own and own.repetition and own.against is not None else ""
+                yield ShownUnit(first + number, index, number, shown, own, start_of(said_by))
+
+    @cached_property
+    def _shown(self) -> list[ShownUnit]:
+        return first_units(self._units_to_show())
+
+    @property
+    def _headings(self) -> list[str]:
+        return [self._heading(index) for index in range(self._table.documents)]
+
+    @property
+    def _rest(self) -> str:
+        """What the views leave out, in words."""
+        characters = sum(len(text.document.text) for text in self._table.texts)
+        return rest(self._shown, self._table.units, characters)
+
+    @property
+    def _numbers(self) -> list[list[str]]:
+        units = self.units
+        return [unit_cells(shown.unit, units) for shown in self._shown if shown.unit is not None]
 
     def _repr_html_(self) -> str:
-        """Kept words on a green ground (yellow if protected), dropped ones grey; scores on hover. Escaped.
+        """Sentence by sentence: a bar of its relevance, its text, and in words why it was kept or dropped.
 
-        Where units shared the budget, a table of them folds out.
+        Protected words are yellow, and words that other kept text needs are blue. Escaped, and at most 100,000
+        characters of 500 sentences or lines; it says how much is left. Below, the numbers of the units fold out.
         """
-        documents = "".join(self._document_html(index) for index in range(self._table.documents))
-        return documents + self._units_html()
+        return explanation_html(self._header, self._shown, self._headings, self._rest, self._numbers)
 
-    def _units_html(self) -> str:
-        units = self.units[:_MAX_UNITS]
-        if not units:
-            return ""
-        cells = [_unit_cells(unit, units) for unit in units]
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
-        head = "".join(f"<th>{name}</th>" for name in _UNIT_COLUMNS)
-        return f"<details><summary>Units</summary><table><tr>{head}</tr>{rows}</table></details>"
+    def to_html(self) -> str:
+        """The view as a page for a browser; it loads nothing from elsewhere."""
+        return page("What was kept, and why", self._repr_html_())
 
-    def _document_html(self, index: int) -> str:
-        parts, shown = [], 0
-        for text, word in self._segments(index):
-            if shown > _MAX_SHOWN:
-                parts.append(" …")
-                break
-            shown += len(text)
-            parts.append(html.escape(text) if word is None else self._word_html(word))
-        style = "white-space:pre-wrap;line-height:1.6;margin:0 0 1em 0"
-        return f'<div style="{style}"><b>{self._heading(index)}</b> {"".join(parts)}</div>'
+    def __str__(self) -> str:
+        """The view as plain text: `+` for kept, `~` for thinned, `-` for dropped, and the reason in words."""
+        return plain(self._header, self._shown, self._headings, self._rest)
 
-    def _word_html(self, word: WordExplanation) -> str:
-        outlier = "-" if word.outlier_score is None else f"{word.outlier_score:.3f}"
-        compared = f"{self.quantity} {word.value:.3f}, the cut is {self.cutoff:.3f}"
-        title = f"{word.reason} ({compared}); p={word.preserve_probability:.3f} outlier={outlier} m={word.metric:.3f}"
-        colour = "color:#999;text-decoration:line-through"
-        if word.kept:
-            ground = "255,214,102" if word.reason == "protected" else "46,160,67"
-            colour = f"background:rgba({ground},{0.15 + 0.45 * min(max(word.metric, 0.0), 1.0):.2f})"
-        return f'<span style="{colour}" title="{html.escape(title, quote=True)}">{html.escape(word.text)}</span>'
-
-    def __rich__(self) -> Text | Group:
-        """Kept words bold green (yellow if protected), dropped ones dim and struck through; below, the units."""
-        try:
-            from rich.console import Group
-            from rich.table import Table
-            from rich.text import Text
-        except ImportError as error:
-            raise MissingExtraError("rich", extra="cli") from error
-        text = Text()
-        for index in range(self._table.documents):
-            text.append(f"{self._heading(index)} ", style="bold")
-            for part, word in self._segments(index):
-                text.append(part, style=_rich_style(word))
-            text.append("\n")
-        units = self.units[:_MAX_UNITS]
-        if not units:
-            return text
-        table = Table(*_UNIT_COLUMNS, title="Units")
-        for unit in units:
-            table.add_row(*map(Text, _unit_cells(unit, units)), style="" if unit.kept_words else "dim")
-        return Group(text, table)
+    def __rich__(self) -> Group:
+        """The view for `rich.print`: kept green, protected yellow, dropped dim and struck through; below, the units."""
+        return rich_view(self._header, self._shown, self._headings, self._rest, self._numbers)
 
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _unit_cells(unit: UnitExplanation, units: Sequence[UnitExplanation]) -> list[str]:
-    other = "" if unit.against is None or unit.against >= len(units) else _start_of(units[unit.against])
-    return [
-        f"[{unit.document}]",
-        _start_of(unit),
-        f"{unit.relevance:.2f}",
-        "repeated" if unit.repetition else f"{unit.redundancy:.2f}",
-        other,
-        f"{unit.gain:.2f}",
-        f"{unit.share:.1%}",
-        f"{unit.kept_words} of {unit.words}",
-    ]
-
-
-def _start_of(unit: UnitExplanation) -> str:
-    text = " ".join(unit.text.split())
-    return text if len(text) <= 40 else f"{text[:39]}…"
-
-
-def _rich_style(word: WordExplanation | None) -> str:
-    if word is None:
-        return ""
-    if not word.kept:
-        return "dim strike"
-    return "bold yellow" if word.reason == "protected" else "bold green"

@@ -12,7 +12,10 @@ from moos_integrations.core.citations import Place, places_in, places_of
 from moos_integrations.core.explain import Explanation
 from moos_integrations.core.omission import OmissionMark
 from moos_integrations.core.provenance import Within
+from moos_integrations.core.reasons import Header
+from moos_integrations.core.terminal import plain_result
 from moos_integrations.core.types import Span
+from moos_integrations.core.views import marked_html, page, result_html
 from moos_integrations.errors import CompressionError, InputError
 from moos_integrations.messages import Notice
 
@@ -276,7 +279,67 @@ class CompressionResult:
         """
         if self._explanation is None:
             raise CompressionError("There are no scores to explain: the documents were passed through unchanged.")
-        return self._explanation() if callable(self._explanation) else self._explanation
+        explanation = self._explanation() if callable(self._explanation) else self._explanation
+        return explanation.with_header(self._header(explanation.question))
+
+    # --- views -------------------------------------------------------------------------------------------------------
+
+    def _header(self, question: str | None) -> Header:
+        return Header(
+            original_tokens=self.original_tokens,
+            kept_tokens=self.kept_tokens,
+            seconds=self.seconds,
+            documents=len(self.documents),
+            dropped_documents=len(self.dropped_documents),
+            target=self._explanation.target if isinstance(self._explanation, Explanation) else None,
+            question=question,
+            warnings=self.warnings,
+            left_alone=self.left_alone,
+        )
+
+    @property
+    def _known_question(self) -> str | None:
+        return self._explanation.question if isinstance(self._explanation, Explanation) else None
+
+    def _source_of(self, document: CompressedDocument) -> str:
+        """A document before compression."""
+        if isinstance(self._explanation, Explanation) and not document.passed_through:
+            return self._explanation.source(document.index)
+        return document.text
+
+    def highlight(self, document: int) -> str:
+        """A source with its kept text marked, as HTML for your application's users.
+
+        Kept text is in `<mark>`, the other text in `<del>`; style both as you like. All text is escaped. White space
+        counts: show it with `white-space: pre-wrap`.
+
+        Args:
+            document: Index of the document.
+
+        Raises:
+            IndexError: If there is no such document.
+        """
+        own = self.documents[document]
+        return marked_html(self._source_of(own), own.spans)
+
+    def _repr_html_(self) -> str:
+        """The counts, and the sources with their kept text marked; `explain()` shows why.
+
+        At most 100,000 characters of the sources; it says how many are left.
+        """
+        sources = [
+            (f"[{own.index}] {own.original_tokens:,} -> {own.kept_tokens:,} tokens", self._source_of(own), own.spans)
+            for own in self.documents
+        ]
+        return result_html(self._header(self._known_question), sources)
+
+    def to_html(self) -> str:
+        """The view as a page for a browser; it loads nothing from elsewhere."""
+        return page("What was kept", self._repr_html_())
+
+    def __str__(self) -> str:
+        """The counts, the warnings and the kept text, for `print`; of a long text its first 100,000 characters."""
+        return plain_result(self._header(self._known_question), self.text)
 
     def __iter__(self) -> Iterator[CompressedDocument]:
         """Iterate over the documents."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
-from rich.text import Text
 from tiny import table_of
 
-from moos_integrations.core import explain
 from moos_integrations.core.explain import Explanation
 from moos_integrations.core.marginal_gain import UnitGains
 from moos_integrations.core.ordering import Order
@@ -119,36 +118,24 @@ def test_units_count_their_kept_words_and_share_the_budget_at_the_temperature() 
     assert explained("One.", alone=[0.5] * 2, kept=[0], cutoff=0.1).units == []
 
 
-def test_views_show_all_of_the_source_and_colour_protected_words() -> None:
-    source = "  <b> kept protected dropped \n"
-    words = segment(source).words()
-    values = {"protected": 0.1, "dropped": 0.2}
-    found = explained(
-        source,
-        alone=[values.get(word, 0.9) for word in words],
-        kept=[index for index, word in enumerate(words) if word != "dropped"],
-        cutoff=0.9,
-    )
+def test_views_colour_protected_words() -> None:
+    found = explained("kept it dropped", alone=[0.9, 0.1, 0.2], kept=[0, 1], cutoff=0.9)
+    assert reasons(found) == ["metric", "protected", "below the cut"]
     markup = found._repr_html_()
-    assert "<b> kept" not in markup
-    styles = {word: markup[: markup.index(f">{word}<")].rsplit('style="', 1)[1] for word in ("kept", *values)}
-    assert "rgba(46,160,67" in styles["kept"]
-    assert "rgba(255,214,102" in styles["protected"]
-    assert "line-through" in styles["dropped"]
-    assert markup.endswith(" \n</div>")
-    shown = found.__rich__()
-    assert isinstance(shown, Text)
-    assert shown.plain == f"[0] {source}\n"
-    coloured = {shown.plain[span.start : span.end]: str(span.style) for span in shown.spans}
-    assert (coloured["kept"], coloured["protected"], coloured["dropped"]) == ("bold green", "bold yellow", "dim strike")
+    assert re.search(r"<mark title=[^>]*>kept</mark> <mark class='moos-protected' title=[^>]*>it</mark> <del", markup)
+    console = Console(width=200, file=io.StringIO(), force_terminal=True, record=True)
+    console.print(found)
+    styled = console.export_text(styles=True)
+    for code, word in (("32", "kept"), ("1;33", "it"), ("2;9", "dropped")):
+        assert f"\x1b[{code}m{word}" in styled
 
 
-def test_long_lists_of_units_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain, "_MAX_UNITS", 1)
-    found = explained("One two. Three.", alone=[0.5] * 5, kept=[0], cutoff=0.1, gains=two_units())
-    markup = found._repr_html_()
-    assert "One two." in markup[markup.index("<table>") :]
-    assert "Three." not in markup[markup.index("<table>") :]
-    output = io.StringIO()
-    Console(width=200, file=output).print(found)
-    assert output.getvalue().count("One two.") == 2  # the text, and its unit
+def test_views_have_no_numbers_of_units_where_words_were_ranked_alone() -> None:
+    alone = explained("One two. Three.", alone=[0.5] * 5, kept=[0], cutoff=0.1)
+    by_unit = explained("One two. Three.", alone=[0.5] * 5, kept=[0], cutoff=0.1, gains=two_units())
+    for shown, expected in ((alone, False), (by_unit, True)):
+        assert ("<details><summary>Units</summary>" in shown._repr_html_()) == expected
+        assert ('class="moos-bar"' in shown._repr_html_()) == expected
+        console = Console(width=200, file=io.StringIO(), record=True)
+        console.print(shown)
+        assert ("redundancy" in console.export_text()) == expected

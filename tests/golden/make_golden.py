@@ -22,7 +22,8 @@ import numpy as np
 from cases import CASES, Case
 
 from moos_integrations import CompressionResult, CompressorConfig, ContextCompressor, SegmentedText, WordScores
-from moos_integrations.core.explain import Explanation, UnitExplanation
+from moos_integrations.core.explain import Explanation
+from moos_integrations.core.reasons import UnitExplanation
 from moos_integrations.core.types import FloatArray, Scorer
 
 GOLDEN = Path(__file__).with_name("golden.json")

@@ -48,6 +48,8 @@ UNUSED = ("langsmith_plugin", "anyio")  # plugins of pytest that take seconds to
 # Test files of modules whose tests are not in the file of their name alone.
 FIRST = {
     "gaps": ("test_omission",),
+    "reasons": ("test_explain", "test_views"),
+    "explain": ("test_explain", "test_views"),
     "rendering": ("test_rendering", "test_omission"),
     "redundancy": ("test_redundancy", "test_marginal_gain"),
     "result": ("test_result", "test_citations"),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 MODULES = (
     "cache", "citations", "embeddings", "encoder", "explain", "gaps", "lexical", "marginal_gain", "ordering",
-    "outliers", "output", "pooling", "prepared", "protection", "redundancy", "rendering", "result", "selection",
-    "steps", "table", "thinning", "tokens", "types", "windows",
+    "outliers", "output", "pooling", "prepared", "protection", "reasons", "redundancy", "rendering", "result",
+    "selection", "steps", "table", "thinning", "tokens", "types", "views", "windows",
 )  # fmt: skip
 """Modules of core that are mutated; the others are wiring, checks of settings, and segmentation."""
 
@@ -109,16 +109,16 @@ MUTANTS = (
     M("explain", "first = int(self._table.word_borders[index])", "first = 0 * index"),
     M("explain", "np.bincount(table.unit_of_word[kept],", "np.bincount(table.unit_of_word[~kept],"),
     M("explain", "gains.shares(self._temperature)", "gains.shares(1.0)"),
-    M("explain", "yield source[position:], None", "return"),
-    M(
-        "explain",
-        "html.escape(text) if word is None",
-        "text if word is None",
-        "between words is white space, which has nothing to escape",
-    ),
-    M("explain", '"255,214,102" if word.reason == "protected"', '"255,214,102" if word.reason != "protected"'),
-    M("explain", 'return "bold yellow" if word.reason == "protected" else "bold green"', 'return "bold green"'),
-    M("explain", "unit.against >= len(units) else", "unit.against > len(units) else"),
+    M("explain", "parts.append((document.text[position:end], None))", "pass"),
+    M("explain", "position = max(position, end)", "position = end"),
+    M("views", "if left <= 0 or len(found) >= MAX_UNITS:", "if len(found) >= MAX_UNITS:"),
+    M("views", "if left <= 0 or len(found) >= MAX_UNITS:", "if left <= 0:"),
+    M("views", "return html.escape(visible(text), quote=True)", "return html.escape(text, quote=True)"),
+    M("views", "return html.escape(visible(text), quote=True)", "return visible(text)"),
+    M("views", "if space and look == own:", "if space:"),
+    M("views", "if merged and not source[merged[-1][1] : start].strip():", "if merged:"),
+    M("views", "shown = [(start, min(end, most)) for start, end in spans if start < most]", "shown = list(spans)"),
+    M("reasons", "kept = [word for word in words if word.kept] or words", "kept = words"),
     M("explain", "if math.isinf(selection.cutoff) and selection.cutoff < 0:", "if math.isinf(selection.cutoff):"),
     M("explain", "if selection.needed is not None and selection.needed[word]:", "if False:"),
     M(
