@@ -12,6 +12,7 @@ from moos_integrations.core.text.sentences import sentence_ends
 from moos_integrations.core.text.units import BELOW, BY_LEVEL, CLOSED, FOR_EVER, NEXT, NOTHING, Depth, Level, Unit, at
 from moos_integrations.core.text.writer import ASKS, Writer
 from moos_integrations.core.types import Kind
+import itertools
 
 _MOST_NESTED = 12  # kinds of markers in lists of one indentation
 _FULL = 40  # characters of a line that an editor may have wrapped
@@ -286,7 +287,7 @@ class Prose(Writer):
             return False
         width = max(line.last - line.start for line in lines)
         early = 0
-        for line, below in zip(lines, lines[1:], strict=False):
+        for line, below in itertools.pairwise(lines):
             word = _FIRST_WORD.match(self.text, below.first)
             room = word is not None and line.last - line.start + 1 + word.end() - word.start() <= width
             early += room or self._is_word(line)
