@@ -30,7 +30,8 @@ _TARGETS = ("rate", "budget_tokens", "threshold")
 class _Pruner(ToolOutputPruner):
     """Its note has the hash in the form in which headroom finds it and offers its tool for reading."""
 
-    def _note(self, text: str, name: str) -> str:
+    def note(self, text: str, name: str, path: str | None) -> str:
+        """The line at the end of a pruned text."""
         lines = text.count("\n") + 1
         return f"[pruned: a part of {lines} lines; all of it: <<ccr:{hash_of(text)} {lines}_lines_offloaded>>]"
 

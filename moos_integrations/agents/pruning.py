@@ -147,7 +147,7 @@ class ToolOutputPruner:
         ceiling = self._marked.config.budget_tokens if budget_tokens is None else budget_tokens
         if tokens < self.min_tokens or (ceiling is not None and tokens <= ceiling):
             return unchanged
-        note = self._note(text, name, path)
+        note = self.note(text, name, path)
         pruned = note if is_binary(text) else self._pruned(text, goal, note, ceiling)
         kept = tokens if pruned is None else self._count(pruned)
         return unchanged if pruned is None or kept >= tokens else PrunedOutput(pruned, name, tokens, kept, True)
@@ -230,7 +230,14 @@ class ToolOutputPruner:
                 return list(lines[:number])
         return list(lines)
 
-    def _note(self, text: str, name: str, path: str | None) -> str:
+    def note(self, text: str, name: str, path: str | None) -> str:
+        """The line at the end of a pruned text, which says where all of it is; subclasses may write another one.
+
+        Args:
+            text: The full text.
+            name: Its id.
+            path: The file that has it; None without one.
+        """
         count = len(text.splitlines())
         said = f"pruned: a part of {count} lines" if count != 1 else "pruned: a part of 1 line"
         if is_binary(text):

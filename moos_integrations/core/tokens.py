@@ -256,7 +256,7 @@ class TiktokenCounter:
         lengths = np.concatenate([self._token_lengths[tokens[start : start + _AT_ONCE]] for start in parts])
         byte_starts = np.cumsum(lengths) - lengths
         if text.isascii():
-            return byte_starts
+            return np.asarray(byte_starts, np.int64)
         bytes_of_text = np.frombuffer(text.encode(), np.uint8)
         character_of_byte = np.cumsum((bytes_of_text & 0xC0) != 0x80) - 1
         return np.asarray(character_of_byte[byte_starts], np.int64)

@@ -47,7 +47,8 @@ class FirstGoals:
 class HashingPruner(ToolOutputPruner):
     """A pruner whose note has the hash of the full text, in the form that gateways look for."""
 
-    def _note(self, text: str, name: str) -> str:
+    def note(self, text: str, name: str, path: str | None) -> str:
+        """The line at the end of a pruned text."""
         lines = text.count("\n") + 1
         return f"[pruned: a part of {lines} lines; all of it: hash={hash_of(text)}]"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import regex
 
 from moos_integrations.core.text.lines import LEVEL_WORD, Form, Line
-import itertools
 
 _FULL = 40  # characters of a line that an editor may have wrapped
 _SENTENCE_END = regex.compile(r"(?r)[.!?…:;。！？।؟۔](?:[\"'”’»)\]*_`]*)")

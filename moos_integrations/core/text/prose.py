@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import regex
@@ -12,7 +13,6 @@ from moos_integrations.core.text.sentences import sentence_ends
 from moos_integrations.core.text.units import BELOW, BY_LEVEL, CLOSED, FOR_EVER, NEXT, NOTHING, Depth, Level, Unit, at
 from moos_integrations.core.text.writer import ASKS, Writer
 from moos_integrations.core.types import Kind
-import itertools
 
 _MOST_NESTED = 12  # kinds of markers in lists of one indentation
 _FULL = 40  # characters of a line that an editor may have wrapped
