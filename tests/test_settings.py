@@ -659,7 +659,7 @@ def test_another_place_in_the_code_is_warned_too_and_memory_is_bounded(
 
 RUNNER = CliRunner()
 OPTIONS = {place: field for place, field in FIELDS.items() if place.rpartition(".")[2] not in NOT_ON_A_COMMAND_LINE}
-OTHERS = {"files", "query", "explain", "as_json", "quiet", "help"}
+OTHERS = {"files", "query", "explain", "as_json", "html", "quiet", "help"}
 
 
 @pytest.mark.parametrize("name", ["compress", "explain"])

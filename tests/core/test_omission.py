@@ -221,7 +221,8 @@ def test_a_mark_is_never_dearer_than_what_it_is_for(seed: int) -> None:
         for mark in document.marks:
             shown = document.text[mark.start : mark.end]
             # The mark and what it is for each may share a token with the white space around them.
-            assert made.counter.count(shown) <= made.counter.count(source[slice(*mark.omitted)]) + 2
+            separator = ", " if source[:1] in "{[" else ""  # a member goes with its comma
+            assert made.counter.count(shown) <= made.counter.count(separator + source[slice(*mark.omitted)]) + 2
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,8 @@ def test_the_laws_of_the_output_hold_beside_marks(check: Callable[..., None], se
 
     def unmarked(texts: Any, random: Random, gains: Any, query: str = "") -> CompressionResult:
         result = marked(texts, random, gains, query)
-        lines = re.compile(rf"(?m)^[ \t]*{MARK}(?:\n|\Z)|[ ]?{MARK}")
+        member = rf',?[ \t]*(?:"\.\.\.": )?"{MARK}"'  # of JSON
+        lines = re.compile(rf"(?m)^[ \t]*{MARK}(?:\n|\Z)|{member}|[ ]?{MARK}")
         documents = tuple(replace(own, text=lines.sub("", own.text), marks=()) for own in result)
         return replace(result, text=lines.sub("", result.text), documents=documents)
 
@@ -326,7 +328,7 @@ def test_documents_without_text_have_no_mark_and_are_counted() -> None:
 
 
 def test_words_of_thinned_sentences_are_counted() -> None:
-    text = " ".join(template.replace("*", "").format(n=n) for n, template in enumerate(laws.TEMPLATES, 1000))
+    text = " ".join(f"The gate of the house {n} is really actually basically essentially a very old one." for n in range(9))
     config = CompressorConfig(omission="…{count} {unit}…", gains={"whole_from": 1.0, "temperature": 100.0})
     result = ContextCompressor(HashScorer(), config).compress(text, rate=0.5)
     check_marks(result, [text], "…{count} {unit}…")
