@@ -121,6 +121,8 @@ def serve(
         from moos_integrations.serving import serve as run
 
         config, checked = CompressorConfig.from_settings(settings), Limits(**limits)
+        if checked.api_key is None and host not in ("127.0.0.1", "localhost", "::1"):
+            typer.echo(f"moos: {host} can be reached from other machines, and no MOOS_API_KEY is set.", err=True)
         run(ContextCompressor.from_pretrained(config=config), checked, host=host, port=port)
 
 

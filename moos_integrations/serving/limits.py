@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from moos_integrations.core.checks import AboveZero, FrozenModel, PositiveCount, Text
+from moos_integrations.errors import ConfigError
 
-_Key = Annotated[Text | None, Field(repr=False)]
+
+def _not_empty(key: str | None) -> str | None:
+    if key == "":
+        raise ConfigError("`api_key` must have at least one character, got ''. Leave it out to serve without a key.")
+    return key
+
+
+_Key = Annotated[Text | None, Field(repr=False), AfterValidator(_not_empty)]
 
 
 class Limits(FrozenModel):

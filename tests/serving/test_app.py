@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
@@ -125,6 +131,8 @@ async def test_a_chat_has_the_contract_of_the_gateways(scorer: GatedScorer) -> N
         part = (await http.get(f"/v1/retrieve/{name}", params={"query": "worker 7"})).json()["original_content"]
         assert 0 < len(part) <= len(LOG)
         assert (await http.get(f"/v1/retrieve/{name[:12]}")).status_code == 404
+        assert (await http.get("/v1/nothing")).json()["error"]["type"] == "http_error"
+        assert (await http.get("/v1/compress")).status_code == 405
 
 
 async def test_health_metrics_and_description(scorer: GatedScorer) -> None:
@@ -248,6 +256,8 @@ def test_limits_are_checked() -> None:
     with pytest.raises(ConfigError, match="`queue_size` must be a whole number from 1 on, got 0"):
         Limits(queue_size=0)
     assert "secret" not in repr(Limits(api_key="secret"))
+    with pytest.raises(ConfigError, match="`api_key` must have at least one character"):
+        Limits(api_key="")
 
 
 # --- overload, on the loopback ----------------------------------------------------------------------------------------
@@ -340,3 +350,37 @@ async def test_a_body_that_is_refused_or_slow_gets_its_answer(scorer: GatedScore
         writer.write(b"POST /v1/compress HTTP/1.1\r\nhost: moos\r\ncontent-length: 9\r\n\r\n{")
         assert b"408" in await asyncio.wait_for(reader.readline(), 5)
         writer.close()
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.enable_socket
+def test_the_command_serves_and_finishes_when_it_is_stopped() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moos_integrations.cli", "serve", "--port", str(port), "--budget-tokens", "30"]
+    with subprocess.Popen(command, env={**os.environ, "MOOS_API_KEY": "secret"}, stderr=subprocess.PIPE) as process:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+                for _ in range(600):
+                    with suppress(httpx.TransportError):
+                        http.get("/health").raise_for_status()
+                        break
+                    assert process.poll() is None
+                    time.sleep(0.1)
+                request = {"documents": [f"{TEXT} {'All were glad. ' * 50}"], "query": "When did the meeting end?"}
+                assert http.post("/v1/compress", json=request).status_code == 401
+                with ThreadPoolExecutor(1) as pool:
+                    headers = {"x-api-key": "secret"}
+                    sent = pool.submit(http.post, "/v1/compress", json=request, headers=headers)
+                    while not sent.done() and not httpx.get(f"{http.base_url}/health").json()["inside"]:
+                        time.sleep(0.001)
+                    process.terminate()
+                    answer = sent.result()
+            assert "17:30" in answer.json()["text"]
+            assert answer.json()["kept_tokens"] <= 30
+            assert process.wait(30) in (0, -signal.SIGTERM)
+        finally:
+            process.kill()
