@@ -114,7 +114,7 @@ def serve(
 ) -> None:
     """Serve `/v1/compress` over HTTP, and a page to try it at `/`; `/docs` describes all of it.
 
-    Requests that come while others run are compressed together. The settings hold for requests that bring no target.
+    Requests with the same question that come together run together. The settings hold for requests without a target.
     """
     with _exit_codes():
         from moos_integrations.serving import Limits

@@ -191,7 +191,7 @@ class _Server:
     def _run(self, key: tuple[Any, ...], requests: Any) -> list[Any]:
         if key == ("part",):
             return [self.service.part(text, query, _READ_TOKENS) for text, query in requests]
-        return self.service.run((key[0], key[1]), requests)
+        return self.service.run(key[0], key[1], requests)
 
     async def _answered(self, request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> Response:
         """The result of the work as an answer, and errors too; the work ends if the client hangs up."""

@@ -61,7 +61,7 @@ class Batcher:
     """Runs requests in batches, in the order in which they came.
 
     There is no waiting for a batch to fill: a request that finds the server idle starts at once, and those that come
-    while a batch runs make up the next one. Only requests with equal keys run together.
+    while a batch runs wait. The next batch is the oldest of them with those that have the same key.
     """
 
     def __init__(

@@ -165,8 +165,12 @@ class Task:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Requests with equal keys may run together."""
-        return type(self.request), self.target
+        """Requests with equal keys run together.
+
+        The model reads only texts with the same question in one pass. Others would wait for one another's answers.
+        """
+        question = self.request.query if isinstance(self.request, DocumentsRequest) else None
+        return type(self.request), self.target, question
 
 
 def request_schema() -> dict[str, Any]:
