@@ -340,10 +340,10 @@ async def test_a_body_that_is_refused_or_slow_gets_its_answer(scorer: GatedScore
         for _ in range(8):
             yield b"x" * 500
 
-    async with served(scorer, Limits(max_body_bytes=1_000)) as (_, port):
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
-            assert (await http.post("/v1/compress", content=pieces())).status_code == 413
-            assert (await http.post("/v1/compress", content=b"x" * 3_000)).status_code == 413
+    small = Limits(max_body_bytes=1_000)
+    async with served(scorer, small) as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        assert (await http.post("/v1/compress", content=pieces())).status_code == 413
+        assert (await http.post("/v1/compress", content=b"x" * 3_000)).status_code == 413
     async with served(scorer, Limits(body_timeout=0.05)) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST /v1/compress HTTP/1.1\r\nhost: moos\r\ncontent-length: 9\r\n\r\n{")
