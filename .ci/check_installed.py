@@ -58,6 +58,7 @@ def main(extra: str | None) -> None:
         "serve": use_server,
         "mcp": use_mcp,
         "haystack": use_haystack,
+        "ray": use_ray,
     }[extra]()
 
 
@@ -295,6 +296,18 @@ def use_haystack() -> None:
     (document,) = pipeline.run({"compressor": call})["compressor"]["documents"]
     assert "17:30" in document.content
     assert len(document.content) < len(TEXT)
+
+
+def use_ray() -> None:
+    """What cannot work is refused; a cluster, which needs connections, is for the tests."""
+    from moos_integrations import ConfigError, corpora
+
+    try:
+        corpora.precompute([])
+    except ConfigError as error:
+        assert "nowhere to keep scores" in str(error), error
+    else:
+        raise AssertionError("`precompute` accepted a list")
 
 
 if __name__ == "__main__":
