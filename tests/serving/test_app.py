@@ -282,7 +282,10 @@ async def test_at_overload_each_request_gets_its_answer_or_is_refused(scorer: Ga
             await asyncio.sleep(0.005)
 
     scorer.open.clear()
-    async with served(scorer, limits) as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    async with (
+        served(scorer, limits) as (_, port),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+    ):
         tasks = [asyncio.create_task(one(http, text)) for text in texts]
         while statuses.count(429) < 30 - 8:
             await asyncio.sleep(0.001)
@@ -298,7 +301,7 @@ async def test_work_ends_when_the_client_hangs_up(scorer: GatedScorer) -> None:
     scorer.open.clear()
     body = json.dumps({"documents": [TEXT], "rate": 0.5}).encode()
     head = f"POST /v1/compress HTTP/1.1\r\nhost: moos\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-    async with served(scorer) as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    async with served(scorer) as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
         for sent in (head + body, head + body[:20]):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
@@ -319,7 +322,10 @@ async def test_work_ends_when_the_client_hangs_up(scorer: GatedScorer) -> None:
 @pytest.mark.enable_socket
 async def test_a_server_that_is_stopped_finishes_what_it_has_taken(scorer: GatedScorer) -> None:
     scorer.open.clear()
-    async with served(scorer) as (server, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    async with (
+        served(scorer) as (server, port),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+    ):
         tasks = [
             asyncio.create_task(http.post("/v1/compress", json={"documents": [f"{number} {TEXT}"], "rate": 0.5}))
             for number in range(3)
@@ -341,7 +347,10 @@ async def test_a_body_that_is_refused_or_slow_gets_its_answer(scorer: GatedScore
             yield b"x" * 500
 
     small = Limits(max_body_bytes=1_000)
-    async with served(scorer, small) as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    async with (
+        served(scorer, small) as (_, port),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+    ):
         assert (await http.post("/v1/compress", content=pieces())).status_code == 413
         assert (await http.post("/v1/compress", content=b"x" * 3_000)).status_code == 413
     async with served(scorer, Limits(body_timeout=0.05)) as (_, port):
@@ -349,6 +358,23 @@ async def test_a_body_that_is_refused_or_slow_gets_its_answer(scorer: GatedScore
         writer.write(b"POST /v1/compress HTTP/1.1\r\nhost: moos\r\ncontent-length: 9\r\n\r\n{")
         assert b"408" in await asyncio.wait_for(reader.readline(), 30)
         writer.close()
+
+
+@pytest.mark.enable_socket
+def test_the_load_of_the_benchmark_is_answered_and_counted(scorer: GatedScorer) -> None:
+    import run_serve
+
+    requests = run_serve.requests_of([TEXT, "It rained on 4 May."], 6)
+
+    async def found() -> dict[str, Any]:
+        async with served(scorer) as (_, port):
+            return await run_serve.load(f"http://127.0.0.1:{port}", requests, 3)
+
+    load = asyncio.run(found())
+    assert (load["statuses"], load["requests"], load["clients"]) == ({200: 6}, 6, 3)
+    wanted = [expected(scorer, own["documents"], own["query"], budget_tokens=run_serve.BUDGET) for own in requests]
+    assert load["answers"] == wanted
+    assert load["p50_milliseconds"] <= load["p99_milliseconds"]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
