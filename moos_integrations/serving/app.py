@@ -162,8 +162,7 @@ class _Server:
         """
         if size <= self.limits.max_tokens:  # a token has at least one byte
             return size // 4
-        texts = request.texts if isinstance(request, DocumentsRequest) else [json.dumps(request.messages)]
-        tokens = await asyncio.to_thread(lambda: sum(map(self.service.count, texts)))
+        tokens = await asyncio.to_thread(lambda: sum(map(self.service.count, request.texts)))
         if tokens > self.limits.max_tokens:
             raise RequestError(
                 413,
@@ -204,6 +203,9 @@ class _Server:
             status = _CLIENT_GONE
         except RequestError as error:
             status, kind, message = error.status, error.kind, str(error)
+        except RecursionError:
+            status, kind = 422, "invalid_request"
+            message = "The JSON of a request may have a few hundred levels, got more. Nest less."
         except (ConfigError, InputError) as error:
             status, kind, message = 422, "invalid_request", str(error)
         except CompressionTimeoutError as error:

@@ -23,7 +23,7 @@ class Limits(FrozenModel):
     """Limits of `moos serve`; each is an option of the command."""
 
     max_body_bytes: PositiveCount = Field(default=8_000_000, description="Largest body of a request, in bytes.")
-    max_documents: PositiveCount = Field(default=500, description="Most documents, or chat messages, of one request.")
+    max_documents: PositiveCount = Field(default=2_000, description="Most documents, or chat messages, of one request.")
     max_tokens: PositiveCount = Field(
         default=400_000, description="Most tokens of a request, in the tokenizer of the target LLM."
     )

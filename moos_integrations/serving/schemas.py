@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from moos_integrations.core.checks import CheckedModel, Count, Number, Share, Text, shown
 from moos_integrations.core.config import Target
 from moos_integrations.errors import ConfigError
+from moos_integrations.serving.chat import texts_of
 from moos_integrations.serving.limits import Limits
 
 
@@ -108,6 +109,11 @@ class MessagesRequest(_Targets):
         description="In the form of OpenAI or Anthropic."
     )
     model: Text | None = Field(default=None, description="Name of the LLM; it has no effect.")
+
+    @property
+    def texts(self) -> list[str]:
+        """All texts that are limited; images are not."""
+        return [text for message in self.messages for text in texts_of(message)]
 
 
 def parsed(body: bytes, limits: Limits) -> DocumentsRequest | MessagesRequest:

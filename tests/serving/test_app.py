@@ -183,6 +183,25 @@ async def test_errors_say_what_was_expected_what_came_and_what_to_do(
     assert message in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("levels", [100, 400, 900, 3_000])
+async def test_deep_json_is_served_or_refused(scorer: GatedScorer, levels: int) -> None:
+    content = "[" * levels + json.dumps(LOG) + "]" * levels
+    async with client(scorer) as http:
+        answer = await http.post("/v1/compress", content=f'{{"messages": [{{"role": "tool", "content": {content}}}]}}')
+        assert answer.status_code in (200, 400, 422)
+        assert (await http.post("/v1/compress", json={"documents": [TEXT]})).status_code == 200
+
+
+async def test_images_are_no_tokens(scorer: GatedScorer) -> None:
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 5_000}"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}]
+    async with client(scorer, Limits(max_tokens=100)) as http:
+        answer = await http.post("/v1/compress", json={"messages": messages})
+        assert answer.json()["messages"] == messages
+        messages[0]["content"][0]["text"] *= 100
+        assert (await http.post("/v1/compress", json={"messages": messages})).status_code == 413
+
+
 async def test_odd_texts_are_served(scorer: GatedScorer) -> None:
     texts = ["", "\x00", "\ud800 half", "😀" * 50, "<script>alert(1)</script> " * 20]
     async with client(scorer) as http:

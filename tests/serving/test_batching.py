@@ -83,6 +83,15 @@ async def test_one_that_fails_fails_alone() -> None:
     assert isinstance(failed, ValueError)
 
 
+async def test_a_batch_that_cannot_be_finished_fails_and_the_next_one_runs() -> None:
+    batcher = Batcher(lambda key, numbers: [] if key == "too few" else list(numbers), Limits())
+    batcher.start()
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        await batcher.submit("too few", 1, tokens=1, timeout=60)
+    assert await batcher.submit("a", 2, tokens=1, timeout=60) == 2
+    await batcher.stop()
+
+
 async def test_places_are_limited_and_are_free_again() -> None:
     batcher = Batcher(Work(), Limits(queue_size=2))
     with batcher.place(), batcher.place():
