@@ -28,12 +28,10 @@ from packaging.utils import canonicalize_name
 PACKAGE = "moos-integrations"
 # What an import in an example of the README needs; an empty name: a package outside of our extras.
 NEEDS = {
-    "haystack": "haystack",
     "langchain_classic": "",
     "langchain_core": "langchain",
     "llama_index": "llama-index",
     "moos_integrations.evaluation": "eval",
-    "moos_integrations.haystack": "haystack",
     "moos_integrations.langchain": "langchain",
     "moos_integrations.llama_index": "llama-index",
     "moos_integrations.training": "train",
@@ -57,10 +55,10 @@ def main(extra: str | None) -> None:
         "eval": use_evaluation,
         "train": use_training,
         "agents": use_agents,
-        "ray": use_ray,
         "serve": use_server,
         "mcp": use_mcp,
-        "haystack": lambda: use_framework("haystack"),
+        "haystack": use_haystack,
+        "ray": use_ray,
     }[extra]()
 
 
@@ -240,18 +238,6 @@ def use_agents() -> None:
     assert "read_omitted" in result.content, result.content
 
 
-def use_ray() -> None:
-    """What cannot work is refused; a cluster, which needs connections, is for the tests."""
-    from moos_integrations import ConfigError, corpora
-
-    try:
-        corpora.precompute([])
-    except ConfigError as error:
-        assert "nowhere to keep scores" in str(error), error
-    else:
-        raise AssertionError("`precompute` accepted a list")
-
-
 def use_server() -> None:
     """The application answers a request, without a network."""
     import asyncio
@@ -296,6 +282,32 @@ def use_mcp() -> None:
             return (await client.call_tool("compress", call)).content[0].text
 
     assert "17:30" in asyncio.run(ask())
+
+
+def use_haystack() -> None:
+    """A pipeline's documents get shorter."""
+    from haystack import Document, Pipeline
+
+    from moos_integrations.haystack import MOOSDocumentCompressor
+
+    pipeline = Pipeline()
+    pipeline.add_component("compressor", MOOSDocumentCompressor(rate=0.7))
+    call = {"documents": [Document(content=TEXT)], "query": QUESTION}
+    (document,) = pipeline.run({"compressor": call})["compressor"]["documents"]
+    assert "17:30" in document.content
+    assert len(document.content) < len(TEXT)
+
+
+def use_ray() -> None:
+    """What cannot work is refused; a cluster, which needs connections, is for the tests."""
+    from moos_integrations import ConfigError, corpora
+
+    try:
+        corpora.precompute([])
+    except ConfigError as error:
+        assert "nowhere to keep scores" in str(error), error
+    else:
+        raise AssertionError("`precompute` accepted a list")
 
 
 if __name__ == "__main__":

@@ -123,13 +123,15 @@ def serve(
 ) -> None:
     """Serve `/v1/compress` over HTTP, and a page to try it at `/`; `/docs` describes all of it.
 
-    Requests that come while others run are compressed together. The settings hold for requests that bring no target.
+    Requests with the same question that come together run together. The settings hold for requests without a target.
     """
     with _exit_codes():
         from moos_integrations.serving import Limits
         from moos_integrations.serving import serve as run
 
         config, checked = CompressorConfig.from_settings(settings), Limits(**limits)
+        if checked.api_key is None and host not in ("127.0.0.1", "localhost", "::1"):
+            typer.echo(f"moos: {host} can be reached from other machines, and no MOOS_API_KEY is set.", err=True)
         run(ContextCompressor.from_pretrained(config=config), checked, host=host, port=port)
 
 

@@ -29,7 +29,15 @@ def test_the_examples_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> N
     assert "17:30" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["README.md", "cookbook/README.md", "docs/architecture.md"])
+def test_the_examples_of_the_page_on_serving_run(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("haystack")
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "serving.md", "exec"), {})
+        assert "17:30" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", ["README.md", "cookbook/README.md", "docs/architecture.md", "docs/serving.md"])
 def test_files_that_pages_link_to_exist(page: str) -> None:
     targets = RELATIVE_LINK.findall((ROOT / page).read_text(encoding="utf-8"))
     assert targets

@@ -244,6 +244,27 @@ def test_an_extra_needs_no_packages_of_others(module: str, others: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_missing_extra_is_named() -> None:
+    code = (
+        "import importlib, sys\n"
+        "from moos_integrations import MissingExtraError\n"
+        "for package, module, extra in (\n"
+        "    ('prometheus_client', 'serving.metrics', 'serve'), ('fastapi', 'serving.app', 'serve'),\n"
+        "    ('mcp', 'serving.tools', 'mcp'), ('haystack', 'haystack', 'haystack'),\n"
+        "):\n"
+        "    sys.modules[package] = None\n"
+        "    try:\n"
+        "        importlib.import_module(f'moos_integrations.{module}')\n"
+        "    except MissingExtraError as error:\n"
+        "        assert f'moos-integrations[{extra}]' in str(error), error\n"
+        "    else:\n"
+        "        raise AssertionError(module)\n"
+        "    del sys.modules[package]\n"
+        "import moos_integrations.headroom"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_the_package_loads_no_torch_and_no_framework() -> None:
     code = (
         "import sys, moos_integrations, moos_integrations.evaluation, moos_integrations.training\n"

@@ -162,8 +162,7 @@ class _Server:
         """
         if size <= self.limits.max_tokens:  # a token has at least one byte
             return size // 4
-        texts = request.texts if isinstance(request, DocumentsRequest) else [json.dumps(request.messages)]
-        tokens = await asyncio.to_thread(lambda: sum(map(self.service.count, texts)))
+        tokens = await asyncio.to_thread(lambda: sum(map(self.service.count, request.texts)))
         if tokens > self.limits.max_tokens:
             raise RequestError(
                 413,
@@ -191,7 +190,7 @@ class _Server:
     def _run(self, key: tuple[Any, ...], requests: Any) -> list[Any]:
         if key == ("part",):
             return [self.service.part(text, query, _READ_TOKENS) for text, query in requests]
-        return self.service.run((key[0], key[1]), requests)
+        return self.service.run(key[0], key[1], requests)
 
     async def _answered(self, request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> Response:
         """The result of the work as an answer, and errors too; the work ends if the client hangs up."""
@@ -204,6 +203,9 @@ class _Server:
             status = _CLIENT_GONE
         except RequestError as error:
             status, kind, message = error.status, error.kind, str(error)
+        except RecursionError:
+            status, kind = 422, "invalid_request"
+            message = "The JSON of a request may have a few hundred levels, got more. Nest less."
         except (ConfigError, InputError) as error:
             status, kind, message = 422, "invalid_request", str(error)
         except CompressionTimeoutError as error:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from moos_integrations.core.threads import Stop, in_thread
 from moos_integrations.errors import CompressionTimeoutError, MoosError
+from moos_integrations.messages import logger
 from moos_integrations.serving.limits import Limits
 
 _SMOOTHING = 0.2  # weight of the last batch in the mean time of one
@@ -61,7 +62,7 @@ class Batcher:
     """Runs requests in batches, in the order in which they came.
 
     There is no waiting for a batch to fill: a request that finds the server idle starts at once, and those that come
-    while a batch runs make up the next one. Only requests with equal keys run together.
+    while a batch runs wait. The next batch is the oldest of them with those that have the same key.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class Batcher:
         while True:
             batch = self._next()
             if batch:
-                await self._finish(batch)
+                await self._finish_or_fail(batch)
             elif self._stopping:
                 return
             else:
@@ -180,6 +181,16 @@ class Batcher:
                 await self._came.wait()
                 if self._stopping:
                     self._came.set()  # for the other workers
+
+    async def _finish_or_fail(self, batch: Sequence[_Job]) -> None:
+        """`_finish`; whatever happens, each request gets an answer and the worker goes on."""
+        try:
+            await self._finish(batch)
+        except Exception as error:
+            logger.exception("A batch could not be finished.")
+            for job in batch:
+                if not job.answer.done():
+                    job.answer.set_exception(error)
 
     def _next(self) -> list[_Job]:
         """The oldest request, and those behind it that may run with it and fit."""

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import nullcontext
 from typing import Any, TypeAlias
 
 from moos_integrations.serving.batching import Batcher, QueueFullError
@@ -39,13 +40,12 @@ class Guard:
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Pass a request on, or answer it."""
         path = scope.get("path", "")
-        if scope["type"] != "http" or not (path.startswith("/v1/") or path == "/metrics"):
+        works = path.startswith("/v1/")
+        if scope["type"] != "http" or not (works or path == "/metrics"):
             return await self._app(scope, receive, send)
         try:
             self._check_key(scope)
-            if scope["method"] != "POST":
-                return await self._app(scope, receive, send)
-            with self._batcher.place():
+            with self._batcher.place() if works else nullcontext():
                 body = await self._body(scope, receive)
                 if body is not None:  # else the client has gone
                     await self._app(scope, _Replay(body, receive), send)

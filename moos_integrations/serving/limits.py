@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from moos_integrations.core.checks import AboveZero, FrozenModel, PositiveCount, Text
+from moos_integrations.errors import ConfigError
 
-_Key = Annotated[Text | None, Field(repr=False)]
+
+def _not_empty(key: str | None) -> str | None:
+    if key == "":
+        raise ConfigError("`api_key` must have at least one character, got ''. Leave it out to serve without a key.")
+    return key
+
+
+_Key = Annotated[Text | None, Field(repr=False), AfterValidator(_not_empty)]
 
 
 class Limits(FrozenModel):
     """Limits of `moos serve`; each is an option of the command."""
 
     max_body_bytes: PositiveCount = Field(default=8_000_000, description="Largest body of a request, in bytes.")
-    max_documents: PositiveCount = Field(default=500, description="Most documents, or chat messages, of one request.")
+    max_documents: PositiveCount = Field(default=2_000, description="Most documents, or chat messages, of one request.")
     max_tokens: PositiveCount = Field(
         default=400_000, description="Most tokens of a request, in the tokenizer of the target LLM."
     )

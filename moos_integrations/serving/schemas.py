@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from moos_integrations.core.checks import CheckedModel, Count, Number, Share, Text, shown
 from moos_integrations.core.config import Target
 from moos_integrations.errors import ConfigError
+from moos_integrations.serving.chat import texts_of
 from moos_integrations.serving.limits import Limits
 
 
@@ -109,6 +110,11 @@ class MessagesRequest(_Targets):
     )
     model: Text | None = Field(default=None, description="Name of the LLM; it has no effect.")
 
+    @property
+    def texts(self) -> list[str]:
+        """All texts that are limited; images are not."""
+        return [text for message in self.messages for text in texts_of(message)]
+
 
 def parsed(body: bytes, limits: Limits) -> DocumentsRequest | MessagesRequest:
     """The request in a body.
@@ -165,8 +171,12 @@ class Task:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Requests with equal keys may run together."""
-        return type(self.request), self.target
+        """Requests with equal keys run together.
+
+        The model reads only texts with the same question in one pass. Others would wait for one another's answers.
+        """
+        question = self.request.query if isinstance(self.request, DocumentsRequest) else None
+        return type(self.request), self.target, question
 
 
 def request_schema() -> dict[str, Any]:

@@ -39,9 +39,8 @@ class Service:
         """Tokens of a text in the tokenizer of the target LLM."""
         return self.compressor.counter.count(text)
 
-    def run(self, key: tuple[type, Target | None], requests: Sequence[Any]) -> list[Any]:
+    def run(self, kind: type, target: Target | None, requests: Sequence[Any]) -> list[Any]:
         """The answers to requests of one kind and target, as JSON values; an exception in place of one that fails."""
-        kind, target = key
         if kind is MessagesRequest:
             return [_or_error(partial(self._chat, target, request)) for request in requests]
         try:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
@@ -86,7 +92,7 @@ def expected(scorer: HashScorer, documents: list[str], query: str | None, **targ
 
 
 async def until(event: threading.Event) -> None:
-    assert await asyncio.to_thread(event.wait, 5)
+    assert await asyncio.to_thread(event.wait, 30)
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -125,6 +131,8 @@ async def test_a_chat_has_the_contract_of_the_gateways(scorer: GatedScorer) -> N
         part = (await http.get(f"/v1/retrieve/{name}", params={"query": "worker 7"})).json()["original_content"]
         assert 0 < len(part) <= len(LOG)
         assert (await http.get(f"/v1/retrieve/{name[:12]}")).status_code == 404
+        assert (await http.get("/v1/nothing")).json()["error"]["type"] == "http_error"
+        assert (await http.get("/v1/compress")).status_code == 405
 
 
 async def test_health_metrics_and_description(scorer: GatedScorer) -> None:
@@ -173,6 +181,25 @@ async def test_errors_say_what_was_expected_what_came_and_what_to_do(
         assert (await http.get("/health")).json()["inside"] == 0
     assert answer.status_code == status
     assert message in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("levels", [100, 400, 900, 3_000])
+async def test_deep_json_is_served_or_refused(scorer: GatedScorer, levels: int) -> None:
+    content = "[" * levels + json.dumps(LOG) + "]" * levels
+    async with client(scorer) as http:
+        answer = await http.post("/v1/compress", content=f'{{"messages": [{{"role": "tool", "content": {content}}}]}}')
+        assert answer.status_code in (200, 400, 422)
+        assert (await http.post("/v1/compress", json={"documents": [TEXT]})).status_code == 200
+
+
+async def test_images_are_no_tokens(scorer: GatedScorer) -> None:
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 5_000}"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}]
+    async with client(scorer, Limits(max_tokens=100)) as http:
+        answer = await http.post("/v1/compress", json={"messages": messages})
+        assert answer.json()["messages"] == messages
+        messages[0]["content"][0]["text"] *= 100
+        assert (await http.post("/v1/compress", json={"messages": messages})).status_code == 413
 
 
 async def test_odd_texts_are_served(scorer: GatedScorer) -> None:
@@ -238,7 +265,7 @@ async def test_time_that_is_over_is_an_error(scorer: GatedScorer) -> None:
     scorer.open.clear()
     async with client(scorer, Limits(request_timeout=0.05)) as http:
         answer = await http.post("/v1/compress", json={"documents": [TEXT], "rate": 0.5})
-        await until(scorer.stopped)
+        assert (await http.get("/health")).json()["inside"] == 0
         scorer.open.set()
     assert answer.status_code == 504
     assert "did not end within 0.05 seconds" in answer.json()["error"]["message"]
@@ -248,6 +275,8 @@ def test_limits_are_checked() -> None:
     with pytest.raises(ConfigError, match="`queue_size` must be a whole number from 1 on, got 0"):
         Limits(queue_size=0)
     assert "secret" not in repr(Limits(api_key="secret"))
+    with pytest.raises(ConfigError, match="`api_key` must have at least one character"):
+        Limits(api_key="")
 
 
 # --- overload, on the loopback ----------------------------------------------------------------------------------------
@@ -272,7 +301,10 @@ async def test_at_overload_each_request_gets_its_answer_or_is_refused(scorer: Ga
             await asyncio.sleep(0.005)
 
     scorer.open.clear()
-    async with served(scorer, limits) as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    async with (
+        served(scorer, limits) as (_, port),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+    ):
         tasks = [asyncio.create_task(one(http, text)) for text in texts]
         while statuses.count(429) < 30 - 8:
             await asyncio.sleep(0.001)
@@ -288,7 +320,7 @@ async def test_work_ends_when_the_client_hangs_up(scorer: GatedScorer) -> None:
     scorer.open.clear()
     body = json.dumps({"documents": [TEXT], "rate": 0.5}).encode()
     head = f"POST /v1/compress HTTP/1.1\r\nhost: moos\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-    async with served(scorer) as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    async with served(scorer) as (_, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
         for sent in (head + body, head + body[:20]):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
@@ -309,7 +341,10 @@ async def test_work_ends_when_the_client_hangs_up(scorer: GatedScorer) -> None:
 @pytest.mark.enable_socket
 async def test_a_server_that_is_stopped_finishes_what_it_has_taken(scorer: GatedScorer) -> None:
     scorer.open.clear()
-    async with served(scorer) as (server, port), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    async with (
+        served(scorer) as (server, port),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+    ):
         tasks = [
             asyncio.create_task(http.post("/v1/compress", json={"documents": [f"{number} {TEXT}"], "rate": 0.5}))
             for number in range(3)
@@ -326,17 +361,70 @@ async def test_a_server_that_is_stopped_finishes_what_it_has_taken(scorer: Gated
 
 @pytest.mark.enable_socket
 async def test_a_body_that_is_refused_or_slow_gets_its_answer(scorer: GatedScorer) -> None:
-    limits = Limits(max_body_bytes=1_000, body_timeout=0.05)
-    async with served(scorer, limits) as (_, port):
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+    async def pieces() -> AsyncIterator[bytes]:  # without a length
+        for _ in range(8):
+            yield b"x" * 500
 
-            async def pieces() -> AsyncIterator[bytes]:  # without a length
-                for _ in range(8):
-                    yield b"x" * 500
-
-            assert (await http.post("/v1/compress", content=pieces())).status_code == 413
-            assert (await http.post("/v1/compress", content=b"x" * 3_000)).status_code == 413
+    small = Limits(max_body_bytes=1_000)
+    async with (
+        served(scorer, small) as (_, port),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+    ):
+        assert (await http.post("/v1/compress", content=pieces())).status_code == 413
+        assert (await http.post("/v1/compress", content=b"x" * 3_000)).status_code == 413
+    async with served(scorer, Limits(body_timeout=0.05)) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST /v1/compress HTTP/1.1\r\nhost: moos\r\ncontent-length: 9\r\n\r\n{")
-        assert b"408" in await asyncio.wait_for(reader.readline(), 5)
+        assert b"408" in await asyncio.wait_for(reader.readline(), 30)
         writer.close()
+
+
+@pytest.mark.enable_socket
+def test_the_load_of_the_benchmark_is_answered_and_counted(scorer: GatedScorer) -> None:
+    import run_serve
+
+    requests = run_serve.requests_of([TEXT, "It rained on 4 May."], 6)
+
+    async def found() -> dict[str, Any]:
+        async with served(scorer) as (_, port):
+            return await run_serve.load(f"http://127.0.0.1:{port}", requests, 3)
+
+    load = asyncio.run(found())
+    assert (load["statuses"], load["requests"], load["clients"]) == ({200: 6}, 6, 3)
+    wanted = [expected(scorer, own["documents"], own["query"], budget_tokens=run_serve.BUDGET) for own in requests]
+    assert load["answers"] == wanted
+    assert load["p50_milliseconds"] <= load["p99_milliseconds"]
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.enable_socket
+def test_the_command_serves_and_finishes_when_it_is_stopped() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moos_integrations.cli", "serve", "--port", str(port), "--budget-tokens", "30"]
+    with subprocess.Popen(command, env={**os.environ, "MOOS_API_KEY": "secret"}, stderr=subprocess.PIPE) as process:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
+                for _ in range(600):
+                    with suppress(httpx.TransportError):
+                        http.get("/health").raise_for_status()
+                        break
+                    assert process.poll() is None
+                    time.sleep(0.1)
+                request = {"documents": [f"{TEXT} {'All were glad. ' * 50}"], "query": "When did the meeting end?"}
+                assert http.post("/v1/compress", json=request).status_code == 401
+                with ThreadPoolExecutor(1) as pool:
+                    headers = {"x-api-key": "secret"}
+                    sent = pool.submit(http.post, "/v1/compress", json=request, headers=headers)
+                    while not sent.done() and not httpx.get(f"{http.base_url}/health").json()["inside"]:
+                        time.sleep(0.001)
+                    process.terminate()
+                    answer = sent.result()
+            assert "17:30" in answer.json()["text"]
+            assert answer.json()["kept_tokens"] <= 30
+            assert process.wait(30) in (0, -signal.SIGTERM)
+        finally:
+            process.kill()

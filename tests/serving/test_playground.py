@@ -92,7 +92,7 @@ def filled(page: Any, texts: str = TEXTS, question: str = "When did the lease en
     page.click("#run")
 
 
-def says(page: Any, text: str, seconds: float = 20) -> None:
+def says(page: Any, text: str, seconds: float = 60) -> None:
     page.wait_for_function(
         "text => document.getElementById('status').textContent.includes(text)", arg=text, timeout=1000 * seconds
     )
