@@ -113,7 +113,7 @@ def main(
     compressor = ContextCompressor.from_pretrained(model, encoder=own, cache_dir=cache, cache_bytes=2**26, lazy=True)
     key = f"{Path(model).name}-{Path(encoder).name}"
     chosen = command_line.chosen(sets, list(SETS))
-    members = [row for name in chosen for row in rows_of(compressor, data, name, SETS[name], rows, key)]
+    members = [row for name in chosen for row in rows_of(compressor, data, name, rows, key)]
     found: dict[str, Any] = {"questions": len(members)}
     for kind in (READER, ENCODER):
         likely = two_fold(members, kind)

@@ -132,17 +132,23 @@ def _units(question: Question, case: Case) -> tuple[BoolArray, BoolArray]:
 
 
 def rows_of(
-    compressor: ContextCompressor, data: Sequence[Path], name: str, limit: int, folder: Path | None, key: str
+    compressor: ContextCompressor,
+    data: Sequence[Path],
+    name: str,
+    folder: Path | None,
+    key: str,
+    every: int = 1,
 ) -> list[Row]:
     """The rows of a set, those without an answer last; kept in a folder, if one is named."""
-    path = None if folder is None else folder / f"{key}-{name}-{limit}.pickle"
+    limit = SETS[name]
+    path = None if folder is None else folder / f"{key}-{name}-{limit}{f'-{every}' if every > 1 else ''}.pickle"
     if path is not None and path.is_file():
         with path.open("rb") as file:
             return list(pickle.load(file))  # written by this script
     counter = token_counter("o200k_base")
-    members = [(name, own) for own in questions(data, name, limit)]
+    members = [(name, own) for own in questions(data, name, limit)[::every]]
     if name in WITHOUT_ANSWER:
-        members += [(f"{name}, without answer", own) for own in unanswerable(data, name, WITHOUT_ANSWER[name])]
+        members += [(f"{name}, without answer", own) for own in unanswerable(data, name, WITHOUT_ANSWER[name])[::every]]
     found = [Row.of(label, own, Case.of(own, compressor.scorer, counter)) for label, own in members]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -298,7 +304,7 @@ def main(
     encoder: Annotated[str, typer.Option(help="The encoder; 'own' for the reader's own.")] = "all-MiniLM-L6-v2",
     name: Annotated[str, typer.Option(help="Of this pair in the result file.")] = "bundled reader",
     sets: Annotated[list[str] | None, typer.Option(help="Some of the sets; repeatable.")] = None,
-    limit: Annotated[int, typer.Option(help="Most questions per set; 0 for the usual ones.")] = 0,
+    every: Annotated[int, typer.Option(help="Take each N-th of the usual questions only.")] = 1,
     scores: Annotated[Path | None, typer.Option(help="Folder that keeps scores.")] = None,
     rows: Annotated[Path | None, typer.Option(help="Folder that keeps what is made of them.")] = None,
     fitting: Annotated[bool, typer.Option(help="Fit weights on half of the questions, measure on the other.")] = True,
@@ -310,7 +316,7 @@ def main(
     compressor = ContextCompressor.from_pretrained(model, encoder=own, cache_dir=cache, cache_bytes=2**26, lazy=True)
     chosen = command_line.chosen(sets, list(SETS))
     key = f"{Path(model).name}-{Path(encoder).name}"
-    found = [row for one in chosen for row in rows_of(compressor, data, one, limit or SETS[one], rows, key)]
+    found = [row for one in chosen for row in rows_of(compressor, data, one, rows, key, every)]
     members = [row for row in found if row.name in SETS]
     fitted = two_fold(members) if fitting else [None] * len(members)
     table = {}
