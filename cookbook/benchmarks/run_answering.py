@@ -30,14 +30,10 @@ _BINS, _DECAY, _STEPS = 10, 1e-3, 50
 
 
 def fit(members: Sequence[Row], kind: str) -> Answering:
-    """Logistic regression by Newton's method; every set has the same weight, and so has every question in it."""
+    """Logistic regression by Newton's method, over all documents alike."""
     rows = np.concatenate([own.documents[kind] for own in members])
     labels = np.concatenate([own.answers for own in members]).astype(float)
-    names = [own.name for own in members]
-    weights = np.concatenate(
-        [np.full(len(own.answers), 1 / (names.count(own.name) * max(len(own.answers), 1))) for own in members]
-    )
-    weights = weights / weights.sum()
+    weights = np.full(len(rows), 1 / len(rows))
     mean, spread = rows.mean(0), rows.std(0) + 1e-9
     scaled = np.concatenate([np.ones((len(rows), 1)), (rows - mean) / spread], 1)
     found = np.zeros(scaled.shape[1])
@@ -86,11 +82,16 @@ def floors(likely: Sequence[FloatArray], members: Sequence[Row]) -> dict[str, An
     table = {}
     for floor in FLOORS:
         table[str(floor)] = {
-            "answered, kept": round(float(np.mean([found[own.answers].max() >= floor for own, found in answered])), 4),
-            "without answer, found out": round(float(np.mean([found.max() < floor for found in without])), 4),
+            "answered, kept": _mean([found[own.answers].max() >= floor for own, found in answered]),
+            "without answer, found out": _mean([found.max() < floor for found in without]),
             "documents kept": round(float(np.mean(np.concatenate(likely) >= floor)), 4),
         }
     return {"answered": len(answered), "without answer": len(without), "floors": table}
+
+
+def _mean(flags: Sequence[bool]) -> float | None:
+    """The share of true ones; None of none."""
+    return round(float(np.mean(flags)), 4) if flags else None
 
 
 def _of(name: str, likely: Sequence[FloatArray], members: Sequence[Row]) -> tuple[list[FloatArray], list[Row]]:
@@ -130,7 +131,8 @@ def main(
             "reliability": reliability(np.concatenate(likely), labels),
             "all": floors(likely, members),
             "made without answer, found out": {
-                str(floor): round(float(np.mean([p.max() < floor for p in made])), 4) for floor in FLOORS if made
+                "questions": len(made),
+                **{str(floor): _mean([bool(p.max() < floor) for p in made]) for floor in FLOORS},
             },
             "sets": of_sets,
         }

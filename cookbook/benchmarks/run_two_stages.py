@@ -5,9 +5,8 @@
 One row per set: the share of the answers that is kept if whole sentences and lines are taken, the most relevant first,
 until 25, 12.5, 6.25 and 3.125 % of the tokens are used. Where the answer is in no sentence as a whole, it is the share
 of the sentences with marked evidence. What differs is the relevance: the reader's (matching terms included), the
-encoder's cosines, a fixed sum of both, and a sum whose weights depend on the question (`core.voices`). These weights
-are fitted here on one half of the questions of all sets and measured on the other half, both ways; what is in the
-package is fitted on all of them.
+encoder's cosines, fixed sums of both, that of a model's learnt gate if it has one, and a sum whose weights depend on
+the question. These are fitted here on one half of the questions of all sets and measured on the other half, both ways.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from moos_integrations.core.lexical import statement
 from moos_integrations.core.marginal_gain import reader_relevance
 from moos_integrations.core.tokens import token_counter
 from moos_integrations.core.types import BoolArray, FloatArray
-from moos_integrations.core.voices import FIRST, MOST, request_features, request_weights
+from moos_integrations.core.voices import BESIDE, MOST
 from moos_integrations.errors import InputError
 from moos_integrations.evaluation.metrics import normalise, survives
 from moos_integrations.records import Question
@@ -50,12 +49,12 @@ SETS = {
     "tatqa_tables": 60,
     "code_questions": 40,
     "tool_output": 60,
-    "records": 40,
 }
-WITHOUT_ANSWER = {"tool_output": 25, "records": 25}
+WITHOUT_ANSWER = {"tool_output": 25}
 BUDGETS = (0.25, 0.125, 0.0625, 0.03125)
-FIXED = {"fixed sum, 5 and 5": (5.0, 5.0), "fixed sum": FIRST, "fixed sum, 40 and 0": (40.0, 0.0)}
-_STEPS, _DECAY = 300, 0.02
+FIXED = {f"fixed sum, {own[0]:g} and {own[1]:g}": own for own in ((5.0, 0.0), BESIDE, (15.0, 5.0), (40.0, 0.0))}
+_STEPS, _RATE, _DECAY = 400, 0.05, 0.01
+_LONGEST, _WIDEST = 40, 20.0  # words of a question; log-odds by which the reader's best passage can lead
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +118,36 @@ class Row:
             share = float(self.needed[taken].sum() / max(self.needed.sum(), 1))
             found.append(float(self.with_answer[taken].any()) if self.with_answer.any() else share)
         return found
+
+
+def request_features(cosines: FloatArray, documents: Any, reader: FloatArray, asked: int) -> FloatArray:
+    """What tells a question that one passage answers from one that needs several: how cosines and reader are spread.
+
+    Args:
+        cosines: Of the question with passages and units. Shape: `(units, 2)`.
+        documents: The document of each unit. Shape: `(units,)`.
+        reader: Relevance of the units by the reader alone. Shape: `(units,)`.
+        asked: Words of the question.
+
+    Returns:
+        The best passage's cosine, how much the second has less, and their standard deviation; how much the reader's
+        second passage has less than its best, and the correlation of both over passages; the logarithms of the
+        numbers of passages and of words of the question. Shape: `(7,)`.
+    """
+    if not len(cosines):
+        return np.zeros(7)
+    passage = np.unique(np.stack([documents, cosines[:, 0]], 1), axis=0, return_inverse=True)[1].reshape(-1)
+    count, words = int(passage.max()) + 1, np.log(max(min(asked, _LONGEST), 1))
+    near, read = np.full(count, -np.inf), np.full(count, -np.inf)
+    np.maximum.at(near, passage, cosines[:, 0])
+    np.maximum.at(read, passage, reader)
+    if count == 1:
+        return np.array([near[0], 0.0, 0.0, 0.0, 0.0, 0.0, words])
+    best, lead = np.sort(near)[::-1], np.sort(read)[::-1]
+    spread = near.std() * read.std()
+    agree = float(((near - near.mean()) * (read - read.mean())).mean() / spread) if spread > 0 else 0.0
+    gap = min(float(lead[0] - lead[1]), _WIDEST)
+    return np.array([best[0], best[0] - best[1], near.std(), gap, agree, np.log(count), words])
 
 
 def _units(question: Question, case: Case) -> tuple[BoolArray, BoolArray]:
@@ -185,53 +214,46 @@ class Fitted:
         values = self.weight @ ((features - self.mean) / self.spread) + self.bias
         return np.asarray(np.array(MOST) / (1 + np.exp(-values)))
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON: the scaling of the features is part of weight and bias."""
-        weight = self.weight / self.spread
-        return {
-            "weight": np.round(weight, 4).tolist(),
-            "bias": np.round(self.bias - weight @ self.mean, 4).tolist(),
-        }
-
 
 def fit(members: Sequence[Row]) -> Fitted:
     """Fit by a listwise loss: `-log softmax` of each needed unit against those that are not needed.
 
     Every set counts alike.
     """
-    share_of = shares([own.name for own in members])
-    usable = [index for index, own in enumerate(members) if own.needed.any() and not own.needed.all()]
-    features = np.stack([members[index].features for index in usable])
+    usable = [own for own in members if own.needed.any() and not own.needed.all()]
+    features = np.stack([own.features for own in usable])
     mean, spread = features.mean(0), features.std(0) + 1e-6
-    scaled = torch.tensor((features - mean) / spread, dtype=torch.float64)
-    rows = [
-        (torch.tensor(own.reader), torch.tensor(own.cosines), torch.tensor(own.needed), share_of[index])
-        for index, own in ((index, members[index]) for index in usable)
-    ]
+    scaled, share = torch.tensor((features - mean) / spread), torch.tensor(shares([own.name for own in usable]))
+    reader, cosines = _padded([own.reader for own in usable]), _padded([own.cosines for own in usable])
+    needed = _padded([own.needed for own in usable])
+    real = _padded([np.ones(len(own.needed), bool) for own in usable])
     weight = torch.zeros(2, features.shape[1], dtype=torch.float64, requires_grad=True)
-    first = [np.log(one / (most - one)) for one, most in zip(FIRST, MOST, strict=True)]
+    first = [np.log(one / (most - one)) for one, most in zip(BESIDE, MOST, strict=True)]
     bias = torch.tensor(first, dtype=torch.float64, requires_grad=True)
     heat = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.Adam([weight, bias, heat], lr=0.03)
+    optimiser = torch.optim.Adam([weight, bias, heat], lr=_RATE)
     most = torch.tensor(MOST, dtype=torch.float64)
     for _ in range(_STEPS):
         optimiser.zero_grad()
         gates = most * (scaled @ weight.T + bias).sigmoid()
-        losses = []
-        for (reader, cosines, needed, share), gate in zip(rows, gates, strict=True):
-            values = heat.exp() * (reader + cosines @ gate)
-            others = torch.logsumexp(values[~needed], 0)
-            losses.append(share * (torch.logaddexp(values[needed], others) - values[needed]).mean())
-        loss = torch.stack(losses).sum() + _DECAY * weight.square().sum()
+        values = heat.exp() * (reader + torch.einsum("nuw,nw->nu", cosines, gates))
+        others = torch.logsumexp(values.masked_fill(needed | ~real, -torch.inf), 1, keepdim=True)
+        losses = ((torch.logaddexp(values, others) - values) * needed).sum(1) / needed.sum(1)
+        loss = (share * losses).sum() + _DECAY * weight.square().sum()
         loss.backward()
         optimiser.step()
     return Fitted(mean, spread, weight.detach().numpy(), bias.detach().numpy())
 
 
-def shares(names: Sequence[str]) -> dict[int, float]:
+def _padded(columns: Sequence[Any]) -> torch.Tensor:
+    """Arrays of different lengths side by side, with zeros behind. Shape: `(arrays, longest, ...)`."""
+    return torch.nn.utils.rnn.pad_sequence([torch.from_numpy(np.ascontiguousarray(own)) for own in columns], True)
+
+
+def shares(names: Sequence[str]) -> list[float]:
     """The weight of each question: every set counts alike, all together 1."""
     counts = {name: names.count(name) for name in set(names)}
-    return {index: 1 / (len(counts) * counts[name]) for index, name in enumerate(names)}
+    return [1 / (len(counts) * counts[name]) for name in names]
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------
@@ -253,8 +275,6 @@ def kept_by(own: Row, fitted: FloatArray | None) -> dict[str, list[float]]:
     relevance |= {name: own.reader + own.cosines @ np.array(weights) for name, weights in FIXED.items()}
     if own.gates is not None:
         relevance["learnt gate"] = own.reader + (own.gates * own.cosines).sum(1)
-    else:
-        relevance["as in the package"] = own.reader + own.cosines @ request_weights(own.features)
     if fitted is not None:
         relevance["fitted on the other half"] = own.reader + own.cosines @ fitted
     return {name: own.kept(values) for name, values in relevance.items()}
@@ -326,8 +346,6 @@ def main(
         typer.echo(f"{one}: {json.dumps(table[one])}")
     payload: dict[str, Any] = {"encoder": encoder, "sets": table, "mean": mean_of(table)}
     typer.echo(json.dumps(payload["mean"]))
-    if fitting:
-        payload["package"] = fit(members).to_dict()
     if timing:
         payload["milliseconds"] = timed(model, own, questions(data, chosen[0], 1)[0])
     print(write_result("two_stages", {"budgets": BUDGETS, "versions": {**earlier(), name: payload}}))
