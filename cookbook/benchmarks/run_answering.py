@@ -1,6 +1,6 @@
 """Does anything here answer? Calibration of the documents' relevance, and what a floor (`min_relevance`) then does.
 
-    python cookbook/benchmarks/run_answering.py --data DIR --data DIR/dev --scores CACHE
+    python cookbook/benchmarks/run_answering.py --data DIR --data DIR/dev --scores CACHE --rows ROWS
 
 A document answers if it has marked evidence or, where none is marked, an answer word by word. A logistic regression
 over its best sentence and passage is fitted on one half of the questions and measured on the other, both ways; what is
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,59 +19,21 @@ import numpy as np
 import typer
 from common import write_result
 from moos_benchmarks import command_line
-from moos_benchmarks.budgets import Case, read_set
-from moos_benchmarks.data import data_file
-from run_recall_by_kind import questions
-from run_two_stages import SETS
+from run_two_stages import SETS, Row, rows_of
 
 from moos_integrations import ContextCompressor
 from moos_integrations.core.answering import ENCODER, READER, Answering, probability
-from moos_integrations.core.documents import features_of
-from moos_integrations.core.tokens import token_counter
 from moos_integrations.core.types import BoolArray, FloatArray
-from moos_integrations.errors import InputError
-from moos_integrations.evaluation.metrics import normalise, survives
-from moos_integrations.records import Question
 
 FLOORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
-WITHOUT_ANSWER = {"time_sensitive_qa": 30, "tool_output": 25, "records": 25, "mixed_10docs_en": 20}
 _BINS, _DECAY, _STEPS = 10, 1e-3, 50
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """A question's documents: features by kind of calibration, and which of them answer.
-
-    Attributes:
-        name: Of the set.
-        features: By kind. Shape of each: `(documents, features)`.
-        answers: Shape: `(documents,)`.
-    """
-
-    name: str
-    features: dict[str, FloatArray]
-    answers: BoolArray
-
-    @classmethod
-    def of(cls, name: str, question: Question, case: Case) -> Judged:
-        """Look at a scored question."""
-        features = {kind: features_of(case.table, encoder=kind == ENCODER) for kind in (READER, ENCODER)}
-        marked = np.array([bool(document.evidence) for document in question.documents])
-        if not marked.any():
-            texts = [document.text for document in question.documents]
-            marked = np.array([survives(question.answers, normalise(text)) for text in texts])
-        return cls(name, features, marked)
-
-
-def fit(members: Sequence[Judged], kind: str) -> Answering:
-    """Logistic regression by Newton's method; every set has the same weight, and so has every question in it."""
-    rows = np.concatenate([own.features[kind] for own in members])
+def fit(members: Sequence[Row], kind: str) -> Answering:
+    """Logistic regression by Newton's method, over all documents alike."""
+    rows = np.concatenate([own.documents[kind] for own in members])
     labels = np.concatenate([own.answers for own in members]).astype(float)
-    names = [own.name for own in members]
-    weights = np.concatenate(
-        [np.full(len(own.answers), 1 / (names.count(own.name) * max(len(own.answers), 1))) for own in members]
-    )
-    weights = weights / weights.sum()
+    weights = np.full(len(rows), 1 / len(rows))
     mean, spread = rows.mean(0), rows.std(0) + 1e-9
     scaled = np.concatenate([np.ones((len(rows), 1)), (rows - mean) / spread], 1)
     found = np.zeros(scaled.shape[1])
@@ -86,11 +47,11 @@ def fit(members: Sequence[Judged], kind: str) -> Answering:
     return Answering(float(found[0] - slopes @ mean), tuple(slopes.tolist()))
 
 
-def two_fold(members: Sequence[Judged], kind: str) -> list[FloatArray]:
+def two_fold(members: Sequence[Row], kind: str) -> list[FloatArray]:
     """The probability of each question's documents by a fit on the other half."""
     halves = [[own for index, own in enumerate(members) if index % 2 == half] for half in (0, 1)]
     models = [fit(half, kind) for half in halves[::-1]]
-    return [probability(models[index % 2].of(own.features[kind])) for index, own in enumerate(members)]
+    return [probability(models[index % 2].of(own.documents[kind])) for index, own in enumerate(members)]
 
 
 def reliability(likely: FloatArray, labels: BoolArray) -> dict[str, Any]:
@@ -114,36 +75,29 @@ def reliability(likely: FloatArray, labels: BoolArray) -> dict[str, Any]:
     return {"bins": bins, "expected error": round(error / len(likely), 4), "area": round(float(area), 4)}
 
 
-def floors(likely: Sequence[FloatArray], members: Sequence[Judged]) -> dict[str, Any]:
+def floors(likely: Sequence[FloatArray], members: Sequence[Row]) -> dict[str, Any]:
     """Per floor: questions that still have a document that answers; those without one that are found out."""
     answered = [(own, found) for own, found in zip(members, likely, strict=True) if own.answers.any()]
     without = [found[~own.answers] for own, found in zip(members, likely, strict=True) if not own.answers.all()]
     table = {}
     for floor in FLOORS:
         table[str(floor)] = {
-            "answered, kept": round(float(np.mean([found[own.answers].max() >= floor for own, found in answered])), 4),
-            "without answer, found out": round(float(np.mean([found.max() < floor for found in without])), 4),
+            "answered, kept": _mean([found[own.answers].max() >= floor for own, found in answered]),
+            "without answer, found out": _mean([found.max() < floor for found in without]),
             "documents kept": round(float(np.mean(np.concatenate(likely) >= floor)), 4),
         }
     return {"answered": len(answered), "without answer": len(without), "floors": table}
 
 
-def _of(name: str, likely: Sequence[FloatArray], members: Sequence[Judged]) -> tuple[list[FloatArray], list[Judged]]:
+def _mean(flags: Sequence[bool]) -> float | None:
+    """The share of true ones; None of none."""
+    return round(float(np.mean(flags)), 4) if flags else None
+
+
+def _of(name: str, likely: Sequence[FloatArray], members: Sequence[Row]) -> tuple[list[FloatArray], list[Row]]:
     """Those of one set."""
     places = [index for index, own in enumerate(members) if own.name == name]
     return [likely[index] for index in places], [members[index] for index in places]
-
-
-def unanswerable(folders: Sequence[Path], name: str, limit: int) -> list[Question]:
-    """Questions of a set that were made without an answer in the text."""
-    for folder in folders:
-        try:
-            data_file(folder, name)
-        except InputError:
-            continue
-        found = [own for own in read_set(folder, name) if list(own.answers) == ["unanswerable"]]
-        return found[:: max(1, len(found) // limit)][:limit]
-    return []
 
 
 def main(
@@ -152,21 +106,15 @@ def main(
     encoder: Annotated[str, typer.Option(help="The encoder; 'own' for the reader's own.")] = "all-MiniLM-L6-v2",
     sets: Annotated[list[str] | None, typer.Option(help="Some of the sets; repeatable.")] = None,
     scores: Annotated[Path | None, typer.Option(help="Folder that keeps scores.")] = None,
+    rows: Annotated[Path | None, typer.Option(help="Folder that keeps what is made of them.")] = None,
 ) -> None:
     """Calibrate, and measure the calibration."""
     own = None if encoder == "own" else encoder
     cache = None if scores is None else str(scores)
-    compressor = ContextCompressor.from_pretrained(model, encoder=own, cache_dir=cache, cache_bytes=2**26)
-    counter = token_counter("o200k_base")
-
-    def judged(name: str, members: Sequence[Question]) -> list[Judged]:
-        return [Judged.of(name, one, Case.of(one, compressor.scorer, counter)) for one in members]
-
-    members: list[Judged] = []
-    for name in command_line.chosen(sets, list(SETS)):
-        members += judged(name, questions(data, name, SETS[name]))
-        members += judged(f"{name}, without answer", unanswerable(data, name, WITHOUT_ANSWER.get(name, 1)))
-        typer.echo(name)
+    compressor = ContextCompressor.from_pretrained(model, encoder=own, cache_dir=cache, cache_bytes=2**26, lazy=True)
+    key = f"{Path(model).name}-{Path(encoder).name}"
+    chosen = command_line.chosen(sets, list(SETS))
+    members = [row for name in chosen for row in rows_of(compressor, data, name, rows, key)]
     found: dict[str, Any] = {"questions": len(members)}
     for kind in (READER, ENCODER):
         likely = two_fold(members, kind)
@@ -183,7 +131,8 @@ def main(
             "reliability": reliability(np.concatenate(likely), labels),
             "all": floors(likely, members),
             "made without answer, found out": {
-                str(floor): round(float(np.mean([p.max() < floor for p in made])), 4) for floor in FLOORS if made
+                "questions": len(made),
+                **{str(floor): _mean([bool(p.max() < floor) for p in made]) for floor in FLOORS},
             },
             "sets": of_sets,
         }

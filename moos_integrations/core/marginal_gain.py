@@ -70,12 +70,11 @@ def log_odds(probability: FloatArray) -> FloatArray:
     return np.asarray(np.log(clipped) - np.log1p(-clipped))
 
 
-def unit_relevance(table: Table, query: str | None = None, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:
+def unit_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:
     """Relevance of all units by what the scorer says: the reader, and a sentence encoder if there is one.
 
     Args:
         table: The request.
-        query: The question, if there is one.
         passage_weight: As in `reader_relevance`.
 
     Returns:
@@ -84,15 +83,7 @@ def unit_relevance(table: Table, query: str | None = None, *, passage_weight: fl
     relevance = reader_relevance(table, passage_weight=passage_weight)
     if table.cosines is None:
         return relevance
-    voice = encoder_voice(
-        table.cosines,
-        table.gates,
-        table.document_of_unit,
-        relevance,
-        reads=table.reader_reads_question,
-        asked=len(statement(query or "")),
-    )
-    return np.asarray(relevance + voice)
+    return np.asarray(relevance + encoder_voice(table.cosines, table.gates, reads=table.reader_reads_question))
 
 
 def reader_relevance(table: Table, *, passage_weight: float = PASSAGE_WEIGHT) -> FloatArray:

@@ -99,7 +99,7 @@ def order(table: Table, config: CompressorConfig, query: str | None, retrieved: 
 def unit_gains(table: Table, config: CompressorConfig, query: str | None, retrieved: FloatArray) -> UnitGains:
     """What each unit adds: by the scorer, by matching terms, and by the retriever, less what others say."""
     relevance = (
-        unit_relevance(table, query)
+        unit_relevance(table)
         + config.gains.lexical_weight * table.term_match(query or "")
         + config.gains.retriever_weight * retrieved[table.document_of_unit]
     )

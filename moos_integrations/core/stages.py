@@ -153,6 +153,11 @@ class TwoStageScorer:
         self.answering: Mapping[str, Answering] = getattr(reader, "answering", {}) if calibrated else {}
         self.query_aware = True
 
+    @property
+    def computed(self) -> int:
+        """Texts that a model had to read; see `CachedScorer`."""
+        return max(int(getattr(scorer, "computed", 0)) for scorer in (self._reader, self._vectors))
+
     def precompute(self, documents: Sequence[SegmentedText]) -> list[WordScores]:
         """The reader's scores without a question; the encoder's vectors are then known too."""
         self._vectors.score(documents, None)

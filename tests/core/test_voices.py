@@ -20,42 +20,27 @@ from moos_integrations.core.answering import ENCODER, READER, Answering, calibra
 from moos_integrations.core.config import CompressorConfig
 from moos_integrations.core.hub import load_classifier
 from moos_integrations.core.result import NOTHING_RELEVANT
-from moos_integrations.core.voices import MOST, encoder_voice, request_features, request_weights
+from moos_integrations.core.voices import BESIDE, MOST, encoder_voice
 
 numbers = st.floats(-1, 1)
 
 
-@given(st.lists(st.tuples(numbers, numbers, st.integers(0, 3), st.floats(-20, 20)), max_size=20), st.integers(0, 9999))
-def test_the_voice_is_zero_for_the_best_and_weights_stay_in_their_range(
-    rows: list[tuple[float, float, int, float]], asked: int
+@given(st.lists(st.tuples(numbers, numbers), max_size=20), st.booleans())
+def test_the_voice_is_zero_for_the_best_and_orders_by_the_weighted_cosines(
+    rows: list[tuple[float, float]], reads: bool
 ) -> None:
-    table = np.array(sorted(rows, key=lambda row: row[2])).reshape(-1, 4)
-    cosines, documents, reader = table[:, :2], table[:, 2].astype(int), table[:, 3]
-    features = request_features(cosines, documents, reader, asked)
-    weights = request_weights(features)
-    assert np.isfinite(features).all()
-    assert (weights >= 0).all()
-    assert (weights <= MOST).all()
-    voice = encoder_voice(cosines, None, documents, reader, asked=asked)
+    cosines = np.array(rows).reshape(-1, 2)
+    voice = encoder_voice(cosines, None, reads=reads)
     assert voice.shape == (len(rows),)
     if rows:
+        weighted = cosines @ np.array(BESIDE if reads else MOST)
         assert voice.max() == 0
-        np.testing.assert_allclose(voice, cosines @ weights - (cosines @ weights).max(), atol=1e-9)
+        np.testing.assert_allclose(voice, weighted - weighted.max(), atol=1e-9)
 
 
-def test_a_learnt_gate_weighs_each_unit_and_a_reader_without_questions_leaves_all_to_the_encoder() -> None:
-    cosines, documents, reader = np.array([[0.5, 0.1], [0.1, 0.5]]), np.array([0, 1]), np.zeros(2)
-    gates = np.array([[10.0, 0.0], [0.0, 2.0]])
-    np.testing.assert_allclose(encoder_voice(cosines, gates, documents, reader), [0.0, -4.0])
-    alone = encoder_voice(cosines, None, documents, reader, reads=False)
-    np.testing.assert_allclose(alone, cosines @ np.array(MOST) - (cosines @ np.array(MOST)).max())
-
-
-def test_features_say_how_cosines_and_reader_are_spread() -> None:
-    cosines = np.array([[0.9, 0], [0.9, 0], [0.5, 0], [0.1, 0]])
-    features = request_features(cosines, np.array([0, 0, 1, 2]), np.array([1.0, 9.0, 5.0, 1.0]), 8)
-    expected = [0.9, 0.4, np.std([0.9, 0.5, 0.1]), 4.0, 1.0, math.log(3), math.log(8)]
-    np.testing.assert_allclose(features, expected)
+def test_a_learnt_gate_weighs_each_unit() -> None:
+    cosines, gates = np.array([[0.5, 0.1], [0.1, 0.5]]), np.array([[10.0, 0.0], [0.0, 2.0]])
+    np.testing.assert_allclose(encoder_voice(cosines, gates), [0.0, -4.0])
 
 
 # --- whether anything answers -----------------------------------------------------------------------------------------

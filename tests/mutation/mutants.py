@@ -132,7 +132,7 @@ MUTANTS = (
         '"below the cut" if self._values[word] < self._lowest_kept',
         '"below the cut" if self._values[word] <= self._lowest_kept',
     ),
-    M("explain", "if not self._order.eligible[table.document_of_word[word]]:", "if not self._order.eligible.all():"),
+    M("explain", "if not self._order.eligible[document]:", "if not self._order.eligible.all():"),
     # --- lexical
     M("lexical", "holders + 0.5) / (holders + 0.5)", "holders + 0.5) / holders"),
     M("lexical", "for term in Counter(terms_of(question)):", "for term in terms_of(question):"),
