@@ -78,6 +78,7 @@ ORDER = [
     "adapter",
     "langchain",
     "llama_index",
+    "corpora",
     "agents.narrowing",
     "agents.pruning",
     "agents.keeping",
@@ -117,6 +118,7 @@ DOORS = {
     "langchain_core": ("langchain", "agents.langchain", "comi.langchain"),
     "langgraph": ("agents.langchain",),
     "llama_index": ("llama_index", "agents.llama_index", "comi.llama_index"),
+    "ray": ("corpora",),
     "rich": ("cli",),
     "typer": ("cli", "cli_options"),
 }

@@ -5,7 +5,7 @@
 A share of the tokens is dropped by each method: ours with the settings of `moos_integrations.agents`, BM25 and MiniLM's
 cosine over lines, the first lines, the last lines. A line is what the package keeps or drops as a whole, so that all
 methods choose from the same ones; they keep the best ones that fit. *agent* is ours as an agent gets it: with marks,
-the note, the last lines, and the tool's name in the goal, within the same tokens. *nothing protected* is ours by relevance
+the note, and the last lines, within the same tokens. *nothing protected* is ours by relevance
 alone. A marked line counts as kept if all of it is kept. Lines with an error are those that the detectors find; where
 these alone are too long for the budget, some must be lost.
 """
@@ -29,7 +29,6 @@ from moos_benchmarks.ranking import SentenceEmbedder
 
 from moos_integrations import ContextCompressor
 from moos_integrations.agents import KEPT_LINES, ToolOutputPruner
-from moos_integrations.agents.pruning import goal_of
 from moos_integrations.core.json_commas import json_form
 from moos_integrations.core.protection import protected_words
 from moos_integrations.core.text import segment
@@ -41,7 +40,18 @@ from moos_integrations.evaluation.metrics import bootstrap_interval
 DROPPED = (0.5, 0.7, 0.9)
 TOOLS = {"tool_output": "", "code_questions": "read_file", "records": "query", "tool_schemas": "tools"}
 """Sets, and the name of the tool where the records have none."""
-METHODS = ("ours", "agent", "nothing protected", "bm25", "minilm", "lead", "tail")
+WEIGHTS = (4.0, 8.0)
+"""Weights of the terms shared with the question that are measured beside the default."""
+METHODS = (
+    "ours",
+    "agent",
+    "nothing protected",
+    *(f"lexical {weight:g}" for weight in WEIGHTS),
+    "bm25",
+    "minilm",
+    "lead",
+    "tail",
+)
 
 
 @dataclass(frozen=True)
@@ -107,9 +117,7 @@ def agent(pruner: ToolOutputPruner, case: Case, budget: int) -> Sequence[Span]:
     """As `ToolOutputPruner.prune` does it; its output does not say which spans it has."""
     note, form = pruner._note(case.text, "0" * 12, None), json_form(case.text)
     room = max(0, budget - pruner._marked.counter.count(note) - 8)
-    return (
-        pruner._of(form).compress(case.text, goal_of(case.question, case.tool), budget_tokens=room).documents[0].spans
-    )
+    return pruner._of(form).compress(case.text, case.question, budget_tokens=room).documents[0].spans
 
 
 def baselines(case: Case, embedder: SentenceEmbedder) -> dict[str, tuple[list[Span], FloatArray]]:
@@ -141,10 +149,17 @@ def error_lines(text: str) -> list[Span]:
     return [units[number] for number in flagged.tolist()]
 
 
+def _like(other: ContextCompressor, **changes: Any) -> ContextCompressor:
+    return ContextCompressor(lambda: other.scorer, other.config.model_copy(update=changes))
+
+
 def measure(found: Sequence[Case], pruner: ToolOutputPruner, embedder: SentenceEmbedder) -> dict[str, Any]:
     """Cells by share dropped and method."""
     counter, ours = pruner._marked.counter, pruner._of("value")
-    bare = ContextCompressor(lambda: ours.scorer, ours.config.model_copy(update={"protect": ()}))
+    variants = {"ours": ours, "nothing protected": _like(ours, protect=())}
+    for weight in WEIGHTS:
+        gains = ours.config.gains.model_copy(update={"lexical_weight": weight})
+        variants[f"lexical {weight:g}"] = _like(ours, protect=(), gains=gains)
     rows: dict[tuple[float, str], list[tuple[float, float, int, int, int]]] = defaultdict(list)
     for case in found:
         errors = error_lines(case.text)
@@ -153,7 +168,7 @@ def measure(found: Sequence[Case], pruner: ToolOutputPruner, embedder: SentenceE
         for dropped in DROPPED:
             budget = int((1 - dropped) * tokens)
             kept = {"agent": agent(pruner, case, budget)}
-            for name, own in {"ours": ours, "nothing protected": bare}.items():
+            for name, own in variants.items():
                 kept[name] = own.compress(case.text, case.question, budget_tokens=budget).documents[0].spans
             kept |= {name: best(units, case.text, own, counter, budget) for name, (units, own) in others.items()}
             for name, spans in kept.items():
@@ -186,13 +201,12 @@ def _short(cell: Mapping[str, Any]) -> str:
 def main(
     data: command_line.Data,
     limit: Annotated[int, typer.Option(help="Most questions of a set.")] = 100,
-    lexical_weight: Annotated[float | None, typer.Option(help="Another weight of shared terms.")] = None,
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Keeps scores across runs.")] = None,
     name: Annotated[str, typer.Option(help="Name of the result file.")] = "tool_output",
     sets: Annotated[list[str] | None, typer.Option("--set", help="Only these sets.")] = None,
 ) -> None:
     """Measure all sets, and write `results/tool_output.json`."""
-    gains = {} if lexical_weight is None else {"gains": {"lexical_weight": lexical_weight}}
-    pruner = ToolOutputPruner(dtype="float32", **gains)
+    pruner = ToolOutputPruner(cache_dir=cache)
     embedder, result = SentenceEmbedder(), dict[str, Any]()
     for label, found in cases(data, limit).items():
         if sets and label not in sets:
