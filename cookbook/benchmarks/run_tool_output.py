@@ -214,7 +214,7 @@ def main(
         result[label] = {"questions": len(found), "dropped": measure(found, pruner, embedder)}
         for dropped, cells in result[label]["dropped"].items():
             print(label, len(found), dropped, {method: _short(cell) for method, cell in cells.items()}, flush=True)
-    write_result(name, {"limit": limit, "sets": result})
+        write_result(name, {"limit": limit, "sets": result})  # after each set, in case the run is broken off
 
 
 if __name__ == "__main__":
