@@ -73,7 +73,7 @@ def test_notebook_asks_one_question(path):
 @each_notebook
 def test_notebook_uses_the_public_api(path):
     public = {"moos_integrations"} | {
-        f"moos_integrations.{name}" for name in ("evaluation", "langchain", "llama_index")
+        f"moos_integrations.{name}" for name in ("agents", "evaluation", "langchain", "llama_index")
     }
     nodes = [node for cell in code_cells(read(path)) for node in ast.walk(ast.parse(cell.source))]
     modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
@@ -122,6 +122,50 @@ def test_embeddings_do_not_depend_on_the_batch(tools):
     texts = ["A list is mutable.", "Exceptions are raised, and caught or not, as the case may be.", "nan"]
     for text, vector in zip(texts, embeddings.embed_documents(texts), strict=True):
         assert vector == pytest.approx(embeddings.embed_query(text), abs=1e-5)
+
+
+# --- money ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def money(monkeypatch):
+    monkeypatch.syspath_prepend(str(COOKBOOK))
+    import money
+
+    return money
+
+
+def test_only_the_beginning_of_a_prompt_is_cached(money):
+    prices = money.Prices("test", "today", fresh=10.0, cached=1.0, output=100.0)
+    calls = [
+        money.Call(("ab", "cd"), "e"),
+        money.Call(("ab", "xy", "cd"), "ef"),
+        money.Call(("ab", "xy", "cd", "z"), ""),
+    ]
+    own = money.bill(calls, prices, len)
+    assert (own.calls, own.fresh, own.cached, own.output) == (3, 4 + 4 + 1, 2 + 6, 3)
+    assert own.dollars == pytest.approx((9 * 10 + 8 + 300) / 1e6)
+
+
+def test_an_agent_pays_for_a_result_once_and_reads_it_from_the_cache_later(money):
+    prices = money.Prices("test", "today", fresh=1.0, cached=0.0, output=0.0)
+    calls = money.agent_run("t", ["c1", "c2"], ["r" * 100, "s" * 50], "done")
+    assert len(calls) == 3
+    everything = "".join(calls[-1].prompt)
+    assert money.bill(calls, prices, len).fresh == len(everything)
+
+
+def test_one_document_is_cached_unless_it_changes(money):
+    same = money.one_document(["a", "b"], ["doc", "doc"], ["x", "y"])
+    other = money.one_document(["a", "b"], ["do", "oc"], ["x", "y"])
+    prices = money.EXAMPLES[0]
+    assert money.bill(same, prices, len).cached > money.bill(other, prices, len).cached
+
+
+def test_earlier_documents_are_not_in_later_prompts(money):
+    calls = money.conversation(["q1", "q2"], ["long context", "other"], ["a1", "a2"])
+    assert "long context" not in calls[1].prompt
+    assert calls[1].prompt[1:3] == ("q1", "a1")
 
 
 # --- for real --------------------------------------------------------------------------------------------------------

@@ -911,6 +911,40 @@ def annotation() -> str:
     return table(["annotation", "value"], rows)
 
 
+def tool_output() -> str:
+    """Marked lines kept, and lines with an error lost where all of them fit the budget."""
+    sets = found("tool_output")
+    if not sets:
+        return NOT_MEASURED
+    rows, lost = [], []
+    for name, entry in sets.items():
+        for dropped, cells in entry["dropped"].items():
+            label = [name, f"{entry['questions']}", f"{float(dropped):.0%}"]
+            rows.append([*label, *best_bold([cell["gold_lines_kept"] for cell in cells.values()])])
+            errors = next(iter(cells.values()))["error_lines_where_they_fit"]
+            lost.append([*label, f"{errors}", *[f"{own['error_lines_lost_where_they_fit']}" for own in cells.values()]])
+    methods = list(next(iter(next(iter(sets.values()))["dropped"].values())))
+    kept = table(["marked lines kept", "questions", "dropped", *methods], rows)
+    return f"{kept}\n{table(['lines with an error lost', 'questions', 'dropped', 'of', *methods], lost)}"
+
+
+def money() -> str:
+    """Bills without and with pruning, for each price list."""
+    sets = found("money")
+    if not sets:
+        return NOT_MEASURED
+    header = ["scenario", "prices", "calls", "fresh tokens", "cached tokens", "dollars", "saved", "answers kept"]
+    rows = []
+    for name, entry in sets.items():
+        for prices, cell in entry["bills"].items():
+            pairs = [
+                f"{before:,} -> {after:,}" for before, after in (cell[key] for key in ("calls", "fresh", "cached"))
+            ]
+            dollars = "{:.4f} -> {:.4f}".format(*cell["dollars"])
+            rows.append([name, prices, *pairs, dollars, f"{cell['saved']:+.0%}", f"{entry['answers_kept']:.0%}"])
+    return table(header, rows)
+
+
 BLOCKS = {
     "speed": speed_short,
     "speed_full": speed_full,
@@ -940,6 +974,8 @@ BLOCKS = {
     "end_to_end": end_to_end,
     "end_to_end_short": end_to_end_short,
     "robust_text": robust_text,
+    "tool_output": tool_output,
+    "money": money,
     "truth_exchanges": truth_exchanges,
     "truth_sections": truth_sections,
     "truth_parts": truth_parts,

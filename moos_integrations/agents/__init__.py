@@ -12,7 +12,6 @@ from moos_integrations.lazy import on_first_use
 
 if TYPE_CHECKING:
     from moos_integrations.agents.langchain import MOOSToolOutputMiddleware as MOOSToolOutputMiddleware
-    from moos_integrations.agents.llama_index import CompressedTool as CompressedTool
     from moos_integrations.agents.llama_index import compress_tool as compress_tool
     from moos_integrations.agents.llama_index import compress_tools as compress_tools
     from moos_integrations.agents.llama_index import read_omitted_tool as read_omitted_tool
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from moos_integrations.agents.pruning import ToolOutputPruner as ToolOutputPruner
 
 _HOMES = {
-    "CompressedTool": "agents.llama_index",
     "KEPT_LINES": "agents.pruning",
     "MOOSToolOutputMiddleware": "agents.langchain",
     "PrunedOutput": "agents.pruning",
@@ -33,7 +31,6 @@ _HOMES = {
 
 __all__ = [
     "KEPT_LINES",
-    "CompressedTool",
     "MOOSToolOutputMiddleware",
     "PrunedOutput",
     "ToolOutputPruner",

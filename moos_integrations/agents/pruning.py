@@ -287,7 +287,7 @@ def _last_lines(count: int) -> list[regex.Pattern[str]]:
     if not count:
         return []
     # Backwards from the end (`r`), so that the time does not grow with the square of the lines.
-    return [regex.compile(rf"(?mr)(?:^(?=.{{0,{_LONGEST_LAST}}}$)[^\n]*\S[^\n]*$\s*){{1,{count}}}\Z")]
+    return [regex.compile(rf"(?mr)(?:^(?=[^\n]*\S)[^\n]{{0,{_LONGEST_LAST}}}+$\s*){{1,{count}}}\Z")]
 
 
 def _with_note(text: str, note: str, form: Literal["value", "lines"] | None) -> str:

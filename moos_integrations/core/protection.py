@@ -19,13 +19,17 @@ Protect: TypeAlias = Sequence[Any]
 
 _UPPER_NAME = r"\p{Lu}[\p{L}\p{M}'’\-]+"
 
-# A level, a word for failure or an exception's name; "0 errors", "no failures" and names of files do not count.
+# A level, a word for failure or an exception's name; "0 errors", "no failures" and names of files do not count. Nor do
+# comments of code, and statements that only name an exception, such as "raise ValueError(...)".
+_STATEMENT = r"(?:raise|except|class|throw|import)\b[^:]*[\w)];?$|except\b|class \w+\(|from [\w.]+ import\b"
+_NAMED = r"(?<!\b(?:raises?|except|class|throws?|throw new|catch)[ (]{1,2})"
 _ERROR_LINE = (
-    r"^(?=.{0,500}?(?:"
+    rf"^(?![ \t]*(?:#(?!#?\[)|//|\*[ /]|{_STATEMENT}))(?=.{{0,500}}?(?:"
     r"(?<![\w./\-])(?i:fatal|panic(?:ked)?|critical|segmentation fault|core dumped|permission denied|"
     r"command not found|no such file or directory|cannot|could not|undefined reference|unhandled|aborted|"
     r"(?<!\bno )(?<!\b0 )(?:errors?|exceptions?|fail(?:ed|ures?|s)?))(?![\w/\-]|\.\w)|"
-    r"\b\p{Lu}\w*(?:Error|Exception)\b|^E {2,}|^[ \t]*[✗✘]|^not ok\b|\bnpm ERR!|\berror\[\w+\]))"
+    rf"{_NAMED}\b\p{{Lu}}\w*(?:Error|Exception)\b(?![ \t]*[,)])|"
+    r"^E {2,}|^[ \t]*[✗✘]|^not ok\b|\bnpm ERR!|\berror\[\w+\]))"
     r".+$"
 )
 # From the line that opens a trace to its last frame, and the exception behind it.

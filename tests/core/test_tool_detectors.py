@@ -46,6 +46,13 @@ FINE = [
     "12 passed in 0.2s",
     "INFO started worker 3",
     "GET /errors/404.html 200",
+    '        raise ValueError("the path must be absolute")',
+    "    except (OSError, ValueError) as error_:",
+    "from requests.exceptions import HTTPError, ProxyError",
+    "class NotFoundError(Exception):",
+    "    # the call may fail without a network",
+    "    throw new IllegalStateException(name);",
+    "    with pytest.raises(KeyError):",
 ]
 
 
