@@ -320,7 +320,7 @@ class DirectoryStore(_Bytes):
             if not writes:
                 with contextlib.suppress(sqlite3.Error):
                     return self._with(self._open_to_read, work)
-            elif _only_readable(error):
+            elif self._only_readable(error):
                 self._report("read-only", f"The score cache {self.name} can only be read; new scores are not kept.")
                 return None
             message = f"The score cache {self.name} cannot be used and is ignored: {error}."
@@ -332,6 +332,11 @@ class DirectoryStore(_Bytes):
         with contextlib.closing(connect()) as database, database:
             database.text_factory = bytes  # damaged text must not fail the whole query
             return work(database)
+
+    def _only_readable(self, error: sqlite3.Error) -> bool:
+        # On a mount that can only be read, SQLite cannot make its files beside this one, and says that it cannot open.
+        cannot_open = "unable to open" in str(error) and self._path.is_file()
+        return cannot_open or "readonly" in str(error) or "read-only" in str(error)
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
@@ -370,10 +375,6 @@ def _pages_of(database: sqlite3.Connection) -> int:
         int(database.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
     )
     return (count - free) * size
-
-
-def _only_readable(error: sqlite3.Error) -> bool:
-    return "readonly" in str(error) or "read-only" in str(error)
 
 
 def _forget(database: sqlite3.Connection, excess: int) -> None:
