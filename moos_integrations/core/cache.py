@@ -356,7 +356,7 @@ class DirectoryStore(_Bytes):
 
     def _open_to_read(self) -> sqlite3.Connection:
         """A connection that writes nothing, not even beside the file; the checksums guard what it reads."""
-        return sqlite3.connect(f"{self._path.absolute().as_uri()}?immutable=1", uri=True)
+        return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
 def _touch(database: sqlite3.Connection, keys: Sequence[str], marks: str) -> None:
