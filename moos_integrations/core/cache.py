@@ -80,7 +80,10 @@ class CachedScorer:
         by_key = dict(zip(keys, documents, strict=True))
         known: dict[str, WordScores] = {}
         for index, store in enumerate(self._stores):
-            read = store.get([key for key in by_key if key not in known])
+            wanted = [key for key in by_key if key not in known]
+            if not wanted:
+                break
+            read = store.get(wanted)
             found = {key: scores for key, scores in read.items() if key in by_key and not scores.misfit(by_key[key])}
             for earlier in self._stores[:index] if found else ():
                 earlier.put(found)
