@@ -229,7 +229,7 @@ def test_empty_texts_need_memory_too() -> None:
 
 
 def test_a_store_is_not_asked_for_what_is_known_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scorer = CachedScorer(HashScorer(), "m", MemoryStore(), DirectoryStore(tmp_path))
+    scorer = CachedScorer(Counting(), "m", MemoryStore(), DirectoryStore(tmp_path))
     scorer.score([segment("Known.")], None)
     monkeypatch.setattr(DirectoryStore, "_use", lambda *arguments: pytest.fail("opened the file"))
     scorer.score([segment("Known.")], None)

@@ -433,7 +433,7 @@ def test_input_of_another_kind_is_refused(call: Any, message: str) -> None:
         call(ContextCompressor(HashScorer()))
 
 
-@pytest.mark.parametrize("scores", [np.array([0.5, 0.1]), np.float32([0.5, 0.1]), [np.float64(0.5), 0.1]])
+@pytest.mark.parametrize("scores", [np.array([0.5, 0.25]), np.float32([0.5, 0.25]), [np.float64(0.5), 0.25]])
 def test_scores_may_be_those_of_numpy(scores: Any) -> None:
     compressor, texts = (
         ContextCompressor(HashScorer(), CompressorConfig(min_tokens=0)),
