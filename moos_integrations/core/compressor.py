@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from typing_extensions import Unpack
@@ -94,7 +94,7 @@ class ContextCompressor:
             ConfigError: If the scorer is neither, or `config` is of another type.
         """
         self.config = CompressorConfig() if config is None else _checked_config(config)
-        self._scorer = scorer if _is_scorer(scorer) else None
+        self._scorer = cast(Scorer, scorer) if _is_scorer(scorer) else None
         if self._scorer is None and not callable(scorer):
             raise ConfigError(_NO_SCORER.format(kind=type(scorer).__name__))
         self._make_scorer = scorer
@@ -328,7 +328,7 @@ class ContextCompressor:
                 made = self._make_scorer()  # type: ignore[operator]
                 if not _is_scorer(made):
                     raise ConfigError(_NO_SCORER.format(kind=f"a function that made {type(made).__name__}"))
-                self._scorer = made
+                self._scorer = cast(Scorer, made)
             return self._scorer, self._loaded_counter()
 
     def _loaded_counter(self) -> TokenCounter:

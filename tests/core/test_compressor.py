@@ -439,7 +439,7 @@ def test_scores_may_be_those_of_numpy(scores: Any) -> None:
         ContextCompressor(HashScorer(), CompressorConfig(min_tokens=0)),
         ["One two three.", "Four five."],
     )
-    plain = compressor.compress(texts, "What?", document_scores=[0.5, 0.1], rate=0.5)
+    plain = compressor.compress(texts, "What?", document_scores=[0.5, 0.25], rate=0.5)
     assert compressor.compress(texts, "What?", document_scores=scores, rate=0.5) == replace(plain, seconds=ANY)
 
 
