@@ -81,7 +81,10 @@ class CachedScorer:
         by_key = dict(zip(keys, documents, strict=True))
         known: dict[str, WordScores] = {}
         for index, store in enumerate(self._stores):
-            read = store.get([key for key in by_key if key not in known])
+            wanted = [key for key in by_key if key not in known]
+            if not wanted:
+                break
+            read = store.get(wanted)
             found = {key: scores for key, scores in read.items() if key in by_key and not scores.misfit(by_key[key])}
             for earlier in self._stores[:index] if found else ():
                 earlier.put(found)
@@ -322,7 +325,7 @@ class DirectoryStore(_Bytes):
             if not writes:
                 with contextlib.suppress(sqlite3.Error):
                     return self._with(self._open_to_read, work)
-            elif _only_readable(error):
+            elif self._only_readable(error):
                 self._report("read-only", f"The score cache {self.name} can only be read; new scores are not kept.")
                 return None
             message = f"The score cache {self.name} cannot be used and is ignored: {error}."
@@ -334,6 +337,11 @@ class DirectoryStore(_Bytes):
         with contextlib.closing(connect()) as database, database:
             database.text_factory = bytes  # damaged text must not fail the whole query
             return work(database)
+
+    def _only_readable(self, error: sqlite3.Error) -> bool:
+        # On a mount that can only be read, SQLite cannot make its files beside this one, and says that it cannot open.
+        cannot_open = "unable to open" in str(error) and self._path.is_file()
+        return cannot_open or "readonly" in str(error) or "read-only" in str(error)
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
@@ -353,7 +361,7 @@ class DirectoryStore(_Bytes):
 
     def _open_to_read(self) -> sqlite3.Connection:
         """A connection that writes nothing, not even beside the file; the checksums guard what it reads."""
-        return sqlite3.connect(f"{self._path.absolute().as_uri()}?immutable=1", uri=True)
+        return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
 def _touch(database: sqlite3.Connection, keys: Sequence[str], marks: str) -> None:
@@ -372,10 +380,6 @@ def _pages_of(database: sqlite3.Connection) -> int:
         int(database.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
     )
     return (count - free) * size
-
-
-def _only_readable(error: sqlite3.Error) -> bool:
-    return "readonly" in str(error) or "read-only" in str(error)
 
 
 def _forget(database: sqlite3.Connection, excess: int) -> None:

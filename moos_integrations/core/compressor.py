@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from typing_extensions import Unpack
@@ -75,6 +75,10 @@ _NOTHING_RELEVANT = (
     "No document reaches `min_relevance={floor:g}`, so that nothing is kept: the best one answers the question with a "
     "probability of {best:.3f}."
 )
+_NO_SCORER = (
+    "`scorer` must have the method `score(documents, query)`, or be a function that makes such an object, got {kind}. "
+    "For a model use `ContextCompressor.from_pretrained`."
+)
 _SHARE_OF_TEXTS = 0.25  # of `cache_bytes`; the rest is for scores
 
 
@@ -97,9 +101,14 @@ class ContextCompressor:
         Args:
             scorer: A `Scorer`, or a function that makes one on first use.
             config: The settings; defaults if None.
+
+        Raises:
+            ConfigError: If the scorer is neither, or `config` is of another type.
         """
-        self.config = config or CompressorConfig()
-        self._scorer = scorer if hasattr(scorer, "score") else None
+        self.config = CompressorConfig() if config is None else _checked_config(config)
+        self._scorer = cast(Scorer, scorer) if _is_scorer(scorer) else None
+        if self._scorer is None and not callable(scorer):
+            raise ConfigError(_NO_SCORER.format(kind=type(scorer).__name__))
         self._make_scorer = scorer
         self._counter: TokenCounter | None = None
         self._texts = _text_cache(self.config)
@@ -333,7 +342,10 @@ class ContextCompressor:
         """
         with self._lock, guarded():
             if self._scorer is None:
-                self._scorer = self._make_scorer()  # type: ignore[operator]
+                made = self._make_scorer()  # type: ignore[operator]
+                if not _is_scorer(made):
+                    raise ConfigError(_NO_SCORER.format(kind=f"a function that made {type(made).__name__}"))
+                self._scorer = cast(Scorer, made)
             return self._scorer, self._loaded_counter()
 
     def _loaded_counter(self) -> TokenCounter:
@@ -710,12 +722,27 @@ def _text_cache(config: CompressorConfig) -> TextCache:
     return TextCache(int(_SHARE_OF_TEXTS * config.cache_bytes))
 
 
+def _is_scorer(scorer: Any) -> bool:
+    return callable(getattr(scorer, "score", None)) and not isinstance(scorer, type)  # a class makes scorers
+
+
+def _checked_config(config: Any) -> CompressorConfig:
+    if not isinstance(config, CompressorConfig):
+        raise ConfigError(
+            f"`config` must be a `CompressorConfig`, got {type(config).__name__}. Write `CompressorConfig(rate=0.5)`, "
+            "or pass the settings as keywords to `from_pretrained`."
+        )
+    return config
+
+
 def _one_config(model: str | None, config: CompressorConfig | None, settings: Mapping[str, Any]) -> CompressorConfig:
     """The settings, from a config or from keywords."""
     if config is not None and settings:
         raise ConfigError(f"Pass the settings either as `config` or as keywords, not both; got {', '.join(settings)}.")
     named = {} if model is None else {"model": model}
-    return CompressorConfig.from_settings({**settings, **named}) if config is None else config.model_copy(update=named)
+    if config is None:
+        return CompressorConfig.from_settings({**settings, **named})
+    return _checked_config(config).model_copy(update=named)
 
 
 def _load_scorer(config: CompressorConfig) -> Scorer:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from moos_integrations.core.types import Scorer, SegmentedText, WordScores
 from moos_integrations.errors import CompressionError, ConfigError
 
+_SKETCH = 24  # numbers of a sketch; each has a standard deviation of about 1
+
 
 class Embeddings:
     """One interface for the embedding models of both frameworks."""
@@ -49,9 +51,17 @@ class Embeddings:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the embedding of a fixed sentence: it differs for other weights or another prefix."""
-        probe = self.of_texts(["The quick brown fox jumps over 13 lazy dogs."])
-        return hashlib.sha256(probe.tobytes()).hexdigest()[:16]
+        """Hash of about the embedding of a fixed sentence: it differs for other weights or another prefix.
+
+        Services return numbers that vary from call to call, often from the fourth to the sixth decimal on. So a sketch
+        is hashed: the embedding's products with random signs, rounded to whole numbers. Such variation changes it in
+        fewer than one of a hundred processes; embeddings of another model share it in one of a million.
+        """
+        probe = self.of_texts(["The quick brown fox jumps over 13 lazy dogs."])[0]
+        # Of all generators of numpy, this one's numbers never change.
+        signs = np.random.RandomState(0).choice([-1.0, 1.0], (_SKETCH, len(probe)))
+        sketch = np.rint(signs @ probe).astype(np.int64)
+        return hashlib.sha256(f"{len(probe)} {sketch.tolist()}".encode()).hexdigest()[:16]
 
     def of_query(self, query: str) -> npt.NDArray[np.float32]:
         """The question's unit vector. Shape: `(width,)`."""

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import transformers
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors import safe_open
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
@@ -49,6 +51,8 @@ _MOST = {
 }
 """Largest values in a config.json, far above those of real models: a network without weights is built of them."""
 _MOST_FILE_BYTES = 2**27  # of config.json and tokenizer.json
+_MOST_HEADER_BYTES = 2**23  # of a file of weights; models of a thousand tensors have 0.1 MB
+_INDEX = "model.safetensors.index.json"
 _SAFE: dict[str, Any] = {"trust_remote_code": False}
 """Never run code of a model's folder, and never ask on a terminal whether to."""
 
@@ -269,6 +273,8 @@ def _from_pretrained(name: str, source: str) -> tuple[Any, Any]:
     try:
         if local:
             check_files(Path(source))
+        else:
+            _check_remote(source)
         raw, _ = transformers.PretrainedConfig.get_config_dict(source, local_files_only=local, **_SAFE)
         _check_sizes(name, raw)
         config = transformers.AutoConfig.from_pretrained(source, local_files_only=local, **_SAFE)
@@ -369,6 +375,8 @@ def check_files(folder: Path) -> None:
             f"The model's folder {str(folder)!r} has an adapter, which would load weights from elsewhere. Merge it "
             "into its model (`merge_and_unload`) and save the whole model."
         )
+    for path in folder.glob("*.safetensors"):
+        _check_header(path)
     if not any(folder.glob("*.safetensors")):
         pickled = [path.name for pattern in ("*.bin", "*.pt", "*.ckpt") for path in folder.glob(pattern)]
         raise ModelError(
@@ -376,9 +384,41 @@ def check_files(folder: Path) -> None:
             + (f" but {', '.join(pickled)}, which could run code when read. " if pickled else ". ")
             + "Save them with `model.save_pretrained(folder, safe_serialization=True)`."
         )
-    index = folder / "model.safetensors.index.json"
+    index = folder / _INDEX
     if index.exists():
         _check_shards(json.loads(index.read_text(encoding="utf-8")))
+
+
+def _check_remote(source: str) -> None:
+    """Check the files of a hub id that would lead to other files, as `check_files` does for a folder."""
+    index = _remote_file(source, _INDEX)
+    if _remote_file(source, "adapter_config.json") is not None:
+        raise ModelError(
+            f"The model {source!r} is an adapter, which would load weights from elsewhere. Merge it into its model "
+            "(`merge_and_unload`), save the whole model in a folder, and name the folder."
+        )
+    if index is not None:
+        _check_shards(json.loads(Path(index).read_text(encoding="utf-8")))
+
+
+def _remote_file(source: str, name: str) -> str | None:
+    """Where a file of a hub id is on this machine; None if the hub or, without a network, the cache has none."""
+    try:
+        return hf_hub_download(source, name)
+    except EntryNotFoundError:
+        return None
+
+
+def _check_header(path: Path) -> None:
+    """Check the length of the list of tensors that begins a file of weights: reading a long one takes minutes."""
+    if not path.is_file():
+        raise ModelError(f"The model's {str(path)!r} is no file.")  # reading a pipe would never end
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _MOST_HEADER_BYTES:
+        raise ModelError(
+            f"The model's file {str(path)!r} begins with a list of tensors of {length} bytes; at most 8 MB are read."
+        )
 
 
 def _check_shards(index: Any) -> None:

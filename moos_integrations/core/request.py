@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,11 +49,20 @@ class Call:
             InputError: If one is of another type, or has not one item per request or document.
         """
         start = time.perf_counter()
-        texts = [checked_texts(request) for request in requests]
+        texts = [checked_texts(request) for request in _checked_requests(requests)]
         checked = _checked_queries(queries, len(texts))
         retrieved = _checked_document_scores(document_scores, texts)
         formats = _checked_prompts(prompts, len(texts))
         return cls(texts, checked, document_scores or [None] * len(texts), retrieved, target, formats, start)
+
+
+def _checked_requests(requests: Any) -> Iterable[Any]:
+    if isinstance(requests, (str, bytes, bytearray, Mapping, Set)) or not isinstance(requests, Iterable):
+        raise InputError(
+            "`requests` must be a list with the documents of each request (a string, or a list of strings), got "
+            f"{type(requests).__name__}. For one request use `compress`."
+        )
+    return requests
 
 
 def checked_texts(documents: Any) -> list[str]:
@@ -82,22 +91,29 @@ def _checked_document_scores(scores: Any, texts: list[list[str]]) -> list[FloatA
         return [np.zeros(len(own)) for own in texts]
     if isinstance(scores, str) or not isinstance(scores, Sequence) or len(scores) != len(texts):
         raise InputError(f"`document_scores` must hold a list or None per request: expected {len(texts)} of them.")
-    for own, request in zip(scores, texts, strict=True):
-        if own is None:
-            continue
-        if isinstance(own, str) or not isinstance(own, Sequence) or len(own) != len(request):
-            raise InputError(
-                f"`document_scores` must hold one number or None per document: expected {len(request)}, got {own!r}."
-            )
-        for score in own:
-            if score is not None and (isinstance(score, bool) or not isinstance(score, numbers.Real)):
-                raise InputError(f"`document_scores` must hold numbers or None, got {score!r}.")
-    if any(map(rise, scores)):
+    checked = [None if own is None else _numbers(own, len(request)) for own, request in zip(scores, texts, strict=True)]
+    if any(map(rise, checked)):
         warn_once(RISING)
     return [
         np.zeros(len(request)) if own is None or rise(own) else standardised(own)
-        for own, request in zip(scores, texts, strict=True)
+        for own, request in zip(checked, texts, strict=True)
     ]
+
+
+def _numbers(scores: Any, documents: int) -> list[float | None]:
+    """The scores of one request, one number or None per document."""
+    own = scores.tolist() if isinstance(scores, np.ndarray) else scores
+    if isinstance(own, str) or not isinstance(own, Sequence) or len(own) != documents:
+        raise InputError(
+            f"`document_scores` must hold one number or None per document: expected {documents}, got {scores!r}."
+        )
+    for score in own:
+        if score is not None and (isinstance(score, bool) or not isinstance(score, numbers.Real)):
+            raise InputError(f"`document_scores` must hold numbers or None, got {score!r}.")
+    try:
+        return [None if score is None else float(score) for score in own]
+    except OverflowError as error:
+        raise InputError(f"`document_scores` must hold numbers of usual size: {error}.") from error
 
 
 def _checked_prompts(prompts: Any, count: int) -> list[PromptFormat | None]:
@@ -114,8 +130,10 @@ def _checked_prompts(prompts: Any, count: int) -> list[PromptFormat | None]:
 def _checked_queries(queries: Any, count: int) -> list[str | None]:
     if queries is None:
         return [None] * count
-    if isinstance(queries, str) or len(queries) != count:
-        raise InputError(f"`queries` must hold one query or None per request: expected {count}, got {queries!r}.")
+    if isinstance(queries, str) or not isinstance(queries, Sequence) or len(queries) != count:
+        raise InputError(
+            f"`queries` must be a list of one query or None per request: expected {count}, got {queries!r}."
+        )
     for query in queries:
         if query is not None and not isinstance(query, str):
             raise InputError(f"`query` must be a string or None, got {type(query).__name__}.")

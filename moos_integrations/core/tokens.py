@@ -253,7 +253,7 @@ class TiktokenCounter:
         text = well_formed(text)
         tokens = self.encode(text)
         parts = range(0, max(len(tokens), 1), _AT_ONCE)
-        lengths = np.concatenate([self._token_lengths[tokens[start : start + _AT_ONCE]] for start in parts])
+        lengths: IntArray = np.concatenate([self._token_lengths[tokens[start : start + _AT_ONCE]] for start in parts])
         byte_starts = np.cumsum(lengths) - lengths
         if text.isascii():
             return np.asarray(byte_starts, np.int64)

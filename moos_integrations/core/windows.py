@@ -231,7 +231,16 @@ def windows_of(index: int, document: SegmentedText, pieces: Pieces, room: int) -
         document: Its units.
         pieces: Its pieces.
         room: The model's length without special tokens and question.
+
+    Raises:
+        ModelError: If there is no room.
     """
+    if room < 1:
+        raise ModelError(
+            f"The model's longest input has no room for text beside the special tokens and the question: {room} pieces "
+            "are left. Check `max_position_embeddings` in its config.json and `model_max_length` in its "
+            "tokenizer_config.json."
+        )
     count = len(pieces.ids)
     if count == 0:
         return []

@@ -226,3 +226,10 @@ def test_empty_texts_need_memory_too() -> None:
     for number in range(50):
         store.put({str(number): WordScores.from_preserve([])})
     assert 1 <= len(store) <= 5
+
+
+def test_a_store_is_not_asked_for_what_is_known_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = CachedScorer(Counting(), "m", MemoryStore(), DirectoryStore(tmp_path))
+    scorer.score([segment("Known.")], None)
+    monkeypatch.setattr(DirectoryStore, "_use", lambda *arguments: pytest.fail("opened the file"))
+    scorer.score([segment("Known.")], None)

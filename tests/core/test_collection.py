@@ -48,7 +48,7 @@ def test_a_call_leaves_no_garbage_in_cycles(compressor: ContextCompressor) -> No
     gc.disable()
     try:
         for target in ({"budget_tokens": 40}, {"rate": 0.5}, {"threshold": 0.1}):
-            compressor.compress([text, text[:200]], "When did the meeting end?", **target).explain()  # type: ignore[arg-type]
+            compressor.compress([text, text[:200]], "When did the meeting end?", **target).explain()
         assert gc.collect() == 0
     finally:
         gc.enable()

@@ -8,8 +8,10 @@ import io
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -412,3 +414,47 @@ def test_lazy_scorers_are_made_once() -> None:
         thread.join()
     assert len(made) == 1
     assert copy.deepcopy(compressor) is compressor
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c: c.compress_many("abc"), "`requests` must be a list .* got str. For one request use `compress`"),
+        (lambda c: c.compress_many(None), "`requests` must be a list .* got NoneType"),
+        (lambda c: c.compress_many({"a": ["b"]}), "`requests` must be a list .* got dict"),
+        (lambda c: c.compress_many(["a"], 5), "`queries` must be a list .* expected 1, got 5"),
+        (lambda c: c.compress_many(["a"], {"q"}), "`queries` must be a list"),
+        (lambda c: c.compress(["a"], document_scores=[10**400]), "`document_scores` must hold numbers of usual size"),
+        (lambda c: c.compress(["a"], document_scores=np.array(["x"])), "`document_scores` must hold numbers or None"),
+    ],
+)
+def test_input_of_another_kind_is_refused(call: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call(ContextCompressor(HashScorer()))
+
+
+@pytest.mark.parametrize("scores", [np.array([0.5, 0.25]), np.float32([0.5, 0.25]), [np.float64(0.5), 0.25]])
+def test_scores_may_be_those_of_numpy(scores: Any) -> None:
+    compressor, texts = (
+        ContextCompressor(HashScorer(), CompressorConfig(min_tokens=0)),
+        ["One two three.", "Four five."],
+    )
+    plain = compressor.compress(texts, "What?", document_scores=[0.5, 0.25], rate=0.5)
+    assert compressor.compress(texts, "What?", document_scores=scores, rate=0.5) == replace(plain, seconds=ANY)
+
+
+def test_a_scorer_is_an_object_or_makes_one() -> None:
+    text, config = "One two three. Four five.", CompressorConfig(min_tokens=0)
+    expected = ContextCompressor(HashScorer(), config).compress(text, rate=0.5).text
+    assert ContextCompressor(HashScorer, config).compress(text, rate=0.5).text == expected
+    for wrong in (None, 5, "moos-minilm-en"):
+        with pytest.raises(ConfigError, match=r"`scorer` must have the method .* `ContextCompressor.from_pretrained`"):
+            ContextCompressor(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a function that made int"):
+        ContextCompressor(lambda: 5, config).compress(text)  # type: ignore[arg-type,return-value]
+    for make in (
+        lambda: ContextCompressor(HashScorer(), {"rate": 0.5}),
+        lambda: ContextCompressor.from_pretrained(config="x"),
+    ):
+        with pytest.raises(ConfigError, match="`config` must be a `CompressorConfig`, got"):
+            make()

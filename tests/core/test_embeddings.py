@@ -40,3 +40,35 @@ def test_similarity_is_the_scaled_cosine_with_the_question() -> None:
     assert (
         asked.preserve.tolist() == free.preserve.tolist() == HashScorer().score([document], None)[0].preserve.tolist()
     )
+
+
+class Noisy:
+    """LangChain's interface: random directions per weights and text, with noise that differs from call to call."""
+
+    def __init__(self, weights: int, noise: float, run: int = 0, width: int = 384) -> None:
+        self._weights, self._noise, self._run, self._width = weights, noise, np.random.default_rng(run), width
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        vector = np.random.default_rng([self._weights, *text.encode()]).standard_normal(self._width)
+        vector /= np.linalg.norm(vector)
+        return list(vector + self._noise * self._run.standard_normal(self._width))
+
+
+def test_embeddings_that_vary_in_their_last_decimals_are_the_same() -> None:
+    """A hundred models, each in two processes: nearly all keep their fingerprint, and no two share one."""
+    first, again = ([Embeddings(Noisy(n, 1e-6, run)).fingerprint for n in range(100)] for run in (1, 2))
+    assert sum(map(str.__eq__, first, again)) >= 98
+    assert len(set(first)) == 100
+
+
+def test_a_prefix_or_another_width_is_another_model() -> None:
+    class Prefixed(Noisy):
+        def embed_query(self, text: str) -> list[float]:
+            plain, other = np.array(super().embed_query(text)), np.array(super().embed_query(f"query: {text}"))
+            return list(plain + 0.3 * other)  # a cosine of 0.96
+
+    assert Embeddings(Prefixed(1, 0)).fingerprint != Embeddings(Noisy(1, 0)).fingerprint
+    assert Embeddings(Noisy(1, 0, width=8)).fingerprint != Embeddings(Noisy(1, 0)).fingerprint

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError
 from langchain_core.documents import Document
 from langchain_core.stores import InMemoryByteStore
 from llama_index.core.schema import NodeWithScore, TextNode
@@ -407,6 +408,22 @@ def test_a_file_that_can_only_be_read_gives_its_scores(tmp_path: Path, monkeypat
         CachedScorer(scorer, "m", store).score([segment("Other.")], None)
 
 
+def test_a_mount_that_can_only_be_read_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    CachedScorer(Once(), "m", DirectoryStore(tmp_path)).score([segment(TEXT)], None)
+
+    def refuse(self: DirectoryStore) -> sqlite3.Connection:  # as SQLite on such a mount
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(DirectoryStore, "_open", refuse)
+    scorer = Once()
+    with pytest.warns(RuntimeWarning, match="can only be read; new scores are not kept"):
+        CachedScorer(scorer, "m", DirectoryStore(tmp_path)).score([segment(TEXT), segment("Other.")], None)
+    assert scorer.asked == 1
+    (tmp_path / "scores.sqlite").unlink()
+    with pytest.warns(RuntimeWarning, match="cannot be used and is ignored"):
+        CachedScorer(scorer, "m", DirectoryStore(tmp_path)).score([segment(TEXT)], None)
+
+
 def test_memory_keeps_no_views_of_batches() -> None:
     batch, store = np.zeros(1_000_000), MemoryStore()
     store.put({"a": WordScores(batch[:3], batch[3:6], batch[6:9])})
@@ -500,6 +517,75 @@ def test_a_hostile_folder_is_an_error_and_runs_no_code(
     with pytest.raises(ModelError):
         hub.load_classifier(str(folder), device="cpu", dtype="float32")
     assert not (folder / "ran").exists()
+
+
+def endless(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def large(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(2**27 + 1)
+
+
+def long_list_of_tensors(path: Path) -> None:
+    path.write_bytes(struct.pack("<Q", 2**23 + 1) + b" " * (2**23 + 1))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes among files")
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *(
+            (name, change)
+            for change in (endless, pipe)
+            for name in ("model.safetensors", "tokenizer.json", "config.json")
+        ),
+        ("tokenizer.json", large),
+        ("config.json", large),
+        ("model.safetensors", long_list_of_tensors),
+    ],
+)
+def test_files_without_an_end_are_not_read(name: str, change: Any, tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    change(folder / name)
+    start = time.perf_counter()
+    with pytest.raises((ModelError, errors.ConfigError)):
+        ContextCompressor.from_pretrained(str(folder), device="cpu", dtype="float32")
+    assert time.perf_counter() - start < 20
+
+
+@pytest.mark.parametrize("attack", ["path", "adapter"])
+def test_a_hostile_hub_id_is_an_error(attack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = attacked(save_tiny_model(tmp_path), attack)
+
+    def download(source: str, name: str) -> str:
+        if not (folder / name).exists():
+            raise EntryNotFoundError(name)
+        return str(folder / name)
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    with pytest.raises(ModelError, match="is an adapter" if attack == "adapter" else "in the same folder"):
+        hub.load_classifier(f"someone/{attack}", device="cpu", dtype="float32")
+
+
+@pytest.mark.parametrize("length", [-5, 0, 2])
+def test_a_model_without_room_for_text_is_an_error(length: int, tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path)
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": length}))
+    loaded = ContextCompressor.from_pretrained(str(folder), device="cpu", dtype="float32", min_tokens=0)
+    if length == 0:  # transformers' "no limit"
+        assert loaded.compress(TEXT, rate=1.0).text == TEXT
+        return
+    with pytest.raises(ModelError, match="has no room for text"):
+        loaded.compress(TEXT, "When?", rate=0.5)
 
 
 def test_code_beside_a_known_model_is_ignored(tiny_model: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class Mutant:
 M = Mutant
 MUTANTS = (
     # --- cache
-    M("cache", "key not in known])", "key in known])"),
+    M("cache", "if key not in known]", "if key in known]"),
     M("cache", "for earlier in self._stores[:index] if found else ():", "for earlier in ():"),
     M("cache", '"" if query is None else f"q{query}"', 'query or ""'),
     M("cache", 'digest.update(len(own).to_bytes(8, "little") + own)', "digest.update(own)"),
