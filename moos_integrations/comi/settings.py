@@ -64,7 +64,7 @@ class Method:
     fine_temperature: float = 0.25
     mean_residual: float = 0.0
     scale: Scale = "embeddings"
-    token_residual: float = 1.0
+    token_residual: float = 0.0
     layout: Layout = "in_place"
     centre: bool = True
     floor_padded: bool = False
