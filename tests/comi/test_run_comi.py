@@ -55,7 +55,7 @@ def test_no_question_is_both_learnt_and_measured(tmp_path):
         (data, "nq_10docs"),
         *((more, own) for own in ("nq_oracle", "qed", "hotpotqa_more")),
     ):
-        write(folder, name, asked(name, 300))
+        write(folder, name, asked(name, 600))
     write(more, "tydiqa_en", passages("tydiqa_en", 10))
     run_comi.data(data, more, tmp_path)
     lines = (tmp_path / "data.jsonl").read_text(encoding="utf-8").splitlines()
