@@ -59,6 +59,7 @@ def main(extra: str | None) -> None:
         "mcp": use_mcp,
         "haystack": use_haystack,
         "ray": use_ray,
+        "comi": use_comi,
     }[extra]()
 
 
@@ -296,6 +297,54 @@ def use_haystack() -> None:
     (document,) = pipeline.run({"compressor": call})["compressor"]["documents"]
     assert "17:30" in document.content
     assert len(document.content) < len(TEXT)
+
+
+def use_comi() -> None:
+    """The command trains soft compression for a tiny LLM, which then answers; the adapters name their extras."""
+    from moos_integrations import MissingExtraError
+    from moos_integrations.comi import COMI
+
+    for module, extra in (("langchain", "langchain"), ("llama_index", "llama-index")):
+        try:
+            __import__(f"moos_integrations.comi.{module}")
+        except MissingExtraError as error:
+            assert f"moos-integrations[{extra}]" in str(error), error
+        else:
+            raise AssertionError(f"moos_integrations.comi.{module} imported without its extra")
+    with tempfile.TemporaryDirectory() as folder:
+        save_tiny_llm(folder)
+        recipe = {
+            "base": folder,
+            "steps": 2,
+            "held_out": 0.0,
+            "method": {"encoder_layers": 1, "merge_size": 4},
+            "tuning": {"rank": 2},
+            "merge_sizes": [4],
+            "device": "cpu",
+        }
+        Path(folder, "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+        run = str(Path(folder, "run"))
+        data = str(question_in(folder))
+        model = moos("comi", "train", str(Path(folder, "recipe.json")), "--data", data, "--output", run).strip()
+        comi = COMI.from_pretrained(model, device="cpu")
+        memory = comi.compress([TEXT], QUESTION)
+        assert 0 < memory.positions < memory.context_tokens
+        assert len(comi.answer(memory, max_new_tokens=2)) == 1
+        moos("comi", "export", model, str(Path(folder, "decoder")))
+
+
+def save_tiny_llm(folder: str) -> None:
+    """A Llama with random weights, and a tokenizer of bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab={**letters, "</s>": len(letters)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>").save_pretrained(folder)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(letters) + 1, **sizes)).save_pretrained(folder)
 
 
 def use_ray() -> None:

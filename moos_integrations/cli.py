@@ -359,6 +359,16 @@ def comi_train(
         typer.echo(str(output / "model"))
 
 
+@comi_app.command("save")
+def comi_save(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of `moos comi train`, with a checkpoint.")],
+    base: Annotated[str | None, typer.Option(help="The LLM, if it is not where it was at training.")] = None,
+) -> None:
+    """Save the model of an unfinished run, as it is at its last checkpoint."""
+    with _exit_codes():
+        typer.echo(str(_comi("training").save_so_far(run, base)))
+
+
 @comi_app.command("export")
 def comi_export(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Saved by `moos comi train`.")],

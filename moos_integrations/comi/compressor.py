@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import operator
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +23,7 @@ from moos_integrations.comi.network import ContextStates, Network
 from moos_integrations.comi.settings import DecoderTuning, Method
 from moos_integrations.comi.states import StateStore, fingerprint_of, segment_key
 from moos_integrations.core.checks import check_number, check_whole_number
-from moos_integrations.core.text import unit_spans
+from moos_integrations.core.text import unit_spans, well_formed
 from moos_integrations.errors import ConfigError, InputError, ModelError
 
 DEFAULT_STATE_BYTES = 2**28
@@ -81,6 +83,8 @@ class COMI:
             )
         check_whole_number("state_bytes", state_bytes, 0)
         self.network, self.tokenizer = network.eval(), tokenizer
+        # The option that takes special tokens as text is a state of the tokenizer, so that it needs one of its own.
+        self._plain = copy.deepcopy(tokenizer)
         self.base, self.base_fingerprint = base, base_fingerprint
         self.store = StateStore(state_bytes)
         weights = fingerprint_of(network.encoder.named_parameters())
@@ -212,13 +216,13 @@ class COMI:
         return [segment for text, own in zip(texts, spans, strict=True) for segment in self._cut(text, own)]
 
     def _cut(self, text: str, spans: Sequence[Span]) -> Iterator[Segment]:
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        encoded = self._tokens_of(text, return_offsets_mapping=True)
         starts = np.array([start for start, _ in encoded["offset_mapping"]], dtype=np.int64)
         if not len(starts):
             return
         unit_of = np.maximum(np.searchsorted(unit_spans(text)[0], starts, side="right") - 1, 0)
         as_text = np.zeros(len(starts), dtype=bool)
-        for start, end in spans:
+        for start, end in _checked_spans(spans):
             as_text |= (starts >= start) & (starts < end)
         ids = torch.tensor(encoded["input_ids"], device=self.network.device)
         for begin in range(0, len(starts), self.method.segment_tokens):
@@ -296,7 +300,7 @@ class COMI:
         rest = (~segment.as_text).nonzero()[:, 0]
         embeds, places = [self.network.embed(segment.ids[text])], [text]
         if len(rest):
-            (vectors,) = self.network.memory([(states[rest], query)], [size], method)
+            (vectors,) = self.network.memory([segment.ids[rest]], [(states[rest], query)], [size], method)
             groups = reallocate(states[rest].float(), query.float(), method, size)
             first = torch.cat([groups.new_ones(1, dtype=torch.bool), groups.diff() > 0])
             embeds.append(vectors.to(embeds[0].dtype))
@@ -314,18 +318,33 @@ class COMI:
         return SoftMemory(embeds, is_text, prompt, query, tokens, size)
 
     def frame(self, query: str) -> tuple[Tensor, Tensor]:
-        """Token ids in front of the memory and after it. Shapes: `(before,)`, `(after,)`."""
-        before, after = "", query
-        if self.method.prompt == "chat" and self.tokenizer.chat_template:
-            chat = [{"role": "user", "content": f"{_MARK}\n{query}"}]
-            rendered = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-            before, _, after = rendered.partition(_MARK)
-        return self.token_ids(before), self.token_ids(after)
+        """Token ids in front of the memory and after it. Shapes: `(before,)`, `(after,)`.
 
-    def token_ids(self, text: str) -> Tensor:
-        """Tokens of a text, without special ones. Shape: `(tokens,)`."""
+        Raises:
+            ModelError: If the chat template does not have the user's message once, word for word.
+        """
+        if self.method.prompt == "plain" or not self.tokenizer.chat_template:
+            return self.token_ids(""), self.token_ids(query)
+        chat = [{"role": "user", "content": f"{_MARK}\n{_MARK}"}]
+        rendered = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        parts = rendered.split(_MARK)
+        if len(parts) != 3:
+            raise ModelError("The chat template changes the user's message. Use a method with `prompt='plain'`.")
+        before, between, after = (self._template_ids(own) for own in parts)
+        return before, torch.cat([between, self.token_ids(query), after])
+
+    def _template_ids(self, text: str) -> Tensor:
         found = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return torch.tensor(found, dtype=torch.long, device=self.network.device)
+
+    def token_ids(self, text: str) -> Tensor:
+        """Tokens of a text; what looks like a special token in it is plain text. Shape: `(tokens,)`."""
+        return torch.tensor(self._tokens_of(text)["input_ids"], dtype=torch.long, device=self.network.device)
+
+    def _tokens_of(self, text: str, **options: Any) -> Any:
+        # A document must not be able to end the user's turn.
+        options |= {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+        return self._plain(well_formed(text), **options)
 
     def _checked_method(self, method: Method | None) -> Method:
         own = self.method
@@ -467,6 +486,16 @@ def checked_input(documents: Any, query: Any) -> None:
         raise InputError(f"Expected the question as a string, got {type(query).__name__}.")
     if not query.strip():
         raise InputError("Expected a question that is not blank: the vectors depend on it.")
+
+
+def _checked_spans(spans: Any) -> Sequence[Span]:
+    try:
+        found = [(operator.index(start), operator.index(end)) for start, end in spans]
+    except (TypeError, ValueError):
+        found = [(0, -1)]
+    if any(not 0 <= start <= end for start, end in found):
+        raise InputError(f"Expected `text_spans` as pairs of start and end in characters, got {spans!r}.")
+    return found
 
 
 def _runs(values: Any) -> tuple[Span, ...]:

@@ -238,5 +238,9 @@ def merge(states: Tensor, query_states: Tensor, groups: Tensor, method: Method) 
 
     Shapes: `(n, d), (q, d), (n,) -> (K, d)`.
     """
-    index, weights = merge_weights(states, query_states, groups, method)
-    return torch.einsum("kl,kld->kd", weights, states[index])
+    return weighted_means(states, *merge_weights(states, query_states, groups, method))
+
+
+def weighted_means(vectors: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    """A mean of the vectors of each group. Shapes: `(n, d), (K, L), (K, L) -> (K, d)`."""
+    return torch.einsum("kl,kld->kd", weights, vectors[index])

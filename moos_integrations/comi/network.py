@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from moos_integrations.comi.method import compress_segment
+from moos_integrations.comi.method import merge_weights, reallocate, weighted_means
 from moos_integrations.comi.settings import DecoderTuning, Method
 from moos_integrations.errors import ConfigError, ModelError
 
@@ -67,6 +67,7 @@ class Network(nn.Module):
         super().__init__()
         check_llm(llm, method)
         self.method, self.tuning, self.own_embeddings = method, tuning, own_embeddings
+        self._length: Tensor | None = None
         llm.requires_grad_(False)
         self.encoder = first_layers(llm, method.encoder_layers)
         self.fusion = first_layers(llm, 1)
@@ -153,11 +154,16 @@ class Network(nn.Module):
     # --- vectors -------------------------------------------------------------------------------------------------
 
     def memory(
-        self, pairs: Sequence[tuple[Tensor, Tensor]], merge_sizes: Sequence[int], method: Method | None = None
+        self,
+        segments: Sequence[Tensor],
+        pairs: Sequence[tuple[Tensor, Tensor]],
+        merge_sizes: Sequence[int],
+        method: Method | None = None,
     ) -> list[Tensor]:
         """The memory vectors of segments.
 
         Args:
+            segments: Token ids. Shape of each: `(n,)`.
             pairs: Per segment its states and its query's, as `encode` returns them.
             merge_sizes: Of each segment.
             method: Instead of the network's, for ablations.
@@ -169,17 +175,35 @@ class Network(nn.Module):
             ModelError: If a state is not a finite number.
         """
         method = method or self.method
+        _check_finite([own for pair in pairs for own in pair], "The encoder's states")
+        merged, tokens = [], []
+        for ids, (states, query), size in zip(segments, pairs, merge_sizes, strict=True):
+            vectors, residual = self._merged(ids, states, query, method, size)
+            merged.append(vectors.to(states.dtype))
+            tokens.append(residual.to(states.dtype))
+        fused = self.fuse(merged) if method.fusion else merged
+        _check_finite(fused, "The vectors")
+        if method.scale == "embeddings":
+            fused = [nn.functional.normalize(own, dim=-1) * self.embedding_length for own in fused]
+        if not method.token_residual:
+            return fused
+        return [own + method.token_residual * residual for own, residual in zip(fused, tokens, strict=True)]
+
+    def _merged(self, ids: Tensor, states: Tensor, query: Tensor, method: Method, size: int) -> tuple[Tensor, Tensor]:
+        """Means of a segment's states, and of its tokens' embeddings, in the same groups and with the same weights."""
         with torch.autocast(self.device.type, enabled=False):
-            merged = [
-                compress_segment(states.float(), query.float(), method, size).to(states.dtype)
-                for (states, query), size in zip(pairs, merge_sizes, strict=True)
-            ]
-        if not all(bool(own.isfinite().all()) for own in merged):
-            raise ModelError(
-                "The encoder's states are not finite numbers. Load the model in float32 or bfloat16, and check that "
-                "its training did not diverge."
-            )
-        return self.fuse(merged) if method.fusion else merged
+            states, query = states.float(), query.float()
+            chosen = merge_weights(states, query, reallocate(states, query, method, size), method)
+            return weighted_means(states, *chosen), weighted_means(self.embed(ids).float(), *chosen)
+
+    @property
+    def embedding_length(self) -> Tensor:
+        """Mean length of the decoder's token embeddings. Shape: `()`."""
+        if self._length is None or self._length.device != self.device:
+            weights = self.decoder.get_input_embeddings().weight
+            self._length = torch.stack([own.float().norm(dim=1).sum() for own in weights.detach().split(4096)]).sum()
+            self._length = self._length / len(weights)
+        return self._length
 
     def fuse(self, vectors: Sequence[Tensor]) -> list[Tensor]:
         """LSA: one layer over the vectors of each segment, at positions 0 to K - 1. Shape of each: `(K, d)`."""
@@ -223,6 +247,14 @@ class Network(nn.Module):
     def _head(self, states: Tensor) -> Tensor:
         found: Tensor = self.decoder.get_output_embeddings()(states)
         return found
+
+
+def _check_finite(vectors: Sequence[Tensor], what: str) -> None:
+    if not all(bool(own.isfinite().all()) for own in vectors):
+        raise ModelError(
+            f"{what} are not finite numbers. Load the model in float32 or bfloat16, and check that its training did "
+            "not diverge."
+        )
 
 
 def check_llm(llm: Any, method: Method) -> None:

@@ -13,6 +13,7 @@ from moos_integrations.errors import ConfigError
 Layout = Literal["in_place", "cumulative"]
 Pooling = Literal["gain", "mean"]
 Prompt = Literal["chat", "plain"]
+Scale = Literal["embeddings", "as_is"]
 Tuning = Literal["lora", "full", "none"]
 
 
@@ -34,6 +35,10 @@ class Method:
         coarse_temperature: Of the softmax over groups. Published: 1, which hardly moves any boundary.
         fine_temperature: Of the softmax over the tokens of a group. Published: 1.
         mean_residual: Share of the plain mean in each vector, in [0, 1]. Published: 0.
+        scale: "embeddings" gives each vector the mean length of the decoder's token embeddings, which its layers are
+            made for. "as_is" leaves the length that the final norm gave it, as published.
+        token_residual: Weight of the tokens' embeddings in each vector: their mean, with the weights of the merging, is
+            added. Published: 0.
         layout: "in_place" puts the vectors where the gain is. "cumulative" lays out the new group sizes from the start
             of the segment, as published, so that boundaries move away from the tokens they were computed for.
         centre: Subtract the segment's mean state before cosines, as hidden states share a large common part.
@@ -58,6 +63,8 @@ class Method:
     coarse_temperature: float = 0.25
     fine_temperature: float = 0.25
     mean_residual: float = 0.0
+    scale: Scale = "embeddings"
+    token_residual: float = 0.0
     layout: Layout = "in_place"
     centre: bool = True
     floor_padded: bool = False
@@ -77,8 +84,9 @@ class Method:
         for name in ("coarse_temperature", "fine_temperature"):
             check_number(name, getattr(self, name), above=0)
         check_number("redundancy", self.redundancy)
+        check_number("token_residual", self.token_residual)
         check_share("mean_residual", self.mean_residual)
-        _check_choices(self, layout=Layout, prompt=Prompt)
+        _check_choices(self, layout=Layout, prompt=Prompt, scale=Scale)
         _check_switches(self)
 
     @classmethod
@@ -93,6 +101,8 @@ class Method:
             "per_document": False,
             "coarse_temperature": 1.0,
             "fine_temperature": 1.0,
+            "scale": "as_is",
+            "token_residual": 0.0,
             "layout": "cumulative",
             "centre": False,
             "floor_padded": True,

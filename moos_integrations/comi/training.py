@@ -28,6 +28,8 @@ from moos_integrations.core.hub import placement
 from moos_integrations.errors import ConfigError, InputError, ModelError
 
 Json = dict[str, Any]
+Point = tuple[int, int, str, float]
+"""Step, training tokens so far, stage, and mean loss per token."""
 RECONSTRUCT, ANSWER = "reconstruct", "answer"
 _REPEAT = "Repeat the text above."
 _CHECKPOINT, _RECIPE = "checkpoint.safetensors", "recipe.json"
@@ -178,18 +180,7 @@ def train(
     records = read_examples(paths, skip_bad=skip_bad)
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     _refuse_another_run(output, recipe, hashes)
-    where, _ = placement(recipe.device, recipe.dtype)
-    torch.manual_seed(recipe.seed)  # of the LoRA matrices
-    llm, tokenizer = load_llm(recipe.base)
-    comi = COMI.from_llm(
-        llm.to(where),
-        tokenizer,
-        recipe.method,
-        recipe.tuning,
-        base=recipe.base,
-        own_embeddings=recipe.own_embeddings,
-        state_bytes=0,
-    )
+    comi = _started(recipe)
     examples = list(encoded(records.items, comi, recipe.max_context_tokens, recipe.seed))
     learnt, held_out = _split(examples, recipe)
     if not learnt:
@@ -201,16 +192,41 @@ def train(
     if run.step < recipe.all_steps:
         return report
     report["held_out_log_likelihood"] = _measured(run, held_out)
-    network = comi.network
-    save(
-        network,
-        output / "model",
-        base=recipe.base,
-        base_fingerprint=comi.base_fingerprint,
-        report=report,
-        dtype=placement("cpu", recipe.saved_dtype)[1],
-    )
+    run.save(report)
     return report
+
+
+def save_so_far(output: Path, base: str | None = None) -> Path:
+    """Save the model of an unfinished run from its last checkpoint.
+
+    Args:
+        output: Folder of the run.
+        base: The LLM, if it has moved.
+
+    Returns:
+        `output/model`.
+
+    Raises:
+        ConfigError: If the folder has no checkpoint.
+        ModelError: If the LLM cannot be loaded.
+    """
+    if not (output / _CHECKPOINT).exists():
+        raise ConfigError(f"Expected the folder of a run with a {_CHECKPOINT}, got {str(output)!r}.")
+    record = json.loads((output / _RECIPE).read_text(encoding="utf-8"))
+    recipe = Recipe.from_json(json.dumps(record["recipe"]))
+    run = Run(_started(recipe, base), recipe, output)
+    report = run.report() | {"data_sha256": record["data_sha256"]}
+    run.save(report)
+    return output / "model"
+
+
+def _started(recipe: Recipe, base: str | None = None) -> COMI:
+    """The networks as they are before the first step."""
+    where, _ = placement(recipe.device, recipe.dtype)
+    torch.manual_seed(recipe.seed)  # of the LoRA matrices
+    llm, tokenizer = load_llm(base or recipe.base)
+    options: Json = {"base": recipe.base, "own_embeddings": recipe.own_embeddings, "state_bytes": 0}
+    return COMI.from_llm(llm.to(where), tokenizer, recipe.method, recipe.tuning, **options)
 
 
 class Run:
@@ -218,11 +234,11 @@ class Run:
 
     def __init__(self, comi: COMI, recipe: Recipe, output: Path) -> None:
         """Prepare a run; its checkpoint in `output` is read if there is one."""
-        self.network, self.recipe, self.output = comi.network, recipe, output
+        self.comi, self.network, self.recipe, self.output = comi, comi.network, recipe, output
         self._repeat = comi.frame(_REPEAT)
         self._end = comi.answer_ids("")
         self.step, self.tokens, self.seconds = 0, 0, 0.0
-        self.curve: list[tuple[int, str, float]] = []
+        self.curve: list[Point] = []
         own = changed_weights(self.network)
         self._named = own
         decoder = [tensor for name, tensor in own.items() if name.startswith("decoder.")]
@@ -284,7 +300,7 @@ class Run:
         self.step += 1
         self.tokens += sum(own.tokens for own in batch)
         self.seconds += time.monotonic() - started
-        self.curve.append((self.step, stage, total))
+        self.curve.append((self.step, self.tokens, stage, total))
         watch(self.step, stage, total)
 
     def schedule(self, step: int) -> float:
@@ -318,8 +334,19 @@ class Run:
             "steps": self.step,
             "training_tokens": self.tokens,
             "seconds": round(self.seconds, 1),
-            "loss_curve": _means(self.curve, 25),
+            "loss_curve": _means(self.curve, 100),
         }
+
+    def save(self, report: Json) -> None:
+        """Write the folder `model`."""
+        save(
+            self.network,
+            self.output / "model",
+            base=self.recipe.base,
+            base_fingerprint=self.comi.base_fingerprint,
+            report=report,
+            dtype=placement("cpu", self.recipe.saved_dtype)[1],
+        )
 
     # --- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -361,7 +388,7 @@ def memories_of(
     segments = [segment for own in examples for segment in own.segments]
     queries = [own.question for own in examples for _ in own.segments]
     sizes = [size for own, size in zip(examples, merge_sizes, strict=True) for _ in own.segments]
-    vectors = iter(network.memory(network.encode(segments, queries), sizes, method))
+    vectors = iter(network.memory(segments, network.encode(segments, queries), sizes, method))
     return [torch.cat([next(vectors) for _ in own.segments]) for own in examples]
 
 
@@ -388,15 +415,16 @@ def _split(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], 
     return shuffled[count:], shuffled[:count]
 
 
-def _means(curve: Sequence[tuple[int, str, float]], most: int) -> list[tuple[int, str, float]]:
+def _means(curve: Sequence[Point], most: int) -> list[Point]:
     """Means of consecutive steps of a stage, about `most` of them."""
     size = max(1, len(curve) // most)
     found = []
     for stage in (RECONSTRUCT, ANSWER):
-        own = [(step, loss) for step, name, loss in curve if name == stage]
+        own = [(step, tokens, loss) for step, tokens, name, loss in curve if name == stage]
         for start in range(0, len(own), size):
             part = own[start : start + size]
-            found.append((part[-1][0], stage, round(sum(loss for _, loss in part) / len(part), 4)))
+            step, tokens, _ = part[-1]
+            found.append((step, tokens, stage, round(sum(loss for _, _, loss in part) / len(part), 4)))
     return found
 
 

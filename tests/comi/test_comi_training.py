@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from moos_integrations.cli import app
 from moos_integrations.comi import COMI, DecoderTuning, Method, Recipe, training
 from moos_integrations.comi.examples import batches, contexts_of, encoded, read_examples
-from moos_integrations.errors import ConfigError, InputError
+from moos_integrations.errors import ConfigError, InputError, ModelError
 from moos_integrations.records import Document, Question
 
 PLACES = {"fox": "Rome", "dog": "Oslo", "cat": "Bern", "cow": "Kyiv"}
@@ -64,7 +64,10 @@ def test_an_interrupted_run_ends_with_the_same_weights(folder, tmp_path):
         (tmp_path / "parts" / "checkpoint.safetensors.partial").write_bytes(b"killed while writing")
         parts = training.train(data, tmp_path / "parts", own, stop_after=stop_after, **QUIET)
     assert parts["loss_curve"] == whole["loss_curve"]
-    assert [stage for _, stage, _ in whole["loss_curve"]] == ["reconstruct"] * 2 + ["answer"] * 4
+    assert [stage for _, _, stage, _ in whole["loss_curve"]] == ["reconstruct"] * 2 + ["answer"] * 4
+    tokens = [tokens for _, tokens, _, _ in whole["loss_curve"]]
+    assert tokens == sorted(tokens)
+    assert tokens[-1] == whole["training_tokens"]
     left, right = (load_file(tmp_path / name / "model" / "weights.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(left[name], right[name]) for name in left)
     assert any(name.startswith("fusion.") for name in left)
@@ -99,6 +102,30 @@ def test_the_loss_of_four_answers_falls_fast(folder, tmp_path, tuning):
     training.train([folder / "data.jsonl"], tmp_path, own, watch=lambda _, __, loss: losses.append(loss), **QUIET)
     assert losses[0] > 4
     assert losses[-1] < losses[0] / 3
+
+
+def test_the_model_of_an_unfinished_run_is_that_of_its_checkpoint(folder, tmp_path):
+    with pytest.raises(ConfigError, match="checkpoint"):
+        training.save_so_far(tmp_path)
+    own = recipe(folder)
+    part = training.train([folder / "data.jsonl"], tmp_path, own, stop_after=3, **QUIET)
+    result = CliRunner().invoke(app, ["comi", "save", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(tmp_path / "model")
+    saved = load_file(tmp_path / "model" / "weights.safetensors")
+    stored = load_file(tmp_path / "checkpoint.safetensors")
+    assert all(torch.equal(tensor, stored[f"weight:{name}"]) for name, tensor in saved.items())
+    record = json.loads((tmp_path / "model" / "training.json").read_text(encoding="utf-8"))
+    assert (record["steps"], record["training_tokens"]) == (3, part["training_tokens"])
+    COMI.from_pretrained(tmp_path / "model", device="cpu", dtype="float32")
+    # The run goes on from there.
+    assert training.train([folder / "data.jsonl"], tmp_path, own, **QUIET)["steps"] == own.all_steps
+
+
+def test_a_loss_that_is_no_number_stops_the_run(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(training.Run, "loss", lambda *_: torch.tensor(torch.nan, requires_grad=True))
+    with pytest.raises(ModelError, match="Lower the learning rates"):
+        training.train([folder / "data.jsonl"], tmp_path, recipe(folder), **QUIET)
 
 
 def test_every_trained_part_gets_gradients(folder, tmp_path):
