@@ -22,7 +22,7 @@ from moos_integrations.core.windows import Frame, Pieces, Window, question_piece
 _PAD_TO = 16
 # Goes up whenever the same model and settings give a text other scores than before (segmentation, windows): scores that
 # were kept on disk are then not used.
-_SCORES = 4
+_SCORES = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from cachetools import LRUCache
 
-from moos_integrations.core.lexical import unit_statements, unit_terms
+from moos_integrations.core.lexical import page_furniture, unit_statements, unit_terms
 from moos_integrations.core.rendering import Renderer
 from moos_integrations.core.text import segment, well_formed
 from moos_integrations.core.thinning import droppable_words, follows_word
@@ -59,6 +59,11 @@ class PreparedText:
     def terms(self) -> list[Counter[str]]:
         """How often each unit has which term, to match a question's."""
         return [Counter(terms) for terms in unit_terms(self.document)]
+
+    @cached_property
+    def furniture(self) -> BoolArray:
+        """Which units are parts of a page and not of what it says. Shape: `(units,)`."""
+        return np.array(page_furniture(self.document), bool)
 
     @cached_property
     def needs_first(self) -> BoolArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import regex
@@ -147,7 +148,7 @@ def _fill(text: str, block: list[Line]) -> None:
         if stop - start > 2 and width >= _NARROWEST and _are_prose(text, run):
             labels = sum(line.form in (Form.LABELLED, Form.LABEL) for line in run)
             marks = [line.mark for line in run]
-            for previous, line in zip(run, run[1:], strict=False):
+            for previous, line in itertools.pairwise(run):
                 open_end = not ends_sentence(text, previous.first, previous.last)
                 alone = line.form == Form.PROSE and marks.count(line.mark) == 1
                 if open_end or alone or (line.form in _CHANCE and labels < 2):
@@ -175,7 +176,7 @@ def _are_prose(text: str, run: list[Line]) -> bool:
     """Whether lines are sentences of small words that go on from line to line."""
     goes_on = sum(
         text[line.first].islower() and not ends_sentence(text, previous.first, previous.last)
-        for previous, line in zip(run, run[1:], strict=False)
+        for previous, line in itertools.pairwise(run)
     )
     if 3 * goes_on < len(run) - 1 or not any(_SENTENCE.search(text, line.first, line.stop) for line in run):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import regex
@@ -276,17 +277,13 @@ class Prose(Writer):
     def _are_entries(self, index: int, stop: int) -> bool:
         """Whether the lines of a block are a list without markers: short, no sentences, and ended on purpose."""
         lines = self.lines[index:stop]
-        if (
-            len(lines) < _LEAST_ENTRIES
-            or lines[0].mark
-            or max(line.last - line.start for line in lines) > _LONGEST_ENTRY
-        ):
+        width = max(line.last - line.start for line in lines)
+        if len(lines) < _LEAST_ENTRIES or lines[0].mark or width > _LONGEST_ENTRY:
             return False
         if any(self.text[line.last - 1] in ",-–—" or self._is_sentence(line) for line in lines):
             return False
-        width = max(line.last - line.start for line in lines)
         early = 0
-        for line, below in zip(lines, lines[1:], strict=False):
+        for line, below in itertools.pairwise(lines):
             word = _FIRST_WORD.match(self.text, below.first)
             room = word is not None and line.last - line.start + 1 + word.end() - word.start() <= width
             early += room or self._is_word(line)
