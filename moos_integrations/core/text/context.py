@@ -22,6 +22,8 @@ _CHANCE = frozenset((Form.LABELLED, Form.LABEL, Form.KEY_VALUE, Form.CODE))
 _CODE_SIGN = regex.compile(r"[=(){}\[\]<>_;$@]")
 _OPEN_FIELD = regex.compile(r"(?:(?<![^\n])|[,;\t])\"(?:[^\"]|\"\")*$")
 _CLOSED_FIELD = regex.compile(r"(?:[^\"]|\"\")*\"(?:[,;\t]|$)")
+_VALUES = regex.compile(r"(?i)\bVALUES$")
+_TUPLE = regex.compile(r"\(.*\)[,;]?$")
 _MOST_BREAKS = 20  # lines of a field in quotes
 _LEADER = regex.compile(r"[^.\s].{0,200}?(?:\s|\b)\.{4,}\s{0,3}[^\s.].{0,60}$")
 _NARROWEST = 12  # columns
@@ -143,8 +145,15 @@ def _records(text: str, lines: list[Line]) -> None:
 
 
 def _leaders(text: str, lines: list[Line]) -> None:
-    """Rows of two columns with points between: `Single room ...... 79.00`."""
+    """Rows of two columns with points between, `Single room ...... 79.00`, and those that SQL inserts."""
+    values = False
     for line in lines:
+        values = line.form != Form.BLANK and (
+            _VALUES.search(text, line.first, line.last) is not None
+            or (values and _TUPLE.match(text, line.first, min(line.last, line.first + 2000)) is not None)
+        )
+        if values and text[line.first] == "(":
+            line.form, line.mark = Form.ROW, "csv"
         points = line.form != Form.BLANK and text.find("....", line.first, line.last) > 0
         if points and _LEADER.match(text, line.first, min(line.last, line.first + 400)):
             line.form, line.mark = Form.ROW, LEADER

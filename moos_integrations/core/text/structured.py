@@ -104,7 +104,9 @@ class Structured(Writer):
         indent = self._indent(index, first in ")]}")
         over = below is not None and (below.indent > line.indent or self._is_opening(below))
         leads = NEXT if below is not None and opens else BELOW if over else NOTHING
-        self._structured(line, kind, indent, opens=False, closes=closes, leads=leads)
+        unit = self._structured(line, kind, indent, opens=False, closes=closes, leads=leads)
+        if below is not None and below.form == Form.ROW:  # what SQL inserts
+            unit.accepts, unit.leads, unit.until = at(indent) + Depth.HEADER, NEXT, self._block
         self._open_flat(index)
         if kind != Kind.JSON:
             self._close_lists(line.indent)

@@ -333,3 +333,14 @@ def test_a_formula_belongs_to_the_sentence_before_it() -> None:
 def test_an_answer_in_a_chat_in_chinese_is_under_its_question() -> None:
     text = "[2024-03-05 09:12] 小王：会议改到几点了？\n[2024-03-05 09:13] 李经理：改到下午三点，地点在302室。\n"
     assert segment(text).unit_parents.tolist() == [-1, 0]
+
+
+def test_rows_that_sql_inserts_are_under_their_statement() -> None:
+    document = segment("INSERT INTO `t` VALUES\n(1,'a',0.5),\n(2,'b',5.5),\n(3,'c',12.5);\n\nSELECT 1;\n")
+    assert document.unit_parents.tolist() == [-1, 0, 0, 0, -1]
+    assert document.unit_leads_to.tolist() == [1, -1, -1, -1, -1]
+
+
+def test_a_placeholder_ends_no_sentence() -> None:
+    assert len(segment("tool [OPTION...] SRC... [DEST]").unit_starts) == 1
+    assert len(segment("He waited... Then he left.").unit_starts) == 2
