@@ -77,6 +77,7 @@ ORDER = [
     "adapter",
     "langchain",
     "llama_index",
+    "corpora",
     "agents.pruning",
     "agents.langchain",
     "agents",
@@ -113,6 +114,7 @@ DOORS = {
     "langchain_core": ("langchain", "agents.langchain", "comi.langchain"),
     "langgraph": ("agents.langchain",),
     "llama_index": ("llama_index", "comi.llama_index"),
+    "ray": ("corpora",),
     "rich": ("cli",),
     "typer": ("cli", "cli_options"),
 }
