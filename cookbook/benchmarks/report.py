@@ -337,6 +337,24 @@ def recall_by_kind() -> str:
     return table(told, rows) + "\n" + table(["at 50 % to 3 %", "crumbs", "negations lost"], _untrue_rows(versions))
 
 
+def min_tokens() -> str:
+    """What the default targets save and lose on small requests, by their size."""
+    try:
+        sizes = load("min_tokens")["sizes"]
+    except FileNotFoundError:
+        return NOT_MEASURED
+    rows = []
+    for size, requests in sizes.items():
+        for documents, found_in in requests.items():
+            for asked in ("question", "no question"):
+                cell = found_in[asked]
+                low, high = cell["interval"]
+                name = f"{size} tokens, {documents}, {asked}"
+                lost = f"{percent(cell['lost_answers'])} ({percent(low)} to {percent(high)})"
+                rows.append([name, str(cell["requests"]), percent(cell["saved"]), percent(cell["unchanged"]), lost])
+    return table(["requests", "number", "tokens saved", "unchanged", "answers lost (95 %)"], rows)
+
+
 def _untrue_rows(versions: dict[str, Any]) -> list[list[str]]:
     """Crumbs and lost negations over all budgets, of the sets that every version has."""
     common = set.intersection(*[set(version["sets"]) for version in versions.values()])
@@ -959,6 +977,7 @@ BLOCKS = {
     "gain_ablation": gain_ablation,
     "code_lines": code_lines,
     "recall_by_kind": recall_by_kind,
+    "min_tokens": min_tokens,
     "unit_size": unit_size,
     "whole_from": whole_from,
     "duplicates": duplicates,

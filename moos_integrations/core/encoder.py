@@ -23,8 +23,7 @@ from moos_integrations.core.windows import Frame, Pieces, Window, question_piece
 _PAD_TO = 16
 # Goes up whenever the same model and settings give a text other scores than before (segmentation, windows): scores that
 # were kept on disk are then not used.
-_SCORES = 5
-SCORES_VERSION = _SCORES
+SCORES_VERSION = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +129,7 @@ class TokenClassifierScorer:
         """Changes whenever the same text could get other scores: model, precision, settings, this code."""
         classifier = self.classifier
         model = f"{classifier.fingerprint}-{classifier.reading}"
-        settings = (_SCORES, model, classifier.dtype, classifier.device.type)
+        settings = (SCORES_VERSION, model, classifier.dtype, classifier.device.type)
         return " ".join(map(str, (*settings, self._alpha, self._statistic, self._reduction)))
 
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:

@@ -42,6 +42,34 @@ def unit_terms(document: SegmentedText) -> Iterator[list[str]]:
     return (terms_of(document.text[start:end]) for start, end in spans)
 
 
+# A link of HTML or Markdown; what is around the links of a menu; lines that pages have at their edges.
+_LINK = regex.compile(r"<a\b[^<>]{0,300}>[^<>]{0,80}</a>|(?<!!)\[[^\[\]\n]{1,80}\]\([^()\s]{1,300}\)")
+_TAG = regex.compile(r"<[^<>]{0,300}>")
+_LETTER = regex.compile(r"[\p{L}\p{N}]")
+_LEAST_LINKS = 3
+_EDGE = regex.compile(
+    r"\W*(?:(?:page|seite|página|pagina) \d{1,4} (?:of|von|de|di|/) \d{1,4}|skip to (?:main )?content|back to top|"
+    r"(?:copyright )?(?:©|\(c\)) (?:copyright )?(?:19|20)\d\d\b.{0,120}|.{0,80}\ball rights reserved)\W*",
+    regex.IGNORECASE | regex.DOTALL,
+)
+_LONGEST_EDGE = 250
+
+
+def page_furniture(document: SegmentedText) -> list[bool]:
+    """Which units are menus made of links, numbers of pages, copyright lines: parts of a page, not of what it says."""
+    spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)
+    return [_is_furniture(document.text, start, end) for start, end in spans]
+
+
+def _is_furniture(text: str, start: int, end: int) -> bool:
+    if end - start <= _LONGEST_EDGE and _EDGE.fullmatch(text, start, end):
+        return True
+    if text.count("<a", start, end) + text.count("](", start, end) < _LEAST_LINKS:
+        return False
+    rest, links = _LINK.subn(" ", text[start:end])
+    return links >= _LEAST_LINKS and _LETTER.search(_TAG.sub(" ", rest)) is None
+
+
 def unit_statements(document: SegmentedText) -> list[tuple[str, ...]]:
     """The words of each unit; see `statement`."""
     spans = zip(document.unit_starts.tolist(), document.unit_ends.tolist(), strict=True)

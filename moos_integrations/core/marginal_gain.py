@@ -26,10 +26,12 @@ PASSAGE_WEIGHT = 0.5
 where several do (`cookbook/benchmarks/results/gain_ablation.json`)."""
 # An echo has so much of its terms in common with the question, and so much of the question's terms in it.
 _ECHO_OF_UNIT, _ECHO_OF_QUESTION = 0.8, 0.6
-_STATED_OF_UNIT, _LEAST_STATED = 0.6, 4  # share of a unit's terms, words of a question
+_STATED_OF_UNIT, _LEAST_STATED = 0.45, 4  # share of a unit's terms, words of a question
 _EMPTY_ECHO = 4.0  # log-odds that an echo loses which introduces nothing
 # A lead-in hands its relevance on to so many units at most, each with so much less, in log-odds.
 _INTRODUCED_UNITS, _INTRODUCED_LOSS, _BELOW_LOSS, _RULE_LOSS = 12, 0.5, 2.0, 1.0
+_FURNITURE_LOSS = 6.0  # log-odds that a menu loses which has no word of the question
+_TELLING_TERM = 4  # characters from which a term that a menu shares with the question tells something
 _LEAST = 1e-6  # probabilities are moved this far from 0 and 1, so that their log-odds are finite
 
 
@@ -163,6 +165,17 @@ def _states(table: Table, query: str | None) -> BoolArray:
     return flags
 
 
+def _furniture_loss(table: Table, query: str | None) -> FloatArray:
+    """What menus and other parts of pages lose, but for those that the question names. Shape: `(units,)`."""
+    loss = np.where(table.furniture, _FURNITURE_LOSS, 0.0)
+    asked = {term for term in terms_of(query or "") if len(term) >= _TELLING_TERM}
+    terms = table.unit_terms
+    for unit in np.flatnonzero(loss).tolist() if asked else ():
+        if asked.intersection(terms[unit]):
+            loss[unit] = 0.0
+    return np.asarray(loss)
+
+
 def with_introductions(table: Table, relevance: FloatArray, echo: BoolArray) -> FloatArray:
     """Relevance of units where some only introduce others.
 
@@ -236,7 +249,7 @@ def marginal_gains(
     Returns:
         One value per unit of all documents together.
     """
-    relevance = with_introductions(table, relevance, echoes(table, query))
+    relevance = with_introductions(table, relevance - _furniture_loss(table, query), echoes(table, query))
     repeated, original = repetitions(table, relevance)
     alike, against = np.zeros(table.units), np.full(table.units, -1)
     vectors = table.unit_vectors

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from cachetools import LRUCache
 
-from moos_integrations.core.lexical import unit_statements, unit_terms
+from moos_integrations.core.lexical import page_furniture, unit_statements, unit_terms
 from moos_integrations.core.rendering import Renderer
 from moos_integrations.core.text import segment, well_formed
 from moos_integrations.core.thinning import droppable_words, follows_word
@@ -60,6 +60,11 @@ class PreparedText:
         """How often each unit has which term, to match a question's."""
         # Plain dicts: unlike a `Counter`, Python's garbage collector need not look at each of them ever after.
         return [{term: times for term, times in Counter(terms).items()} for terms in unit_terms(self.document)]  # noqa: C416
+
+    @cached_property
+    def furniture(self) -> BoolArray:
+        """Which units are parts of a page and not of what it says. Shape: `(units,)`."""
+        return np.array(page_furniture(self.document), bool)
 
     @cached_property
     def needs_first(self) -> BoolArray:

@@ -18,6 +18,9 @@ from moos_integrations.messages import Notice
 _BAND, _BAND_TOKENS = 0.06, 12
 # An unused part of the ceiling is reported from this on.
 _UNUSED_SHARE, _UNUSED_TOKENS = 0.05, 8
+# Where such a share of the ceiling stays unused, units that gain hardly more, in log-odds, give way to the best one
+# that did not fit, if that leaves at most half as much unused.
+_EXCHANGED_SHARE, _HARDLY_BETTER = 0.25, 1.0
 # Steps that do not fit are left out so many times at most; then what is left stays unused. In the first few rounds the
 # estimate is trusted within the band only, afterwards as it is: so much cannot be in vain.
 _MOST_ROUNDS, _TRUSTING_ROUNDS = 12, 4
@@ -87,7 +90,25 @@ def select(table: Table, order: Order, target: Target, measure: Measure, *, fill
     wanted = _wanted(table, groups, order)
     if target.threshold is not None:
         return _above(groups, wanted, target.threshold, may_be_whole=bool(order.eligible.all()))
-    return _Search(groups, measure, budget).run(wanted, rounds=_MOST_ROUNDS if fill else 1)
+    search = _Search(groups, measure, budget)
+    found = search.run(wanted, rounds=_MOST_ROUNDS if fill else 1)
+    if fill and order.gains is not None and search.unused >= _EXCHANGED_SHARE * budget:
+        return _exchanged(search, found, groups, wanted, order.gains.gain)
+    return found
+
+
+def _exchanged(search: _Search, found: Selection, groups: Groups, wanted: IntArray, gain: FloatArray) -> Selection:
+    """The same with the best unit that did not fit first, if only units that are hardly better had to go for it."""
+    left_out, unused = search.left_out, search.unused
+    if left_out is None:
+        return found
+    first = np.concatenate([[left_out], wanted[wanted != left_out]])
+    other = search.run(first, rounds=_MOST_ROUNDS)
+    gone = found.kept & ~other.kept
+    units = groups.table.unit_of_word[gone]
+    least = gain[groups.unit[left_out]] + _HARDLY_BETTER
+    better = 2 * search.unused <= unused and not (gain[units] > least).any() and not groups.table.protected[gone].any()
+    return other if better else found
 
 
 def _wanted(table: Table, groups: Groups, order: Order) -> IntArray:
@@ -122,6 +143,8 @@ class _Search:
     def __init__(self, groups: Groups, measure: Measure, budget: int) -> None:
         self._groups, self._measure, self._budget = groups, measure, budget
         self._shielded = _shielded(groups)
+        self.unused = 0
+        self.left_out: int | None = None
 
     def run(self, wanted: IntArray, rounds: int) -> Selection:
         """Rounds of the longest run that fits; each leaves out the group at which the one before stopped."""
@@ -143,6 +166,7 @@ class _Search:
             if not len(wanted) or used >= budget:
                 break
         words = kept[groups.of_word]
+        self.unused, self.left_out = budget - used, left_out
         filled = drivers & (groups.value < cutoff) & ~self._shielded
         return Selection(
             words,

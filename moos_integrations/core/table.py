@@ -219,6 +219,11 @@ class Table:
         """Which units end in a question mark. Shape: `(units,)`."""
         return _joined([text.asks for text in self.texts], np.bool_)
 
+    @cached_property
+    def furniture(self) -> BoolArray:
+        """Which units are menus of links and the like. Shape: `(units,)`."""
+        return _joined([text.furniture for text in self.texts], np.bool_)
+
     @property
     def unit_terms(self) -> list[Mapping[str, int]]:
         """How often each unit has which term."""

@@ -290,6 +290,7 @@ def test_an_echo_is_a_heading_or_question_with_the_terms_of_the_question(text: s
     [
         ("He asked who built the old bridge.\nAda did.\n", [True, False]),
         ("1. Who built the old bridge?\n2. Nobody knows.\n", [True, False]),
+        ("This is about it, part 7: who built the old bridge.", [True]),
         ("The old bridge was built by Ada, who lived there.", [False]),  # the words, but not in a row
         ("Who built the old bridge of Varn over the river Tay was Ada.", [False]),  # much else
     ],
@@ -356,3 +357,36 @@ def test_an_echo_is_at_most_as_relevant_as_the_best_other_and_less_where_it_intr
 )
 def test_what_is_introduced_is_hardly_less_relevant(text: str, before: list[float], after: list[float]) -> None:
     assert introduced(text, before) == after
+
+
+# --- parts of pages --------------------------------------------------------------------------------------------------
+
+_MENU = (
+    '<div class="nav"><a href="index.html">Home</a> | <a href="a.html">About</a> | <a href="d.html">Download</a></div>'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "furniture"),
+    [
+        (_MENU, True),
+        ("[Home](/) | [Docs](/docs) | [Blog](/blog)", True),
+        ("Page 3 of 12", True),
+        ("© 2024 Example Ltd. All rights reserved.", True),
+        ("Skip to main content", True),
+        ("<p>See <a href='a'>A</a>, <a href='b'>B</a> and <a href='c'>C</a> for the dose.</p>", False),
+        ("![One](a.png) ![Two](b.png) ![Three](c.png)", False),
+        ("[Home](/) and [Docs](/docs)", False),
+        ("Page 3 of 12 lists the doses.", False),
+        ("All rights of the tenant are reserved.", False),
+    ],
+)
+def test_menus_and_edges_of_pages_are_furniture(text: str, furniture: bool) -> None:
+    assert set(table_of([segment(text)]).furniture.tolist()) == {furniture}
+
+
+@pytest.mark.parametrize(("query", "loss"), [(None, 6.0), ("What is the dose?", 6.0), ("Where is the download?", 0.0)])
+def test_a_menu_loses_unless_the_question_names_it(query: str | None, loss: float) -> None:
+    table = table_of([segment(_MENU), segment("The dose is small.")])
+    gains = marginal_gains(table, np.array([5.0, 4.0]), query, weight=0.0)
+    assert gains.gain.tolist() == [5.0 - loss, 4.0]

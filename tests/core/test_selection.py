@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tiny import table_of
 
 from moos_integrations.core.config import Target
+from moos_integrations.core.marginal_gain import UnitGains
 from moos_integrations.core.ordering import Order
 from moos_integrations.core.selection import ceiling, longest_prefix, select
 from moos_integrations.core.text import segment
@@ -140,6 +141,31 @@ def test_what_does_not_fit_is_left_out_and_smaller_units_fill_the_rest() -> None
     assert plain.kept.tolist() == [True, False, False, False]
     assert plain.filled is not None
     assert not plain.filled.any()
+
+
+@pytest.mark.parametrize(
+    ("gains", "costs", "kept"),
+    [
+        ([9.0, 8.5], [10, 24], [False, True]),  # hardly better, and much would stay unused
+        ([9.0, 7.5], [10, 24], [True, False]),  # clearly better
+        ([9.0, 8.5], [22, 24], [True, False]),  # little stays unused
+        ([9.0, 8.5], [10, 18], [True, True]),  # both fit
+        ([9.0, 8.5], [10, 40], [True, False]),  # too long by itself
+        ([9.0, 8.5, 0.0], [10, 24, 14], [True, False, True]),  # filled otherwise
+    ],
+)
+def test_a_unit_that_is_hardly_better_gives_way_where_much_stays_unused(
+    gains: list[float], costs: list[int], kept: list[bool]
+) -> None:
+    table = table_of([each_a_unit(len(costs))], [WordScores.from_preserve([0.5] * len(costs))])
+    table = replace(table, cost=np.array(costs))
+    gain = np.array(gains)
+    none = np.zeros(len(costs))
+    units = UnitGains(gain, none, none.astype(int), none.astype(bool), gain)
+    ordered = replace(Order.by(table, gain), gains=units)
+    assert select(table, ordered, Target(budget_tokens=28), Costs(costs)).kept.tolist() == kept
+    plain = select(table, ordered, Target(budget_tokens=28), Costs(costs), fill=False).kept
+    assert plain.tolist() == (np.cumsum(costs) <= 28).tolist()
 
 
 def test_a_unit_is_kept_whole_or_not_at_all() -> None:

@@ -139,6 +139,8 @@ MUTANTS = (
     M("lexical", "_SATURATION, _LENGTH = 1.5, 0.75", "_SATURATION, _LENGTH = 1.2, 0.75"),
     M("lexical", "_TERM.findall(text.lower())", "_TERM.findall(text)"),
     # --- marginal_gain
+    M("marginal_gain", "relevance - _furniture_loss(table, query)", "relevance"),
+    M("marginal_gain", "if asked.intersection(terms[unit]):", "if False:"),
     M("marginal_gain", "relevance[known] += passage_weight", "relevance += passage_weight"),
     M("marginal_gain", "PASSAGE_WEIGHT = 0.5", "PASSAGE_WEIGHT = 1.0"),
     M("marginal_gain", "weight * np.maximum(alike, 0.0))", "weight * alike)"),
@@ -326,6 +328,9 @@ MUTANTS = (
     M("result", "self._in_source(end - 1) + 1", "self._in_source(end)"),
     M("result", "if self.original_tokens else 1.0", "if self.original_tokens else 0.0"),
     # --- selection
+    M("selection", "search.unused >= _EXCHANGED_SHARE * budget", "search.unused >= 0"),
+    M("selection", "gain[groups.unit[left_out]] + _HARDLY_BETTER", "gain[groups.unit[left_out]] + 9.0"),
+    M("selection", "better = 2 * search.unused <= unused and", "better ="),
     M("selection", "original_tokens + 1e-9)", "original_tokens)"),
     M("selection", "middle = (low + high) // 2", "middle = low + 1"),
     M("selection", "if counted[low] > budget:", "if counted[low] > 2 * budget:"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import regex
 
-from moos_integrations.core.text.lines import LEVEL_WORD, Form, Line
+from moos_integrations.core.text.lines import LEADER, LEVEL_WORD, Form, Line
 
 _FULL = 40  # characters of a line that an editor may have wrapped
 _SENTENCE_END = regex.compile(r"(?r)[.!?…:;。！？।؟۔](?:[\"'”’»)\]*_`]*)")
@@ -20,11 +20,18 @@ _WEAK = frozenset((Form.PROSE, Form.LABELLED, Form.LABEL, Form.ITEM, Form.KEY_VA
 _FILLABLE = frozenset((Form.PROSE, Form.LABELLED, Form.LABEL, Form.ITEM, Form.KEY_VALUE, Form.CODE, Form.TRACE))
 _CHANCE = frozenset((Form.LABELLED, Form.LABEL, Form.KEY_VALUE, Form.CODE))
 _CODE_SIGN = regex.compile(r"[=(){}\[\]<>_;$@]")
+_OPEN_FIELD = regex.compile(r"(?:(?<![^\n])|[,;\t])\"(?:[^\"]|\"\")*$")
+_CLOSED_FIELD = regex.compile(r"(?:[^\"]|\"\")*\"(?:[,;\t]|$)")
+_VALUES = regex.compile(r"(?i)\bVALUES$")
+_TUPLE = regex.compile(r"\(.*\)[,;]?$")
+_MOST_BREAKS = 20  # lines of a field in quotes
+_LEADER = regex.compile(r"[^.\s].{0,200}?(?:\s|\b)\.{4,}\s{0,3}[^\s.].{0,60}$")
 _NARROWEST = 12  # columns
 _RAGGED = 2  # columns that a filled line may lack
 _SENTENCE = regex.compile(r"\p{L}{2}[.!?](?:[\"'”’»)]*\s|$)")
 _LEVELLED = frozenset((Form.PROSE, Form.LABELLED, Form.KEY_VALUE, Form.CODE, Form.ITEM))
 _LOGGED = frozenset((Form.LOG, Form.TRACE))
+_ADMONITION = regex.compile(rf"{LEVEL_WORD}:\s+\p{{Lu}}")
 _LEVEL = regex.compile(
     rf"(?:[\w.\-]{{0,30}}[\[\]|:\d][\w.\-\[\]|:]{{0,30}}\s+|\|\s+){{0,3}}{LEVEL_WORD}:?\s+(?=.*[\p{{Ll}}\d])\S"
 )
@@ -33,6 +40,8 @@ _PROSE_LIKE = frozenset((Form.PROSE, Form.LABELLED))
 
 def in_context(text: str, lines: list[Line]) -> list[Line]:
     """The same lines, with forms that take their neighbours into account."""
+    _records(text, lines)
+    _leaders(text, lines)
     _levels(text, lines)
     _comments(text, lines)
     _block_comments(text, lines)
@@ -79,7 +88,8 @@ def _comments(text: str, lines: list[Line]) -> None:
     for start, stop in _runs(lines, hashed):
         before = lines[start - 1].form if start else Form.BLANK
         after = lines[stop].form if stop < len(lines) else Form.BLANK
-        if stop - start > 1 or before in _CONTINUES_CODE or after in _CONTINUES_CODE or lines[start].indent:
+        ended = text[lines[start].last - 1] == "."
+        if ended or stop - start > 1 or before in _CONTINUES_CODE or after in _CONTINUES_CODE or lines[start].indent:
             for line in lines[start:stop]:
                 line.form, line.mark = Form.PROSE, "#"
                 line.body = min(line.last, line.first + 2)
@@ -114,11 +124,50 @@ def _comment_line(text: str, line: Line, closing: str) -> None:
     line.body = min(line.first + 2 * star, line.last)
 
 
+def _records(text: str, lines: list[Line]) -> None:
+    """Join the lines of a row of CSV that has line breaks in quotes."""
+    quotes = [line.stop > line.start and text.count('"', line.first, line.last) % 2 for line in lines]
+    if not any(quotes):
+        return
+    index, joined = 0, []
+    while index < len(lines):
+        line, stop = lines[index], index + 1
+        if quotes[index] and _OPEN_FIELD.search(text, line.first, line.last):
+            end = next((at for at in range(stop, min(stop + _MOST_BREAKS, len(lines))) if quotes[at]), None)
+            if end is not None and _CLOSED_FIELD.match(text, lines[end].first, lines[end].last):
+                stop = end + 1
+                line = Line(
+                    line.start, lines[end].stop, line.first, lines[end].last, line.indent, Form.PROSE, line.first
+                )
+        joined.append(line)
+        index = stop
+    lines[:] = joined
+
+
+def _leaders(text: str, lines: list[Line]) -> None:
+    """Rows of two columns with points between, `Single room ...... 79.00`, and those that SQL inserts."""
+    values = False
+    for line in lines:
+        values = line.form != Form.BLANK and (
+            _VALUES.search(text, line.first, line.last) is not None
+            or (values and _TUPLE.match(text, line.first, min(line.last, line.first + 2000)) is not None)
+        )
+        if values and text[line.first] == "(":
+            line.form, line.mark = Form.ROW, "csv"
+        points = line.form != Form.BLANK and text.find("....", line.first, line.last) > 0
+        if points and _LEADER.match(text, line.first, min(line.last, line.first + 400)):
+            line.form, line.mark = Form.ROW, LEADER
+
+
 def _levels(text: str, lines: list[Line]) -> None:
     """Lines that begin with a level are lines of a log where several are together, though none has a time."""
 
     def begins(line: Line) -> bool:
         return line.form in _LEVELLED and _LEVEL.match(text, line.first, line.last) is not None
+
+    logs = [line for line in lines if line.form in _LOGGED]
+    if len(logs) == 1 and _ADMONITION.match(text, logs[0].first, logs[0].last):
+        logs[0].form = Form.LABELLED  # "WARNING: ..." in a text of other things
 
     for start, stop in _runs(lines, lambda line: line.form in _LOGGED or line.indent > 0 or begins(line)):
         above = lines[start - 1] if start else None

@@ -14,6 +14,8 @@ from enum import IntEnum
 import regex
 
 _TAB = 4  # columns
+LEADER = "..."
+"""The mark of a row that is two columns with points between."""
 _LOOK = 400  # characters of a line that its form is told from
 _LONG = 160  # a longer line of JSON or markup is taken apart
 _DEPTH_COLUMNS = 2
@@ -156,21 +158,21 @@ _FORMS = regex.compile(
             r"(?P<RULE>(?:={2,}|-{2,}|(?P<rule>[\-*_~=#+.·•])(?:[ \t]*(?P=rule)){2,})$)",
             r"(?P<HUNK>@@\s-\d+(?:,\d+)?\s\+\d+(?:,\d+)?\s@@)",
             r"(?P<DIFF_HEAD>diff\s--git\s|Index:\s\S+$|---\s(?:a/|/|\S+\s+\d{4}-|\S+/\S+$|\S+\.\w+$)|\+\+\+\s\S)",
-            r"(?P<SECTION>\[{1,2}[\p{L}_][^\[\]\n=]{0,60}\]{1,2}$)",
+            r"(?P<SECTION>\[{1,2}[\p{L}_][^\[\],\n=]{0,60}\]{1,2}$)",
             rf"(?P<MARKUP></?[a-zA-Z][\w:\-]*(?:\s[^<>]*)?/?>|</?{_BLOCK_TAG}(?=[\s>/]|$)|<!--|<!DOCTYPE|<\?xml|-->|<!\[CDATA"
             r"|\\(?:begin|end|documentclass|usepackage|label|caption|includegraphics|newcommand|(?:sub)*section|chapter|title)\b)",
             rf"(?P<ROW>(?!\d{{8}}-\d{{1,2}}:|{_STAMP}\s+[^\s|])"
             r"(?:\|[^|].*\||[^|`]+\|[^|`]+\|[^|]*+.*$|\|\s.*$))",
             r"(?P<HEADING>(?P<atx>#{1,6})[ \t]+\S|(?P<bold>\*\*|__)(?=\S)(?:(?!(?P=bold)).){1,120}(?P=bold):?$"
-            r"|(?P<wiki>={2,6})\s?[^=]+(?P=wiki)$)",
-            rf"(?P<CHAT>{_STAMP}(?:\s-)?\s*<?(?!{LEVEL_WORD}\b){_NAME}>?:\s)",
+            r"|(?P<wiki>={2,6})\s?[^=]+(?P=wiki)$|(?P<adoc>={1,6})[ \t]+\p{Lu}[^=;{]*$(?<![.,;:]))",
+            rf"(?P<CHAT>{_STAMP}(?:\s-)?\s*<?(?!{LEVEL_WORD}\b)(?:{_NAME}>?:\s|[\p{{Han}}\p{{Hiragana}}\p{{Katakana}}]{{1,8}}>?[:：]\s?\S))",
             rf"(?P<LOG>{_LOG})",
             rf"(?P<TRACE>{_TRACE})",
             r"(?P<JSON>[\[{].*[\]}],?$(?<![\])]\(.*))",
             r"(?P<CLOSING>[)\]}]+[;,)]*$|[(\[{]+$|\*/$)",
             r"(?P<LABELLED>[QA]\s?\d{1,3}[.):]\s+\S)",
             r"(?P<ITEM>(?P<option>(?=--?[\w?][\w\-]*(?:[ =,]{1,2}[^\s]+){0,4}\s{2,}\S))"
-            r"|(?P<bullet>[\-*+•‣◦▪●○–—·]|\\item)(?:[ \t]+(?:\[[ xX]\][ \t]+)?|$)"
+            r"|(?P<bullet>[\-*+•‣◦▪●○–—·]|\\item|\.(?=[ \t]+\p{Lu}))(?:[ \t]+(?:\[[ xX]\][ \t]+)?|$)"
             r"|(?P<number>\(?(?:\d{1,3}(?:\.\d{1,3}){0,4}|[a-zA-Z]|[ivxIVX]{1,5})[.)](?:[ \t]+|$)"
             r"|(?:\d{1,3}\.){1,4}\d{1,3}[ \t]+(?=[\p{L}\"“(])))",
             rf"(?P<COMMENT>(?P<prefix>(?!{_PROMPT})>(?:[ >]*>)?"
@@ -246,7 +248,7 @@ def classify(text: str, line: Line) -> Line:
     if name == "ITEM":
         line.mark, line.body = _marker(match), match.end()
     elif name == "HEADING":
-        line.level = len(match["atx"] or match["wiki"] or "") or 7
+        line.level = len(match["atx"] or match["wiki"] or match["adoc"] or "") or 7
     elif name == "MARKUP":
         line.level = _markup_level(text, line.first, end)
     return line

@@ -16,6 +16,7 @@ from moos_integrations.core.types import Kind
 
 _MOST_NESTED = 12  # kinds of markers in lists of one indentation
 _FULL = 40  # characters of a line that an editor may have wrapped
+_QUOTED_COLUMNS = 2  # that what is quoted in a mail counts as further in
 _EARLY = 0.75  # a line that fills less of its paragraph's width was ended on purpose
 _SHORT_HEADING = 80  # characters
 _SHORT_TITLE = 120
@@ -164,7 +165,7 @@ class Prose(Writer):
         )
 
     def _has_heading_length(self, line: Line) -> bool:
-        spaces = self.text.count(" ", line.first, line.last)
+        spaces = len(self.text[line.first : line.last].split()) - 1
         letters = _LETTER.search(self.text, line.first, line.last) is not None
         return letters and spaces <= 14 and (spaces > 0 or line.last - line.first <= _LONGEST_WORD)
 
@@ -265,7 +266,7 @@ class Prose(Writer):
         if len(ends) == 1 and ASKS.match(self.text, first.first, last.last) and not first.mark:
             self._question(first, stop)
             return stop
-        level, begun = at(first.indent), first.start
+        level, begun = at(first.indent + _QUOTED_COLUMNS * first.mark.count(">")), first.start
         for end in ends:
             unit = self._add(first, Kind.SENTENCE, False, level)
             unit.start, begun = begun, end
@@ -277,15 +278,11 @@ class Prose(Writer):
     def _are_entries(self, index: int, stop: int) -> bool:
         """Whether the lines of a block are a list without markers: short, no sentences, and ended on purpose."""
         lines = self.lines[index:stop]
-        if (
-            len(lines) < _LEAST_ENTRIES
-            or lines[0].mark
-            or max(line.last - line.start for line in lines) > _LONGEST_ENTRY
-        ):
+        width = max(line.last - line.start for line in lines)
+        if len(lines) < _LEAST_ENTRIES or lines[0].mark or width > _LONGEST_ENTRY:
             return False
         if any(self.text[line.last - 1] in ",-–—" or self._is_sentence(line) for line in lines):
             return False
-        width = max(line.last - line.start for line in lines)
         early = 0
         for line, below in itertools.pairwise(lines):
             word = _FIRST_WORD.match(self.text, below.first)
@@ -322,6 +319,8 @@ class Prose(Writer):
             return
         if _LEADS.match(self.text, last.first, last.last):
             unit.accepts, unit.leads = unit.level + 1, NEXT
+        elif self.text.startswith("\\begin", below.first) and not ends_sentence(self.text, last.first, last.last):
+            unit.leads = NEXT  # "there is an n with", and a formula
         elif first.mark == ">" and below.mark != ">" and ASKS.match(self.text, last.first, last.last):
             unit.leads = NEXT  # quoted to be answered
         elif (
@@ -505,9 +504,17 @@ class Prose(Writer):
             or line.last - line.first > _SHORT_TITLE
         ):
             return False
+        following = self._next(index)
+        if following is not None and following.form == Form.PROSE and self.text[following.first].islower():
+            return False  # a sentence that goes on
         behind = self.text[line.body : line.body + 1]
         if (ends_sentence(self.text, line.first, line.last) and not self._asks(line)) or not behind or behind.islower():
             return False
+        if _SENTENCES.search(self.text, line.body, line.last):
+            return False
+        number = self.text[line.first : line.body].strip("(). \t")
+        if below.form == Form.ITEM and self.text.startswith(f"{number}.1", below.first):
+            return True
         if below.form == Form.ITEM and below.mark.strip("().") == line.mark.strip("()."):
             return False
         if index and self.lines[index - 1].form == Form.ITEM and self.lines[index - 1].mark == line.mark:
@@ -517,12 +524,21 @@ class Prose(Writer):
         if below.form == Form.PROSE:
             return (
                 below.indent <= line.indent
-                and (self._breaks_early(line, below) or self._asks(line))
+                and (self._breaks_early(line, below) or self._asks(line) or self._begins_section(index, below))
                 and not self.text[below.first].islower()
             )
         return below.indent <= line.indent
 
+    def _begins_section(self, index: int, below: Line) -> bool:
+        """Whether a numbered line behind a blank one is over a sentence, and headings like it are before it."""
+        before = index == 0 or self.lines[index - 1].form == Form.BLANK
+        level = Level.NUMBERED + min(self.lines[index].mark.count("."), 6)
+        heads = any(unit.kind == Kind.HEADING and unit.level == level for unit in self.units)
+        return before and heads and ends_sentence(self.text, below.first, below.last)
+
     def _continues_item(self, item: Line, previous: Line, line: Line) -> bool:
+        if line.form == Form.LABEL and line.indent > item.indent and self.text[line.first].islower():
+            return not ends_sentence(self.text, previous.first, previous.last)
         if line.form != Form.PROSE or line.mark:
             return False
         if line.indent > item.indent:

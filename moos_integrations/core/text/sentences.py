@@ -65,6 +65,8 @@ _GERMAN = _words("de da nb nn no fi cs sk pl hu hr sl et lv is")
 _GERMAN_WORDS = regex.compile(r"\b(?:der|die|das|und|ist|nicht|mit|den|von|wird|eine?|og|på|není|jest)\b")
 _ENGLISH_WORDS = regex.compile(r"\b(?:the|and|is|of|to|that|les|des|est|los|las|por|che|het)\b")
 _GUESSED_FROM = 4000  # characters
+_LONGEST_MARK = 8
+_PLACEHOLDER = regex.compile(r"\.{3}\]*\s+(?:\[|\p{Lu}{2})")  # "tool [OPTION...] FILE... [DEST]"
 _SHORTEST_PHRASE = 40
 _LONGEST = 4000
 
@@ -119,6 +121,8 @@ def _pieces(text: str, start: int, stop: int) -> Iterator[int]:
 
 
 def _is_end(text: str, begun: int, match: regex.Match[str], ordinals: bool, cased: bool) -> bool:
+    if match.start() - begun < _LONGEST_MARK and _WORD_CHARACTER.search(text, begun, match.start()) is None:
+        return False  # nothing is said yet
     if text[match.start()] in " \u00a0":
         return match.start() - begun >= _SHORTEST_PHRASE
     if match["gap"] is None:
@@ -128,7 +132,7 @@ def _is_end(text: str, begun: int, match: regex.Match[str], ordinals: bool, case
     if word[:1].islower() and cased:
         return False
     if text[match.start()] != "." or text[match.start() + 1] == ".":
-        return True
+        return not _PLACEHOLDER.match(text, match.start(), match.end() + 40)
     token = (_ASCII_TOKEN if text.isascii() else _TOKEN).match(text, begun, match.start())
     return token is None or _ends_behind(token.group(), word, text, token.start(), begun, ordinals)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import regex
 
 from moos_integrations.core.text.context import has_numbers
-from moos_integrations.core.text.lines import Form, Line
+from moos_integrations.core.text.lines import LEADER, Form, Line
 from moos_integrations.core.text.sentences import sentence_ends
 from moos_integrations.core.text.units import BELOW, NEXT, NOTHING, Depth, Level, Unit, at
 from moos_integrations.core.text.writer import ASKS, Writer
@@ -73,7 +73,8 @@ class Structured(Writer):
             begins = self._first_full_row(index, stop)
             if index < begins < stop:
                 return [index, *range(begins, stop)], True
-            header = stop - index > 1 and not has_numbers(self.text, self.lines[index])
+            bare = self.lines[index].mark == LEADER or self.text[self.lines[index].first] == "("
+            header = stop - index > 1 and not bare and not has_numbers(self.text, self.lines[index])
             return list(range(index, stop)), header
         if rules[0] > index:  # | a | b | over |---|---|
             head = list(range(index, rules[0])) if rules[0] > index + 1 else [index]
@@ -103,7 +104,9 @@ class Structured(Writer):
         indent = self._indent(index, first in ")]}")
         over = below is not None and (below.indent > line.indent or self._is_opening(below))
         leads = NEXT if below is not None and opens else BELOW if over else NOTHING
-        self._structured(line, kind, indent, opens=False, closes=closes, leads=leads)
+        unit = self._structured(line, kind, indent, opens=False, closes=closes, leads=leads)
+        if below is not None and below.form == Form.ROW:  # what SQL inserts
+            unit.accepts, unit.leads, unit.until = at(indent) + Depth.HEADER, NEXT, self._block
         self._open_flat(index)
         if kind != Kind.JSON:
             self._close_lists(line.indent)

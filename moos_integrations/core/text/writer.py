@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import regex
 
-from moos_integrations.core.text.lines import Form, Line
+from moos_integrations.core.text.lines import LEADER, Form, Line
 from moos_integrations.core.text.units import BELOW, CLOSED, NEXT, Depth, Level, Unit, at
 from moos_integrations.core.types import Kind
 
@@ -19,8 +19,9 @@ _FIRST_WORD = regex.compile(r"\S{1,60}")
 
 _SEPARATOR = regex.compile("[:=：]")
 _LONGEST_KEY = 80
-_LONGEST_HEAD = 50
+_LONGEST_HEAD = 50  # characters
 _SETTINGS = (Form.KEY_VALUE, Form.LABELLED)
+_COMMIT = regex.compile(r"commit [\da-f]{7,40}\b")
 _TITLED = (Form.PROSE, Form.HEADING, Form.LABEL)
 
 
@@ -70,10 +71,12 @@ class Writer:
         """Whether a short line begins a block and lines of settings follow it: `Invoice 17` over `Total: 40`."""
         line, below = self.lines[index], self._next(index)
         begins = index == 0 or self.lines[index - 1].form in (Form.BLANK, Form.RULE)
-        if not begins or line.form != Form.PROSE or line.mark or below is None or below.form not in _SETTINGS:
+        if not begins or line.form != Form.PROSE or line.mark or below is None:
+            return False
+        if below.form not in _SETTINGS and below.mark != LEADER:
             return False
         words = self.text[line.first : min(line.last, line.first + _LONGEST_HEAD + 1)]
-        named = words[0].isupper() or words[0].isdigit()
+        named = words[0].isupper() or words[0].isdigit() or _COMMIT.match(words) is not None
         return len(words) <= _LONGEST_HEAD and named and words[-1] not in ".!?,;。！？" and below.indent >= line.indent
 
     def _record_keys(self) -> frozenset[str]:

@@ -224,3 +224,123 @@ def test_a_list_without_markers_is_made_of_lines(text: str) -> None:
 )
 def test_a_poem_and_an_address_are_no_lists(text: str) -> None:
     assert len(segment(text).unit_starts) == 1
+
+
+# --- what real files taught ------------------------------------------------------------------------------------------
+
+
+def chain(text: str, words: str) -> list[str]:
+    """The unit that has some words, and what it is under, outermost first; the first line of each."""
+    document = segment(text)
+    unit = next(index for index, one in enumerate(units(document)) if words in one)
+    found = []
+    while unit >= 0:
+        found.append(units(document)[unit].strip().split("\n")[0])
+        unit = int(document.unit_parents[unit])
+    return found[::-1]
+
+
+_CONTRACT = (
+    "4. Fees\n\n4.1 The Client shall pay the Fees:\n\n    (a) within 30 days; or\n\n"
+    "    (b) where the invoice is disputed, on notice.\n\n"
+    "4.2 Interest accrues on overdue sums at 4% above the base rate. It does not\n"
+    "accrue on sums that are disputed.\n\n9. Termination\n\n9.1 Either party may terminate on notice.\n"
+)
+_PRICES = (
+    "Rooms\nSingle, per night ....... 79.00\nDouble, per night ....... 109.00\n\nParking\nPer night ....... 12.00\n"
+)
+_TIMES = (
+    "Line 12  Harbour - Central Station          Monday to Friday\n\nStop         dep    dep    dep\n"
+    "Harbour      6:05   6:35   7:05\n\nLine 12  Harbour - Central Station          Sunday\n\n"
+    "Stop         dep    dep    dep\nHarbour      8:05   9:05   9:35\n"
+)
+_COMMITS = (
+    "commit 8f3c2d1e9a7b\nAuthor: Ann Lee <ann@example.com>\nDate:   Tue Mar 5 10:12:44 2024 +0100\n\n"
+    "    Fix race in cache eviction\n\n"
+    "commit 1a2b3c4d5e6f\nAuthor: Bob Roe <bob@example.com>\nDate:   Mon Mar 4 17:03:01 2024 +0100\n\n"
+    "    Lower the default timeout\n"
+)
+_MAIL = (
+    "We cannot launch yet.\n\nOn Wed, 6 Mar 2024 at 18:40, Dan Wu <dan@acme.example> wrote:\n> Hi Carla,\n>\n"
+    "> On Tue, 5 Mar 2024 at 11:02, Eva Kim <eva@acme.example> wrote:\n>> The ads cost 12,000 euros.\n>\n> Dan\n\nBye\n"
+)
+_MINUTES = (
+    "1. Budget\nThe figures were presented to all members.\n\n2. Office move\nThe lease ends in October.\n\n"
+    "3. Any other business\nNone.\n\nThe next meeting is in June.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "expected"),
+    [
+        (
+            _CONTRACT,
+            "Interest",
+            ["4. Fees", "4.2 Interest accrues on overdue sums at 4% above the base rate. It does not"],
+        ),
+        (
+            _CONTRACT,
+            "(b)",
+            ["4. Fees", "4.1 The Client shall pay the Fees:", "(b) where the invoice is disputed, on notice."],
+        ),
+        (_CONTRACT, "Either", ["9. Termination", "9.1 Either party may terminate on notice."]),
+        (_PRICES, "Double", ["Rooms", "Double, per night ....... 109.00"]),
+        (_PRICES, "12.00", ["Parking", "Per night ....... 12.00"]),
+        (_TIMES, "8:05", ["Line 12  Harbour - Central Station          Sunday", "Stop         dep    dep    dep"]),
+        (_COMMITS, "Bob", ["commit 1a2b3c4d5e6f", "Author: Bob Roe <bob@example.com>"]),
+        (_COMMITS, "Lower", ["commit 1a2b3c4d5e6f", "Date:   Mon Mar 4 17:03:01 2024 +0100"]),
+        (
+            _MAIL,
+            "The ads",
+            [
+                "On Wed, 6 Mar 2024 at 18:40, Dan Wu <dan@acme.example> wrote:",
+                "> On Tue, 5 Mar 2024 at 11:02, Eva Kim <eva@acme.example> wrote:",
+            ],
+        ),
+        (_MAIL, "Bye", ["Bye"]),
+        (_MINUTES, "None", ["3. Any other business", "None."]),
+        (_MINUTES, "next", ["3. Any other business", "The next meeting is in June."]),
+        (
+            "CC = gcc\n\n# Run the tests.\ntest: app\n\nclean: app\n\ninstall: all\n\tcp app /bin\n",
+            "install",
+            ["install: all"],
+        ),
+        ("= Guide\n\nIt is short.\n\n== Restore\n\n. Stop it.\n", "Stop", ["= Guide", "== Restore", ". Stop it."]),
+        (".. warning::\n\n   Never do it.\n\nMore is here.\n", "Never", [".. warning::", "Never do it."]),
+    ],
+)
+def test_a_unit_of_a_real_file_is_under_what_is_above_it(text: str, words: str, expected: list[str]) -> None:
+    assert chain(text, words)[: len(expected)] == expected
+
+
+def test_a_row_of_csv_with_line_breaks_in_quotes_is_one_row() -> None:
+    rows = [
+        "id,name,comment,price\n",
+        '1,"Smith, John","Asked for a refund.\nWas refused.",12.50\n',
+        '2,"Doe, Jane","Said ""never again"", then came back",8.00\n',
+        '4,"Roy, Al","Wants a call\nbetween 9 and 11\non weekdays",7.10\n',
+    ]
+    document = segment("".join(rows))
+    assert units(document) == rows
+    assert document.unit_kinds.tolist() == [Kind.HEADER_ROW, *[Kind.ROW] * 3]
+
+
+def test_a_formula_belongs_to_the_sentence_before_it() -> None:
+    document = segment("There is an $N$ such that\n\\begin{equation}\n  x < N.\n\\end{equation}\nIt is used below.\n")
+    assert document.unit_leads_to[0] == 1
+
+
+def test_an_answer_in_a_chat_in_chinese_is_under_its_question() -> None:
+    text = "[2024-03-05 09:12] 小王：会议改到几点了？\n[2024-03-05 09:13] 李经理：改到下午三点，地点在302室。\n"
+    assert segment(text).unit_parents.tolist() == [-1, 0]
+
+
+def test_rows_that_sql_inserts_are_under_their_statement() -> None:
+    document = segment("INSERT INTO `t` VALUES\n(1,'a',0.5),\n(2,'b',5.5),\n(3,'c',12.5);\n\nSELECT 1;\n")
+    assert document.unit_parents.tolist() == [-1, 0, 0, 0, -1]
+    assert document.unit_leads_to.tolist() == [1, -1, -1, -1, -1]
+
+
+def test_a_placeholder_ends_no_sentence() -> None:
+    assert len(segment("tool [OPTION...] SRC... [DEST]").unit_starts) == 1
+    assert len(segment("He waited... Then he left.").unit_starts) == 2
