@@ -80,6 +80,8 @@ ORDER = [
     "adapter",
     "langchain",
     "llama_index",
+    "testing.laws",
+    "testing",
     "agents.pruning",
     "agents.langchain",
     "agents",
@@ -113,9 +115,9 @@ DOORS = {
     "bm25s": (),
     "matplotlib": (),
     "pydantic": ("core.checks", "core.config", "adapter", "cli_options", "langchain", "llama_index", "records"),
-    "langchain_core": ("langchain", "agents.langchain", "comi.langchain"),
+    "langchain_core": ("langchain", "agents.langchain", "comi.langchain", "testing"),
     "langgraph": ("agents.langchain",),
-    "llama_index": ("llama_index", "comi.llama_index"),
+    "llama_index": ("llama_index", "comi.llama_index", "testing"),
     "rich": ("cli",),
     "typer": ("cli", "cli_options"),
 }
@@ -183,7 +185,7 @@ def test_public_names_are_sorted_complete_and_importable() -> None:
         moos_integrations.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["agents", "comi", "evaluation", "training"])
+@pytest.mark.parametrize("name", ["agents", "comi", "evaluation", "testing", "training"])
 def test_names_of_sub_packages_are_sorted_complete_and_importable(name: str) -> None:
     module = importlib.import_module(f"moos_integrations.{name}")
     assert module.__all__ == sorted(module.__all__) == list(module._HOMES) == dir(module)
