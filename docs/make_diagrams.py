@@ -6,6 +6,7 @@ They are put into the pages, so that their colours are those of the page, in lig
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("diagrams")
@@ -84,8 +85,8 @@ def svg(title: str, rows: list[list[Box]]) -> str:
         parts += [_box(box, left, top, width, height) for box, (left, width) in zip(row, _columns(row), strict=True)]
         top += height + GAP
     return (
-        f'<svg class="diagram" viewBox="0 0 {WIDTH} {top - GAP + 4}" role="img" aria-label="{html.escape(title)}" '
-        f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>\n'
+        f'<div class="diagram"><svg viewBox="0 0 {WIDTH} {top - GAP + 4}" role="img" aria-label="{html.escape(title)}" '
+        f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg></div>\n'
     )
 
 
@@ -107,12 +108,17 @@ def _arrow(x: int, start: int, end: int) -> str:
 
 def _box(box: Box, left: int, top: int, width: int, height: int) -> str:
     title, *lines = box
-    texts = [f'<text class="title" x="{left + PAD}" y="{top + PAD + 12}">{html.escape(title)}</text>']
+    texts = [f'<text class="title" x="{left + PAD}" y="{top + PAD + 12}">{_escaped(title)}</text>']
     texts += [
-        f'<text x="{left + PAD}" y="{top + PAD + 12 + LINE * place}">{html.escape(line)}</text>'
+        f'<text x="{left + PAD}" y="{top + PAD + 12 + LINE * place}">{_escaped(line)}</text>'
         for place, line in enumerate(lines, 1)
     ]
     return f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="4"/>{"".join(texts)}'
+
+
+def _escaped(text: str) -> str:
+    """The text for SVG within a page: signs of Markdown have no meaning in it."""
+    return re.sub(r"[`*_\[\]#|]", lambda sign: f"&#{ord(sign[0])};", html.escape(text, quote=False))
 
 
 def main() -> None:

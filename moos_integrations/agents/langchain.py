@@ -70,7 +70,7 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
     store (`keep="store"`), or in a folder. An agent can read all results in a store or folder that it shares with
     others, if it knows their ids.
 
-    Example:
+    Examples:
         >>> from langchain.agents import create_agent
         >>> from moos_integrations.agents import MOOSToolOutputMiddleware
         >>> middleware = MOOSToolOutputMiddleware(budget_tokens=800)

@@ -58,7 +58,7 @@ class ToolOutputPruner:
     Lines stay whole, and JSON stays JSON. Errors, tracebacks, exit codes and the last lines are kept while they fit.
     The same result and goal give the same text.
 
-    Example:
+    Examples:
         >>> from moos_integrations.agents import ToolOutputPruner
         >>> pruner = ToolOutputPruner(budget_tokens=200)
         >>> log = "\n".join(f"12:00:{i % 60:02} INFO worker {i} is idle" for i in range(200))

@@ -37,7 +37,7 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
     Raises:
         ConfigError: On building or assignment, if a setting is unknown or cannot be used.
 
-    Example:
+    Examples:
         >>> from llama_index.core import Document
         >>> from llama_index.core.ingestion import IngestionPipeline
         >>> from llama_index.core.node_parser import SentenceSplitter
