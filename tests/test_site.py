@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import sys
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md"))
 PROSE = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "cookbook/README.md"))]
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 FRAMEWORKS = ("quickstart", "agents", "budget", "cache", "testing")  # pages whose examples import more than the core
 
 
@@ -104,3 +106,19 @@ def test_sentences_are_found() -> None:
     assert sentences(page) == ["One two.", "Three code six!", "Seven", "item one", "item two"]
     assert mean_words(page) == pytest.approx(10 / 5)
     assert mean_words("") == 0
+
+
+def docstrings(path: Path) -> list[str]:
+    """The public docstrings of a module, examples left out."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, DOCUMENTED)]
+    public = [ast.get_docstring(node) for node in nodes if not getattr(node, "name", "").startswith("_")]
+    return [re.sub(r"^ *>>>.*$|^ *\.\.\. .*$", "", text, flags=re.MULTILINE) for text in public if text]
+
+
+def test_sentences_of_docstrings_are_short() -> None:
+    for path in sorted((ROOT / "moos_integrations").rglob("*.py")):
+        # An entry of `Args:` begins a sentence.
+        texts = [re.sub(r"^ {4}([\w*]+): ", r"\n\n", text, flags=re.MULTILINE) for text in docstrings(path)]
+        found = [sentence for text in texts for sentence in sentences(re.sub(r"^ +", "", text, flags=re.MULTILINE))]
+        lengths = [words(sentence) for sentence in found]
+        assert not lengths or sum(lengths) / len(lengths) <= MOST_WORDS, path

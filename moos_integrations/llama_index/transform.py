@@ -28,7 +28,7 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
     Ids, metadata, copies and dropped nodes are as in `MOOSNodePostprocessor`, with one difference. The target applies
     to each node alone, so what is stored of a node does not depend on other nodes.
 
-    It may stand before or after the node parser. `cite` leads back into the document either way.
+    It may be before or after the node parser. `cite` leads back into the document either way.
 
     The pipeline's cache identifies a run by `to_dict`. It includes a fingerprint: this package's version and, for the
     bundled model and local folders, a hash of the model's files. With `on_error="passthrough"` the cache also stores
