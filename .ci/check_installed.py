@@ -55,6 +55,7 @@ def main(extra: str | None) -> None:
         "eval": use_evaluation,
         "train": use_training,
         "agents": use_agents,
+        "ray": use_ray,
     }[extra]()
 
 
@@ -232,6 +233,18 @@ def use_agents() -> None:
     (result,) = [message for message in messages if isinstance(message, ToolMessage)]
     assert "17:30" in result.content, result.content
     assert "read_omitted" in result.content, result.content
+
+
+def use_ray() -> None:
+    """What cannot work is refused; a cluster, which needs connections, is for the tests."""
+    from moos_integrations import ConfigError, corpora
+
+    try:
+        corpora.precompute([])
+    except ConfigError as error:
+        assert "nowhere to keep scores" in str(error), error
+    else:
+        raise AssertionError("`precompute` accepted a list")
 
 
 if __name__ == "__main__":

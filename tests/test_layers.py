@@ -82,6 +82,7 @@ ORDER = [
     "llama_index",
     "testing.laws",
     "testing",
+    "corpora",
     "agents.pruning",
     "agents.langchain",
     "agents",
@@ -118,6 +119,7 @@ DOORS = {
     "langchain_core": ("langchain", "agents.langchain", "comi.langchain", "testing"),
     "langgraph": ("agents.langchain",),
     "llama_index": ("llama_index", "comi.llama_index", "testing"),
+    "ray": ("corpora",),
     "rich": ("cli",),
     "typer": ("cli", "cli_options"),
 }

@@ -28,13 +28,12 @@ import numpy as np
 from cachetools import LRUCache
 
 from moos_integrations.core.checks import CACHE_FILE
-from moos_integrations.core.config import DEFAULT_CACHE_BYTES
+from moos_integrations.core.config import DEFAULT_CACHE_BYTES, DEFAULT_DIRECTORY_BYTES
 from moos_integrations.core.threads import Lock
 from moos_integrations.core.types import Scorer, SegmentedText, WordScores
 from moos_integrations.errors import ConfigError
 from moos_integrations.messages import stack_level
 
-DEFAULT_DIRECTORY_BYTES = 2**30
 MOST_BYTES = 2**28
 """Longest entry that is read or written outside of memory."""
 COLLECTION = "moos_scores"
@@ -71,6 +70,7 @@ class CachedScorer:
             stores: Searched one after another; scores found in a later one are copied into the earlier ones.
         """
         self._scorer, self.fingerprint, self._stores = scorer, fingerprint, stores
+        self.computed = 0  # texts that were in no store; for reports, and not exact while several threads score
         self.languages = getattr(scorer, "languages", None)
         self.query_aware = bool(getattr(scorer, "query_aware", False))
 
@@ -87,6 +87,7 @@ class CachedScorer:
             known |= found
         missing = {key: document for key, document in by_key.items() if key not in known}
         if missing:
+            self.computed += len(missing)
             fresh = dict(zip(missing, self._scorer.score(list(missing.values()), query), strict=True))
             kept = {key: _own(scores) for key, scores in fresh.items() if not scores.misfit(missing[key])}
             for store in self._stores:

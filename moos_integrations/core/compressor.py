@@ -686,7 +686,7 @@ def _load_scorer(config: CompressorConfig) -> Scorer:
 def _stores(config: CompressorConfig) -> list[ScoreStore]:
     scores = int((1 - _SHARE_OF_TEXTS) * config.cache_bytes)
     stores: list[ScoreStore] = [MemoryStore(scores)] if scores else []
-    stores += [DirectoryStore(config.cache_dir)] if config.cache_dir else []
+    stores += [DirectoryStore(config.cache_dir, config.cache_dir_bytes)] if config.cache_dir else []
     return [*stores, FrameworkStore(config.cache_store)] if config.cache_store is not None else stores
 
 

@@ -67,6 +67,7 @@ DEFAULT_TOKENIZER = "o200k_base"
 DEFAULT_SEPARATOR = "\n\n"
 DEFAULT_MIN_TOKENS = 64
 DEFAULT_CACHE_BYTES = 64 * 2**20
+DEFAULT_DIRECTORY_BYTES = 2**30
 DEFAULT_ALPHA = 1.0
 DEFAULT_STATISTIC: OutlierStatistic = "class_diag"
 
@@ -305,6 +306,10 @@ class Settings(CheckedModel):
     cache_dir: Annotated[str | None, BeforeValidator(lambda path: None if path is None else check_cache_dir(path))] = (
         Field(default=None, description="Directory that keeps scores across processes; None keeps none.")
     )
+    cache_dir_bytes: PositiveCount = Field(
+        default=DEFAULT_DIRECTORY_BYTES,
+        description="Most bytes of scores in `cache_dir`, about; then the least recently used tenth is deleted.",
+    )
     cache_store: Annotated[Any, BeforeValidator(_checked_store)] = Field(
         default=None,
         description="LangChain `BaseStore[str, bytes]` (such as `RedisStore`) or LlamaIndex `BaseKVStore` that keeps "
@@ -449,6 +454,7 @@ class SettingKeywords(TypedDict, total=False):
     timeout: float | None
     cache_bytes: int
     cache_dir: str | os.PathLike[str] | None
+    cache_dir_bytes: int
     cache_store: Any
     device: str
     dtype: DType

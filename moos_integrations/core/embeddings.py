@@ -91,6 +91,11 @@ class EmbeddingScorer:
         """
         self._words, self._units, self._embeddings, self._scale = words, units, embeddings, scale
 
+    @property
+    def computed(self) -> int:
+        """Texts whose words, or whose units, were in no store."""
+        return max(int(getattr(own, "computed", 0)) for own in (self._words, self._units))
+
     def score(self, documents: Sequence[SegmentedText], query: str | None) -> list[WordScores]:
         """Scores of the words, with `unit_vectors` and, if there is a question, `unit_similarity`."""
         scores, units = self._words.score(documents, None), self._units.score(documents, None)
