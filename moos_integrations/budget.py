@@ -72,7 +72,7 @@ def budget_for(
         InputError: If the prompt is neither text nor messages, or has something else than text.
         TokenizerError: If tokens cannot be counted.
 
-    Example:
+    Examples:
         >>> from moos_integrations import budget_for
         >>> budget_for("gpt-4o", "Answer from the context.", 1_000)
         126971

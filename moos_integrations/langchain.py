@@ -157,7 +157,7 @@ class MOOSCompressor(
     Raises:
         ConfigError: On building or assignment, if a setting is unknown or cannot be used.
 
-    Example:
+    Examples:
         >>> from langchain_core.documents import Document
         >>> from moos_integrations.langchain import MOOSCompressor
         >>> documents = [Document("The meeting was long. It ended at 17:30.", id="a", metadata={"page": 7})]
@@ -560,7 +560,7 @@ class BoundCompressor(_StaysCompressor, RunnableBinding[Any, Any], BaseDocumentC
 
     It is a compressor too, for retrievers and pipelines, and a transformer.
 
-    Example:
+    Examples:
         >>> from langchain_core.documents import Document
         >>> from moos_integrations.langchain import MOOSCompressor
         >>> short = MOOSCompressor().bind(budget_tokens=12).with_retry(stop_after_attempt=2)

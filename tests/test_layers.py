@@ -84,6 +84,8 @@ ORDER = [
     "adapter",
     "langchain",
     "llama_index",
+    "testing.laws",
+    "testing",
     "corpora",
     "agents.narrowing",
     "agents.pruning",
@@ -137,9 +139,9 @@ DOORS = {
         *("core.checks", "core.config", "adapter", "cli_options", "langchain", "llama_index", "records"),
         *("serving.limits", "serving.schemas", "serving.tools"),
     ),
-    "langchain_core": ("langchain", "agents.langchain", "comi.langchain"),
+    "langchain_core": ("langchain", "agents.langchain", "comi.langchain", "testing"),
     "langgraph": ("agents.langchain",),
-    "llama_index": ("llama_index", "agents.llama_index", "comi.llama_index"),
+    "llama_index": ("llama_index", "agents.llama_index", "comi.llama_index", "testing"),
     "ray": ("corpora",),
     "rich": ("cli",),
     "fastapi": ("serving.app",),
@@ -214,7 +216,7 @@ def test_public_names_are_sorted_complete_and_importable() -> None:
         moos_integrations.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["agents", "comi", "evaluation", "serving", "training"])
+@pytest.mark.parametrize("name", ["agents", "comi", "evaluation", "serving", "testing", "training"])
 def test_names_of_sub_packages_are_sorted_complete_and_importable(name: str) -> None:
     module = importlib.import_module(f"moos_integrations.{name}")
     assert sorted(module.__all__) == list(module._HOMES) == dir(module)

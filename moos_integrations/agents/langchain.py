@@ -88,7 +88,7 @@ class MOOSToolOutputMiddleware(AgentMiddleware[Any, Any, Any]):
     `/large_tool_results` there as well, and the model sees the lines that matter instead. Results of its tool
     `read_file` are then left alone.
 
-    Example:
+    Examples:
         >>> from langchain.agents import create_agent
         >>> from moos_integrations.agents import MOOSToolOutputMiddleware
         >>> middleware = MOOSToolOutputMiddleware(budget_tokens=800)

@@ -67,7 +67,7 @@ class ToolOutputPruner:
     terms of the goal, errors, or are at an end. Of binary data, and of a line or JSON string that does not fit, nothing
     is shown but the note.
 
-    Example:
+    Examples:
         >>> from moos_integrations.agents import ToolOutputPruner
         >>> pruner = ToolOutputPruner(budget_tokens=200)
         >>> log = "\n".join(f"12:00:{i % 60:02} INFO worker {i} is idle" for i in range(200))

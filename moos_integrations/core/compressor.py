@@ -85,7 +85,7 @@ _SHARE_OF_TEXTS = 0.25  # of `cache_bytes`; the rest is for scores
 class ContextCompressor:
     """Prunes retrieved texts to the words that matter, under one target for all of them together.
 
-    Example:
+    Examples:
         >>> from moos_integrations import ContextCompressor
         >>> compressor = ContextCompressor.from_pretrained(rate=0.5)
         >>> result = compressor.compress(["The meeting, which was long, ended at 17:30 on 3 May."])

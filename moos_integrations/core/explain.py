@@ -96,6 +96,10 @@ class Explanation:
     @property
     def units(self) -> list[UnitExplanation]:
         """Every unit of every document, in source order; none where words were ranked without their units."""
+        return list(self._units)
+
+    @cached_property
+    def _units(self) -> list[UnitExplanation]:
         gains, table, kept = self._order.gains, self._table, self._selection.kept
         if gains is None:
             return []
@@ -226,7 +230,7 @@ class Explanation:
 
     def _units_to_show(self) -> Iterator[ShownUnit]:
         """All units with all of their source, in source order; made while they are read."""
-        units = self.units
+        units = self._units
         for index, text in enumerate(self._table.texts):
             document, first, position = text.document, int(self._table.unit_borders[index]), 0
             if document.text and not len(document.unit_starts):
@@ -264,7 +268,7 @@ class Explanation:
 
     @property
     def _numbers(self) -> list[list[str]]:
-        units = self.units
+        units = self._units
         return [unit_cells(shown.unit, units) for shown in self._shown if shown.unit is not None]
 
     def _repr_html_(self) -> str:

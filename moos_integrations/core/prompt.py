@@ -27,7 +27,7 @@ class PromptFormat:
     Raises:
         ConfigError: If a value is of the wrong type.
 
-    Example:
+    Examples:
         >>> from moos_integrations import ContextCompressor, PromptFormat
         >>> numbered = PromptFormat(lambda document: f"[{document.index + 1}] {document.text}", separator="\n")
         >>> compressor = ContextCompressor.from_pretrained(budget_tokens=20)

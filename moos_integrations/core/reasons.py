@@ -58,21 +58,21 @@ class WordExplanation:
         outlier_score: `s_k^norm` in [0, 1]; None where it was not computed (`alpha = 1`).
         metric: `m_k`.
         kept: Whether it is in the output.
-        reason: Of a kept word:
-            "whole input fits": nothing had to go, or the input is smaller than `min_tokens`;
-            "protected": `protect` names it, and its value alone would not have kept it;
-            "metric": its metric reaches the cut (words ranked without regard to their units);
-            "share of the budget": its unit got enough of the budget for it, by marginal information gain;
-            "odds": its unit's odds, as a share of the best unit's, reach the threshold;
-            "kept text needs it": kept text is under it or introduced by it, or it is the other half of a pair;
-            "fills the rest": it fits what larger parts left of the budget;
+        reason: Of a kept word one of these.
+            "whole input fits": nothing had to go, or the input is smaller than `min_tokens`.
+            "protected": `protect` names it, and its value alone would not have kept it.
+            "metric": its metric reaches the cut (words ranked without regard to their units).
+            "share of the budget": its unit got enough of the budget for it, by marginal information gain.
+            "odds": its unit's odds, as a share of the best unit's, reach the threshold.
+            "kept text needs it": kept text is under it or introduced by it, or it is the other half of a pair.
+            "fills the rest": it fits what larger parts left of the budget.
             "cheaper than its mark": an omission mark in its place would cost no less.
-            Of a dropped word:
-            "below the cut": its value does not reach the cut;
-            "does not fit": its value reaches the cut, but whole as it is it takes more than the budget has left;
-            "repetition": the text of its unit is in a better unit of another document;
-            "beyond `top_n`": its document is not among the best `top_n`;
-            "below `min_relevance`": its document is not likely enough to answer the question;
+            Of a dropped word one of these.
+            "below the cut": its value does not reach the cut.
+            "does not fit": its value reaches the cut, but whole as it is it takes more than the budget has left.
+            "repetition": the text of its unit is in a better unit of another document.
+            "beyond `top_n`": its document is not among the best `top_n`.
+            "below `min_relevance`": its document is not likely enough to answer the question.
             "part of a mark": it belongs to an earlier omission mark, which is part of a new one.
         passage_probability: How likely its document answers the query, in [0, 1]; None if unknown.
         value: What was compared with `Explanation.cutoff`; `Explanation.quantity` says what the number is.
@@ -103,7 +103,7 @@ class UnitExplanation:
         relevance: Log-odds that the question needs it; higher is more relevant, also across documents.
         redundancy: How much it says that a better unit says already, at most 1.
         against: Index, in `Explanation.units`, of the unit that says it; None if there is none.
-        repetition: Its text stands in that unit.
+        repetition: Its text is in that unit.
         gain: Relevance minus weighted redundancy: what shares are given out by.
         share: Its share of the budget, in [0, 1]; what it cannot use goes on to the others.
         words: Words in it.

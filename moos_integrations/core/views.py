@@ -178,8 +178,7 @@ def _view(parts: Iterable[str]) -> str:
 
 def _source_html(heading: str, source: str, spans: Sequence[Span], most: int) -> str:
     """A document with its kept text marked: its first `most` characters."""
-    shown = [(start, min(end, most)) for start, end in spans if start < most]
-    marked = marked_html(source[:most], shown)
+    marked = marked_html(source[:most], spans)  # spans may reach beyond
     return f'{heading_html(heading)}<div class="moos-text moos-source" dir="auto">{marked}</div>'
 
 

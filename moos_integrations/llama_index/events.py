@@ -9,7 +9,7 @@ from pydantic import Field
 class MOOSCompressionStartEvent(BaseEvent):
     """Sent before nodes are compressed; never for nodes without any text.
 
-    Example:
+    Examples:
         >>> from moos_integrations.llama_index import MOOSCompressionStartEvent
         >>> MOOSCompressionStartEvent(query=None, documents=2, model="moos-minilm-en").class_name()
         'MOOSCompressionStartEvent'
@@ -28,7 +28,7 @@ class MOOSCompressionStartEvent(BaseEvent):
 class MOOSCompressionEndEvent(BaseEvent):
     """Sent after nodes were compressed, with the counts of the call.
 
-    Example:
+    Examples:
         >>> from llama_index.core.instrumentation import get_dispatcher
         >>> from llama_index.core.instrumentation.event_handlers import BaseEventHandler
         >>> from moos_integrations.llama_index import MOOSCompressionEndEvent

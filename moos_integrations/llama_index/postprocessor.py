@@ -64,7 +64,7 @@ class MOOSNodePostprocessor(NodeCompressor, BaseNodePostprocessor):
     Raises:
         ConfigError: On building or assignment, if a setting is unknown or cannot be used.
 
-    Example:
+    Examples:
         >>> from llama_index.core.schema import NodeWithScore, TextNode
         >>> from moos_integrations.llama_index import MOOSNodePostprocessor
         >>> nodes = [NodeWithScore(node=TextNode(text="The meeting was long. It ended at 17:30."), score=0.8)]

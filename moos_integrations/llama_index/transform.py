@@ -28,7 +28,7 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
     Ids, metadata, copies and dropped nodes are as in `MOOSNodePostprocessor`, with one difference. The target applies
     to each node alone, so what is stored of a node does not depend on other nodes.
 
-    It may stand before or after the node parser. `cite` leads back into the document either way.
+    It may be before or after the node parser. `cite` leads back into the document either way.
 
     The pipeline's cache identifies a run by `to_dict`. It includes a fingerprint: this package's version and, for the
     bundled model and local folders, a hash of the model's files. With `on_error="passthrough"` the cache also stores
@@ -37,7 +37,7 @@ class MOOSNodeTransform(NodeCompressor, TransformComponent):
     Raises:
         ConfigError: On building or assignment, if a setting is unknown or cannot be used.
 
-    Example:
+    Examples:
         >>> from llama_index.core import Document
         >>> from llama_index.core.ingestion import IngestionPipeline
         >>> from llama_index.core.node_parser import SentenceSplitter

@@ -54,6 +54,7 @@ FIRST = {
     "redundancy": ("test_redundancy", "test_marginal_gain"),
     "result": ("test_result", "test_citations"),
     "types": ("test_table",),
+    "views": ("test_views", "test_explain"),
 }
 
 

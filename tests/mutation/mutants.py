@@ -117,7 +117,7 @@ MUTANTS = (
     M("views", "return html.escape(visible(text), quote=True)", "return visible(text)"),
     M("views", "if space and look == own:", "if space:"),
     M("views", "if merged and not source[merged[-1][1] : start].strip():", "if merged:"),
-    M("views", "shown = [(start, min(end, most)) for start, end in spans if start < most]", "shown = list(spans)"),
+    M("views", "marked = marked_html(source[:most], spans)", "marked = marked_html(source, spans)"),
     M("reasons", "kept = [word for word in words if word.kept] or words", "kept = words"),
     M("explain", "if math.isinf(selection.cutoff) and selection.cutoff < 0:", "if math.isinf(selection.cutoff):"),
     M("explain", "if selection.needed is not None and selection.needed[word]:", "if False:"),
