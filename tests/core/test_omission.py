@@ -328,7 +328,9 @@ def test_documents_without_text_have_no_mark_and_are_counted() -> None:
 
 
 def test_words_of_thinned_sentences_are_counted() -> None:
-    text = " ".join(f"The gate of the house {n} is really actually basically essentially a very old one." for n in range(9))
+    text = " ".join(
+        f"The gate of the house {n} is really actually basically essentially a very old one." for n in range(9)
+    )
     config = CompressorConfig(omission="…{count} {unit}…", gains={"whole_from": 1.0, "temperature": 100.0})
     result = ContextCompressor(HashScorer(), config).compress(text, rate=0.5)
     check_marks(result, [text], "…{count} {unit}…")
