@@ -178,7 +178,7 @@ def test_fields_and_defaults_are_an_api():
         "model", "rate", "budget_tokens", "threshold", "protect", "tokenizer", "separator", "top_n", "order",
         "on_error", "timeout", "cache_bytes", "cache_dir", "cache_dir_bytes",
         "cache_store", "device", "dtype", "embeddings", "scores",
-        "gains", "keep_empty", "added_metadata", "score_key", "omission", "min_tokens",
+        "gains", "keep_empty", "added_metadata", "score_key", "omission", "min_tokens", "min_relevance", "encoder",
     }  # fmt: skip
     assert set(MOOSNodeTransform.model_fields) == shared
     assert set(MOOSNodePostprocessor.model_fields) == shared | {"callback_manager", "count_metadata"}

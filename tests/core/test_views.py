@@ -132,10 +132,10 @@ def test_a_repetition_names_the_sentence_that_says_it() -> None:
 
 def test_thinned_sentences_and_needed_words_have_looks_of_their_own() -> None:
     settings = CompressorConfig(gains={"budgets": "words", "whole_from": 0.1})
-    text = "The very kitchen of the 4711 houses really actually basically closes in the cold days of a dark winter."
-    result = ContextCompressor(HashScorer(), settings).compress(text, rate=0.8)
+    text = "The kitchen of the house is really very actually indeed thus also closed on the days of a cold winter."
+    result = ContextCompressor(HashScorer(), settings).compress(text, rate=0.7)
     explanation = result.explain()
-    assert "~ The very" in str(explanation)
+    assert "~ The kitchen" in str(explanation)
     assert "(thinned: its words score above the cut)" in str(explanation)
     markup = explanation._repr_html_()
     assert re.search(r"<del title=\"preserve probability 0\.\d\d, metric 0\.\d\d\">\w+</del><del> </del><del", markup)
