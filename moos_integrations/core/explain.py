@@ -199,7 +199,13 @@ class Explanation:
             return "kept text needs it"
         if selection.filled is not None and selection.filled[word]:
             return "fills the rest"
-        return "protected" if self._values[word] < selection.cutoff else _KEPT_BY[self._quantity]
+        if self._values[word] >= selection.cutoff:
+            return _KEPT_BY[self._quantity]
+        return "protected" if self._table.unit_of_word[word] in self._protected_units else "its sentence needs it"
+
+    @cached_property
+    def _protected_units(self) -> set[int]:
+        return set(self._table.unit_of_word[self._table.protected].tolist())
 
     def _reason_dropped(self, word: int) -> Reason:
         table, gains = self._table, self._order.gains

@@ -18,6 +18,7 @@ Reason = Literal[
     "kept text needs it",
     "fills the rest",
     "cheaper than its mark",
+    "its sentence needs it",
     "below the cut",
     "does not fit",
     "repetition",
@@ -35,6 +36,7 @@ IN_WORDS: Mapping[Reason, str] = {
     "kept text needs it": "kept text is under it, led into by it, or the other half of it",
     "fills the rest": "it fits what larger parts left of the budget",
     "cheaper than its mark": "an omission mark would cost as much",
+    "its sentence needs it": "without it, its sentence would say something else",
     "below the cut": "others are worth more",
     "does not fit": "good enough, but too long for what is left of the budget",
     "repetition": "a better sentence says it already",
@@ -67,6 +69,7 @@ class WordExplanation:
             "kept text needs it": kept text is under it or introduced by it, or it is the other half of a pair.
             "fills the rest": it fits what larger parts left of the budget.
             "cheaper than its mark": an omission mark in its place would cost no less.
+            "its sentence needs it": a sentence that is thinned keeps it, so that it says what the source says.
             Of a dropped word one of these.
             "below the cut": its value does not reach the cut.
             "does not fit": its value reaches the cut, but whole as it is it takes more than the budget has left.

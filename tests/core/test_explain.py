@@ -29,8 +29,10 @@ def explained(
     filled: Sequence[int] = (),
     gains: UnitGains | None = None,
     temperature: float = 1.0,
+    protected: Sequence[int] = (),
 ) -> Explanation:
     table = table_of([segment(text) for text in texts])
+    table = replace(table, protected=np.isin(np.arange(table.words), protected))
     order = replace(Order.by(table, np.array(alone)), gains=gains)
     places = np.arange(table.words)
     selection = Selection(
@@ -45,7 +47,13 @@ def reasons(explanation: Explanation) -> list[str]:
 
 def test_a_kept_word_names_what_kept_it() -> None:
     found = explained(
-        "a b c d e", alone=[0.5, 0.4, 0.2, 0.3, 0.1], kept=[0, 1, 2, 3], needed=[1], filled=[3], cutoff=0.5
+        "a b c d e",
+        alone=[0.5, 0.4, 0.2, 0.3, 0.1],
+        kept=[0, 1, 2, 3],
+        needed=[1],
+        filled=[3],
+        cutoff=0.5,
+        protected=[2],
     )
     assert reasons(found) == ["metric", "kept text needs it", "protected", "fills the rest", "below the cut"]
     by_gain = explained("One two. Three.", alone=[0.5] * 5, kept=[0, 1, 2], cutoff=0.5, gains=two_units())
@@ -53,8 +61,14 @@ def test_a_kept_word_names_what_kept_it() -> None:
 
 
 def test_where_nothing_is_kept_by_its_value_protection_kept_it() -> None:
-    assert reasons(explained("a b", alone=[0.5, 0.4], kept=[0], cutoff=math.inf)) == ["protected", "below the cut"]
+    found = explained("a b", alone=[0.5, 0.4], kept=[0], cutoff=math.inf, protected=[0])
+    assert reasons(found) == ["protected", "below the cut"]
     assert reasons(explained("a b", alone=[0.5, 0.4], kept=[0, 1], cutoff=-math.inf)) == ["whole input fits"] * 2
+
+
+def test_a_word_that_a_thinned_sentence_needs_is_not_called_protected() -> None:
+    found = explained("One two. Three.", alone=[0.5, 0.4, 0.3, 0.1, 0.1], kept=[0, 1], cutoff=0.5, protected=[3])
+    assert reasons(found)[:3] == ["metric", "its sentence needs it", "below the cut"]
 
 
 def test_a_dropped_word_that_reaches_the_cut_did_not_fit() -> None:
@@ -119,7 +133,7 @@ def test_units_count_their_kept_words_and_share_the_budget_at_the_temperature() 
 
 
 def test_views_colour_protected_words() -> None:
-    found = explained("kept it dropped", alone=[0.9, 0.1, 0.2], kept=[0, 1], cutoff=0.9)
+    found = explained("kept it dropped", alone=[0.9, 0.1, 0.2], kept=[0, 1], cutoff=0.9, protected=[1])
     assert reasons(found) == ["metric", "protected", "below the cut"]
     markup = found._repr_html_()
     assert re.search(r"<mark title=[^>]*>kept</mark> <mark class='moos-protected' title=[^>]*>it</mark> <del", markup)

@@ -136,7 +136,9 @@ def test_thinned_sentences_and_needed_words_have_looks_of_their_own() -> None:
     result = ContextCompressor(HashScorer(), settings).compress(text, rate=0.7)
     explanation = result.explain()
     assert "~ The kitchen" in str(explanation)
-    assert "(thinned: its words score above the cut)" in str(explanation)
+    assert "(thinned: its words score above the cut; without it, its sentence would say something else)" in str(
+        explanation
+    )
     markup = explanation._repr_html_()
     assert re.search(r"<del title=\"preserve probability 0\.\d\d, metric 0\.\d\d\">\w+</del><del> </del><del", markup)
     text = "# Houses\n\nThe kitchen closes early.\n\n# Weather\n\nIt rained on all of the long days of May."
