@@ -279,7 +279,8 @@ def use_mcp() -> None:
 
     async def ask() -> str:
         async with Client(create_mcp(ContextCompressor.from_pretrained())) as client:
-            call = {"documents": [TEXT], "query": QUESTION, "rate": 0.7}
+            other = " ".join(f"It rained on day {day} of the year." for day in range(30))
+            call = {"documents": [TEXT, other], "query": QUESTION, "budget_tokens": 80}
             return (await client.call_tool("compress", call)).content[0].text
 
     assert "17:30" in asyncio.run(ask())

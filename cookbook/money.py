@@ -27,8 +27,8 @@ class Prices:
 
 
 EXAMPLES = (
-    Prices("cache reads at 1/10, writes at 5/4 of the price", "2025-10: check your provider", 3.75, 0.30, 15.0),
-    Prices("cache reads at 1/10, writes at no extra price", "2025-10: check your provider", 1.25, 0.125, 10.0),
+    Prices("cache reads at 1/10, writes at 5/4 of the price", "an example: enter your own", 3.75, 0.30, 15.0),
+    Prices("cache reads at 1/10, writes at no extra price", "an example: enter your own", 1.25, 0.125, 10.0),
 )
 """Two forms of price lists that were common in 2025."""
 

@@ -126,7 +126,10 @@ def _comment_line(text: str, line: Line, closing: str) -> None:
 
 def _records(text: str, lines: list[Line]) -> None:
     """Join the lines of a row of CSV that has line breaks in quotes."""
-    quotes = [line.stop > line.start and text.count('"', line.first, line.last) % 2 for line in lines]
+    # In JSON an odd number of quotes comes of one that is escaped, and a string goes over no line break.
+    quotes = [
+        line.form != Form.JSON and not line.in_row and text.count('"', line.first, line.last) % 2 for line in lines
+    ]
     if not any(quotes):
         return
     index, joined = 0, []

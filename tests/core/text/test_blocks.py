@@ -344,3 +344,10 @@ def test_rows_that_sql_inserts_are_under_their_statement() -> None:
 def test_a_placeholder_ends_no_sentence() -> None:
     assert len(segment("tool [OPTION...] SRC... [DEST]").unit_starts) == 1
     assert len(segment("He waited... Then he left.").unit_starts) == 2
+
+
+def test_escaped_quotes_of_json_lines_open_no_field_of_csv() -> None:
+    records = ['{"a, \\"b": [' + '"x", ' * 60 + "1]}", '{"c": 1}', '{"d, \\"e": 2}']
+    document = segment("\n".join(records))
+    units = [document.text[a:b] for a, b in zip(document.unit_starts, document.unit_ends, strict=True)]
+    assert all("\n" not in unit.strip() for unit in units)
