@@ -134,6 +134,7 @@ _TOKEN_BEFORE = regex.compile(rf"(?r)(?P<token>[\p{{L}}--[{_UNSPACED}]]++\.?|\S)
 _LEADER = regex.compile(rf"(?i:{MONTH}|{_REFERENCE}|{_CURRENCY}|[\p{{L}}]{{1,2}})\.?", regex.VERSION1)
 _LINE_SIGN = regex.compile(r"(?r)(?:^|[\r\n])[ \t]*[+\-*–][ \t]+")
 _LOOK_BACK = 60
+_SEARCHED = 50_000
 # A word broken at the end of a line, with the break, and the comment or quote mark that the next line begins with.
 _HYPHENATED = regex.compile(
     r"(?<=\p{L}\p{L})[\-\u2010\u00ad][ \t]*+\r?\n[ \t]*+(?:(?:[>#*;%]{1,3}|//+)[ \t]++)?+(?=\p{Ll}{2})"
@@ -154,10 +155,20 @@ def atom_spans(text: str) -> list[tuple[int, int]]:
     """
     spans = [] if "\n" not in text else [(match.start() - 1, match.end() + 1) for match in _HYPHENATED.finditer(text)]
     at = 0
-    while (digit := _DIGIT.search(text, at)) is not None:
+    while (digit := _next_digit(text, at)) is not None:
         start, at = _number(text, at, digit.start())
         spans.append((start, at))
     return spans
+
+
+def _next_digit(text: str, at: int) -> regex.Match[str] | None:
+    """The next number's first digit; searched in runs of lines, as one long search keeps all other threads waiting."""
+    while at + _SEARCHED < len(text) and (border := text.rfind("\n", at, at + _SEARCHED) + 1):
+        found = _DIGIT.search(text, at, border)
+        if found is not None:
+            return found
+        at = border
+    return _DIGIT.search(text, at)
 
 
 def _number(text: str, begin: int, digit: int) -> tuple[int, int]:
