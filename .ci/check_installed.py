@@ -42,6 +42,7 @@ QUESTION = "When did the meeting end?"
 
 def main(extra: str | None) -> None:
     """Check what is installed, then use it."""
+    os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
     tempfile.tempdir = tempfile.mkdtemp()  # where tiktoken would keep what it downloaded before
     socket.socket.connect = refuse
     check_packages(extra)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import HealthCheck, settings
 from tiny import HashScorer, save_tiny_causal_model, save_tiny_model, save_tiny_span_model
 
 from moos_integrations import ContextCompressor
+
+# Haystack reports its use over the network, in a thread that would outlive its test.
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
 # A first example may load a tokenizer; what counts is that the laws hold, not how fast each draw is.
 settings.register_profile("fast", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=25)
