@@ -16,7 +16,7 @@ from moos_integrations.errors import CompressionTimeoutError, MoosError
 from moos_integrations.messages import logger
 from moos_integrations.serving.limits import Limits
 
-_SMOOTHING = 0.2  # weight of the last batch in the mean time of one
+_SMOOTHING = 0.2  # weight of the last batch in the mean time of a request
 
 
 class QueueFullError(MoosError, RuntimeError):
@@ -84,7 +84,7 @@ class Batcher:
         self._inside = 0
         self._came = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
-        self._seconds = 0.0
+        self._seconds = 0.0  # of a request, as its share of its batch
         self._stopping = False
 
     # --- places ------------------------------------------------------------------------------------------------------
@@ -116,8 +116,7 @@ class Batcher:
 
     def _retry_after(self) -> int:
         """Seconds in which about half of the requests in the server will be done, from 1 to 60."""
-        batches = self._inside / (2 * self._limits.max_batch * self._limits.parallel)
-        return min(max(math.ceil(batches * self._seconds), 1), 60)
+        return min(max(math.ceil(self._inside / 2 * self._seconds / self._limits.parallel), 1), 60)
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -222,7 +221,7 @@ class Batcher:
         await asyncio.wait({running})
         _answer(batch, running)
         seconds = loop.time() - start
-        self._seconds += (_SMOOTHING if self._seconds else 1.0) * (seconds - self._seconds)
+        self._seconds += (_SMOOTHING if self._seconds else 1.0) * (seconds / len(batch) - self._seconds)
         self._observe(len(batch), seconds)
 
 
