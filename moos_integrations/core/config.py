@@ -236,8 +236,9 @@ class GainSettings(FrozenModel):
     )
     fill: bool = Field(
         default=True,
-        description="Fill what a sentence that does not fit leaves of the budget with smaller ones. With False, a "
-        "larger budget always keeps all that a smaller one kept.",
+        description="Fill what a sentence that does not fit leaves of the budget with smaller ones; where a "
+        "quarter would stay unused, it may take the place of hardly better ones. With False, a larger budget always "
+        "keeps all that a smaller one kept.",
     )
 
 
