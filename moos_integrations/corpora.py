@@ -235,7 +235,7 @@ class _Worker:
 
     @staticmethod
     def settings_of(settings: Mapping[str, Any], store: Callable[[], Any] | None) -> dict[str, Any]:
-        """The settings to send to the workers. Texts do not come back, so memory keeps them for one batch only."""
+        """The settings to send to the workers. Texts do not come back, so that memory keeps none of them."""
         if store is not None and settings.get("cache_store") is not None:
             raise ConfigError("Pass either `cache_store` or `store`, which makes one in each worker; got both.")
         return {"cache_bytes": 0, **settings}

@@ -445,12 +445,8 @@ class ContextCompressor:
             prompt = prompt.without([document.index for document in unchanged])
         if unchanged and wanted.budget_tokens is not None:
             wanted = self._beside(unchanged, wanted.budget_tokens, prompt)
-        language = _unread(self._scorer, [text.document for text in table.texts], query)
-        if language and not retrieved.any():
-            retrieved = standardised([float(-place) for place in range(table.documents)])
-        ordered = order(table, _for_unread(self.config) if language else self.config, query, retrieved)
         known = getattr(self._scorer, "answering", {})
-        ordered, judged = _above_floor(table, ordered, None if language else self.config.min_relevance, query, known)
+        ordered, judged, language = self._ordered(table, query, retrieved, known)
         outputs = partial(
             Output,
             table,
@@ -474,7 +470,7 @@ class ContextCompressor:
             kept_tokens=kept_tokens,
             protected_tokens=_protected_tokens(table, ordered.priority, selection) if wanted.threshold is None else 0,
             seconds=time.perf_counter() - call.start,
-            warnings=(*judged, *warnings, *([language] if language else [])),
+            warnings=(*judged, *warnings, *language),
             order=output.order,
             _formatted=formatted,
             _explanation=Explanation(
@@ -487,6 +483,17 @@ class ContextCompressor:
                 question=query,
             ),
         )
+
+    def _ordered(
+        self, table: Table, query: str | None, retrieved: FloatArray, known: Mapping[str, Answering]
+    ) -> tuple[Order, Sequence[Notice], Sequence[Notice]]:
+        """The order, what is to say of relevance, and what is to say of the language."""
+        language = _unread(self._scorer, [text.document for text in table.texts], query)
+        if language and not retrieved.any():
+            retrieved = standardised([float(-place) for place in range(table.documents)])
+        ordered = order(table, _for_unread(self.config) if language else self.config, query, retrieved)
+        ordered, judged = _above_floor(table, ordered, None if language else self.config.min_relevance, query, known)
+        return ordered, judged, [language] if language else []
 
     def _selected(
         self, table: Table, ordered: Order, wanted: Target, outputs: Callable[..., Output]
